@@ -1,0 +1,3 @@
+//! Benchmarks beside crun, runc, dockerd and podman.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The command line: speaks the Docker API, nothing else.
+
+fn main() {}

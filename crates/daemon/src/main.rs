@@ -1,0 +1,3 @@
+//! Configuration; wires the engine and its fronts.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Lifecycle, supervision, events, metadata.

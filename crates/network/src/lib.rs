@@ -1,0 +1,1 @@
+//! Bridges, addresses, packet filter.

@@ -1,0 +1,3 @@
+//! The OCI command line over the container crate.
+
+fn main() {}

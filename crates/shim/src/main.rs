@@ -1,0 +1,3 @@
+//! Supervises one sandbox; serves containerd's task API.
+
+fn main() {}

@@ -1,0 +1,8 @@
+//! Keys of the annotations through which Hull's engine tells Hull's shim what OCI has no field for.
+
+/// The wall: a value of [`crate::Isolation`]. Absent means `process`.
+pub const ISOLATION: &str = "dev.hull.isolation";
+
+/// Destinations, separated by `:`, of bind mounts that the engine itself made of small files
+/// (`/etc/hosts` and its like). A VM gets copies of these; every other bind mount is the user's.
+pub const ENGINE_FILES: &str = "dev.hull.engine-files";

@@ -1,0 +1,28 @@
+//! Data that every part of Hull shares: ids, digests, OCI specs, states, error kinds. No I/O.
+//!
+//! Ids, digests and pids are parsed once, at the edge, and are types from there on.
+
+pub mod annotation;
+pub mod digest;
+pub mod exit;
+pub mod id;
+pub mod isolation;
+pub mod kind;
+pub mod options;
+pub mod pid;
+pub mod process;
+pub mod signal;
+pub mod state;
+
+/// The OCI runtime and image specifications' types.
+pub use oci_spec as oci;
+
+pub use digest::Digest;
+pub use exit::Exit;
+pub use id::{ContainerId, ExecId, ProcessId};
+pub use isolation::Isolation;
+pub use kind::Kind;
+pub use pid::Pid;
+pub use process::ProcessInfo;
+pub use signal::Signal;
+pub use state::State;

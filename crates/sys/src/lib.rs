@@ -1,0 +1,3 @@
+//! System calls as safe functions; the one crate with `unsafe`. Knows nothing of containers.
+
+#![allow(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Drives the hypervisor process: boot, devices, checkpoint, restore.

@@ -1,0 +1,1 @@
+//! Messages between shim and guest agent, and their framing.

@@ -1,0 +1,3 @@
+//! Checks that a compiler does not make.
+
+fn main() {}
