@@ -1,10 +1,74 @@
 //! The seam: containers behind one isolation boundary, of either kind.
+//!
+//! ```text
+//!             open
+//!              |  the one place where Isolation is matched
+//!        +-----+-----+
+//!       host         vm
+//!    `container`   `vmm` + `wire` -> agent -> `container`
+//! ```
+//!
+//! Called by the shim, which holds one [`Sandbox`] for its life. When a shim was killed, [`clean`]
+//! removes what its sandbox left on the host.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use spec::isolation::InvalidIsolation;
 use spec::oci::runtime as oci;
-use spec::{ContainerId, Exit, Pid, ProcessId, ProcessInfo, Signal};
+use spec::options::Options;
+use spec::{ContainerId, Exit, Isolation, Kind, Pid, ProcessId, ProcessInfo, Signal, annotation};
+
+pub mod facts;
+pub mod host;
+pub mod vm;
+
+pub use facts::Facts;
+
+/// Why a sandbox could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The annotation that names the wall names none.
+    #[error("annotation {}", annotation::ISOLATION)]
+    Isolation(#[source] InvalidIsolation),
+    /// Process isolation.
+    #[error(transparent)]
+    Host(#[from] host::Error),
+    /// VM isolation.
+    #[error(transparent)]
+    Vm(#[from] vm::Error),
+}
+
+impl Error {
+    /// What a caller can do about it; the same failure has the same kind in both modes.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Isolation(_) => Kind::Invalid,
+            Self::Host(error) => error.kind(),
+            Self::Vm(error) => error.kind(),
+        }
+    }
+}
+
+/// The sandbox for the container that `spec` describes; its wall is the annotation
+/// [`annotation::ISOLATION`]. Nothing is started yet: the first [`Sandbox::create`] does that.
+pub fn open(options: &Options, spec: &oci::Spec) -> Result<Box<dyn Sandbox>, Error> {
+    let wall = spec.annotations().as_ref().and_then(|all| all.get(annotation::ISOLATION));
+    let wall = wall.map(|text| text.parse()).transpose().map_err(Error::Isolation)?;
+    Ok(match wall.unwrap_or_default() {
+        Isolation::Process => Box::new(host::Host::open(options)?),
+        Isolation::Vm => Box::new(vm::Vm::open(options)?),
+    })
+}
+
+/// Ends and removes what the sandbox of `container` left behind when its shim was killed: processes,
+/// mounts, devices, state. Each wall looks for its own, so it may be called at any time and twice.
+pub fn clean(options: &Options, container: &ContainerId, bundle: &Path) -> Result<(), Error> {
+    let host = host::clean(options, container, bundle);
+    let vm = vm::clean(options, container, bundle);
+    host?;
+    Ok(vm?)
+}
 
 /// Containers behind one isolation boundary.
 ///
