@@ -1,1 +1,30 @@
 //! From a bundle to a process.
+//!
+//! ```text
+//!   Store::create --> Container (created) --start--> running <--pause/resume--> paused
+//!                        |   exec --> Exec --gate.open--> another process
+//!                        +--delete--> nothing left
+//! ```
+//!
+//! Used by `hull-runtime` (one call a program), by the shim (on the host) and by the guest agent (as
+//! PID 1). Calls block and may come from any thread: the process that enters the namespaces is the
+//! caller's own executable started again under the name `hull-init`, so **every program that uses
+//! this crate calls [`init::dispatch`] as the first thing in `main`**.
+//!
+//! The new process is a child of the caller, who reaps it; this crate never waits for children that
+//! it handed out.
+//!
+//! Spec: OCI runtime-spec 1.3, runtime.md, config.md, config-linux.md.
+
+pub mod create;
+pub mod error;
+pub mod exec;
+pub mod init;
+pub mod launch;
+pub mod store;
+
+pub use create::CreateOptions;
+pub use error::Error;
+pub use exec::{Exec, ExecOptions};
+pub use launch::{Console, Gate, Launched, Stdio, Stream};
+pub use store::{Container, Record, Recipients, Status, Store};
