@@ -1,3 +1,6 @@
 //! System calls as safe functions; the one crate with `unsafe`. Knows nothing of containers.
 
 #![allow(unsafe_code)]
+
+pub mod netlink;
+pub mod netns;

@@ -1,0 +1,191 @@
+//! Addresses and routes.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::Netlink;
+
+/// An address of an interface, with the length of its network's prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// 0 to 32, or to 128.
+    pub prefix: u8,
+}
+
+/// A unicast route of the main table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// Where it leads; prefix length 0 is the default route.
+    pub to: Address,
+    /// The router; `None` when the destinations are on the link itself.
+    pub gateway: Option<IpAddr>,
+    /// The source address to prefer.
+    pub source: Option<IpAddr>,
+    /// Its priority; the lowest number wins.
+    pub metric: u32,
+}
+
+impl Route {
+    /// The default route by `gateway`, of the gateway's family.
+    pub fn default_by(gateway: IpAddr) -> Self {
+        let ip = any(gateway);
+        Self { to: Address { ip, prefix: 0 }, gateway: Some(gateway), source: None, metric: 0 }
+    }
+}
+
+impl Netlink {
+    /// Gives the interface an address.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` when it has it already.
+    pub fn add_address(&mut self, index: u32, address: Address) -> io::Result<()> {
+        let mut message = AddressMessage::default();
+        message.header.family = family(address.ip);
+        message.header.index = index;
+        message.header.prefix_len = address.prefix;
+        message.attributes.push(AddressAttribute::Address(address.ip));
+        message.attributes.push(AddressAttribute::Local(address.ip));
+        if let (IpAddr::V4(ip), 1..=30) = (address.ip, address.prefix) {
+            let host_bits = u32::MAX >> address.prefix;
+            let broadcast = Ipv4Addr::from(u32::from(ip) | host_bits);
+            message.attributes.push(AddressAttribute::Broadcast(broadcast));
+        }
+        self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// The interface's addresses, without the link-local ones that the kernel makes itself.
+    pub fn addresses(&mut self, index: u32) -> io::Result<Vec<Address>> {
+        let answers = self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
+        Ok(answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewAddress(message)
+                    if message.header.index == index
+                        && message.header.scope != AddressScope::Link =>
+                {
+                    address_of(&message)
+                }
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Adds a route through the interface.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` when there is one like it, `ENETUNREACH` when the gateway is not on the link.
+    pub fn add_route(&mut self, index: u32, route: &Route) -> io::Result<()> {
+        let mut message = RouteMessage::default();
+        message.header = RouteHeader {
+            address_family: family(route.to.ip),
+            destination_prefix_length: route.to.prefix,
+            table: RouteHeader::RT_TABLE_MAIN,
+            protocol: RouteProtocol::Static,
+            scope: match route.gateway {
+                Some(_) => RouteScope::Universe,
+                None => RouteScope::Link,
+            },
+            kind: RouteType::Unicast,
+            ..RouteHeader::default()
+        };
+        let attributes = &mut message.attributes;
+        if route.to.prefix > 0 {
+            attributes.push(RouteAttribute::Destination(route.to.ip.into()));
+        }
+        attributes.push(RouteAttribute::Oif(index));
+        attributes.extend(route.gateway.map(|ip| RouteAttribute::Gateway(ip.into())));
+        attributes.extend(route.source.map(|ip| RouteAttribute::PrefSource(ip.into())));
+        if route.metric != 0 {
+            attributes.push(RouteAttribute::Priority(route.metric));
+        }
+        self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// The unicast routes of the main table through the interface, without those that the kernel
+    /// made itself for the interface's addresses.
+    pub fn routes(&mut self, index: u32) -> io::Result<Vec<Route>> {
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            for answer in self.dump(RouteNetlinkMessage::GetRoute(message))? {
+                if let RouteNetlinkMessage::NewRoute(message) = answer {
+                    found.extend(route_of(&message, index));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn address_of(message: &AddressMessage) -> Option<Address> {
+    let mut ip = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(local) => ip = Some(*local),
+            AddressAttribute::Address(address) => ip = ip.or(Some(*address)),
+            _ => {}
+        }
+    }
+    ip.map(|ip| Address { ip, prefix: message.header.prefix_len })
+}
+
+fn route_of(message: &RouteMessage, index: u32) -> Option<Route> {
+    let header = &message.header;
+    let wanted = header.table == RouteHeader::RT_TABLE_MAIN
+        && header.kind == RouteType::Unicast
+        && header.protocol != RouteProtocol::Kernel;
+    let through = |attribute: &RouteAttribute| *attribute == RouteAttribute::Oif(index);
+    if !wanted || !message.attributes.iter().any(through) {
+        return None;
+    }
+    let ip = match header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let to = Address { ip, prefix: header.destination_prefix_length };
+    let mut route = Route { to, gateway: None, source: None, metric: 0 };
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(to) => route.to.ip = ip_of(to)?,
+            RouteAttribute::Gateway(gateway) => route.gateway = ip_of(gateway),
+            RouteAttribute::PrefSource(source) => route.source = ip_of(source),
+            RouteAttribute::Priority(metric) => route.metric = *metric,
+            _ => {}
+        }
+    }
+    Some(route)
+}
+
+fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    }
+}
+
+fn family(ip: IpAddr) -> AddressFamily {
+    match ip {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+fn any(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
