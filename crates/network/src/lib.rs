@@ -1,1 +1,43 @@
-//! Bridges, addresses, packet filter.
+//! Networks of containers: namespaces, bridges, addresses, the packet filter.
+//!
+//! Called by the engine, once before a container's sandbox is made and once after it is gone. Every
+//! call blocks (milliseconds) and belongs on a blocking thread. Nothing here knows which wall a
+//! container stands behind: both modes get a network namespace with a finished `eth0` in it, and a
+//! VM's shim bridges that `eth0` to its guest.
+//!
+//! ```text
+//!   host namespace                                container's namespace, <exec_root>/netns/ID
+//!   hull0 (bridge, 172.30.0.1/16)                 lo
+//!     `-- veth-ac1e0002 ------------------------- eth0 172.30.0.2/16, 02:42:ac:1e:00:02
+//!   nft table inet hull-hull0                       default via 172.30.0.1
+//! ```
+//!
+//! The kernel is the only store: names and MAC addresses derive from the IP address, so whatever a
+//! crash left behind is recognised and replaced. Which address belongs to whom is in the engine's
+//! records; after a restart it [adopts](Bridge::adopt) them.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use network::{Bridge, Namespaces};
+//!
+//! let namespaces = Namespaces::at("/run/hull/netns")?;
+//! let bridge = Bridge::ensure(&"hull0".parse()?, "172.30.0.0/16".parse()?)?;
+//!
+//! let id = "web".parse()?;
+//! let namespace = namespaces.create(&id)?; // `--network none` ends here
+//! let endpoint = bridge.attach(&id, &namespace)?; // keep it in the container's record
+//!
+//! bridge.detach(&id, &endpoint)?;
+//! namespaces.delete(&id)?;
+//! # Ok(()) }
+//! ```
+
+pub mod address;
+pub mod bridge;
+pub mod filter;
+pub mod netns;
+
+pub use address::Subnet;
+pub use bridge::{Bridge, Endpoint, InterfaceName};
+pub use netns::{Namespace, Namespaces};
+pub use sys::netlink::Mac;

@@ -1,0 +1,387 @@
+//! One bridge, its address, and the containers attached to it.
+//!
+//! ```text
+//!   ensure:  link + address + up  ->  forwarding on  ->  packet filter
+//!   attach:  address from the pool  ->  veth pair, one end in the namespace  ->  eth0 up, address,
+//!            default route
+//!   detach:  delete the host's end (the kernel deletes the other)  ->  address back to the pool
+//! ```
+//!
+//! Invariant: an address is free in the pool only if no device of ours carries it; so `detach` gives
+//! it back last, and `attach` may delete any device that bears the name of a free address.
+//!
+//! Spec: rtnetlink(7), veth(4).
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use spec::{ContainerId, Kind};
+use sys::netlink::{Address, Mac, Netlink, Peer, Route};
+
+use crate::address::{Pool, Subnet, mac_of};
+use crate::netns::Namespace;
+use crate::{address, filter};
+
+/// The name that a container's own device has in its namespace.
+pub const CONTAINER_INTERFACE: &str = "eth0";
+
+const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// The name of a network device: 1 to 15 letters, digits, `-`, `_` or `.`, starting with a letter.
+///
+/// Narrower than the kernel's rule, so that a name needs no quoting in a packet filter or path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InterfaceName(String);
+
+/// The text names no device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "invalid interface name {0:?}: want 1 to 15 letters, digits, '-', '_' or '.', first a letter"
+)]
+pub struct InvalidName(pub String);
+
+/// A bridge on this host. Shared by reference; calls may come from many threads at once.
+#[derive(Debug)]
+pub struct Bridge {
+    name: InterfaceName,
+    index: u32,
+    subnet: Subnet,
+    pool: Mutex<Pool>,
+}
+
+/// A container's place on a bridge: goes into its record, and back to [`Bridge::detach`] or, after
+/// a restart of the engine, to [`Bridge::adopt`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its IPv4 address.
+    pub address: Ipv4Addr,
+    /// Length of the subnet's prefix, in bits.
+    pub prefix: u8,
+    /// The bridge's address, next hop of the default route.
+    pub gateway: Ipv4Addr,
+    /// The Ethernet address of its `eth0`.
+    #[serde(serialize_with = "mac_text", deserialize_with = "mac_from_text")]
+    pub mac: Mac,
+    /// The host's end of the device pair.
+    pub veth: String,
+}
+
+/// Why the bridge or a place on it could not be made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bridge device.
+    #[error("{doing} {name}")]
+    Link {
+        /// The step.
+        doing: &'static str,
+        /// The bridge.
+        name: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A device of this name exists and is no bridge.
+    #[error("{0} exists and is no bridge; name another with --bridge")]
+    NotABridge(InterfaceName),
+    /// A device of the host has an address in the subnet already.
+    #[error("{subnet} is in use by {device} ({address}); choose another with --subnet")]
+    Overlap {
+        /// What was asked for.
+        subnet: Subnet,
+        /// The other device.
+        device: String,
+        /// Its address and prefix.
+        address: String,
+    },
+    /// Packets cannot be forwarded.
+    #[error("write 1 to {IP_FORWARD}")]
+    Forwarding(#[source] io::Error),
+    /// The packet filter refused.
+    #[error(transparent)]
+    Filter(#[from] filter::Error),
+    /// No address.
+    #[error("network {bridge}")]
+    Address {
+        /// The bridge.
+        bridge: InterfaceName,
+        /// Why not.
+        source: address::Error,
+    },
+    /// A container's device.
+    #[error("{doing} of container {id}")]
+    Attach {
+        /// The step and device.
+        doing: &'static str,
+        /// Whose.
+        id: ContainerId,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::NotABridge(_) | Self::Overlap { .. } => Kind::Conflict,
+            Self::Filter(source) => source.kind(),
+            Self::Address { source, .. } => source.kind(),
+            Self::Link { source, .. } | Self::Forwarding(source) | Self::Attach { source, .. } => {
+                match source.raw_os_error() {
+                    Some(libc::EPERM | libc::EACCES) => Kind::Denied,
+                    Some(libc::EOPNOTSUPP) => Kind::Unsupported,
+                    _ => Kind::Internal,
+                }
+            }
+        }
+    }
+}
+
+impl Bridge {
+    /// Makes the bridge `name` with the first address of `subnet`, or takes the one that is there
+    /// from an earlier run; turns on forwarding and puts the packet filter in place.
+    ///
+    /// `ip_forward` is written only where it is 0. The bridge stays when the engine ends, so that
+    /// containers keep their network; [`Bridge::remove`] takes it away.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotABridge`] and [`Error::Overlap`] before anything was changed.
+    pub fn ensure(name: &InterfaceName, subnet: Subnet) -> Result<Self, Error> {
+        let mut netlink = Netlink::open().map_err(link("open netlink for", name))?;
+        refuse_overlap(&mut netlink, name, subnet)?;
+        let index = ensure_link(&mut netlink, name, subnet)?;
+        ensure_forwarding()?;
+        filter::apply(name, subnet)?;
+        Ok(Self { name: name.clone(), index, subnet, pool: Mutex::new(Pool::new(subnet)) })
+    }
+
+    /// The device's name.
+    pub fn name(&self) -> &InterfaceName {
+        &self.name
+    }
+
+    /// Its network.
+    pub fn subnet(&self) -> Subnet {
+        self.subnet
+    }
+
+    /// Notes that a container from an engine's earlier life has `endpoint`. To be called for every
+    /// one of them before the first [`attach`](Self::attach).
+    pub fn adopt(&self, id: &ContainerId, endpoint: &Endpoint) -> Result<(), Error> {
+        self.pool().claim(id, endpoint.address).map_err(|source| self.no_address(source))
+    }
+
+    /// Connects `namespace` to the bridge: `eth0` with an address of its own, up, and the default
+    /// route by way of the bridge. On failure nothing is left.
+    pub fn attach(&self, id: &ContainerId, namespace: &Namespace) -> Result<Endpoint, Error> {
+        let address = self.pool().take(id).map_err(|source| self.no_address(source))?;
+        let endpoint = Endpoint {
+            address,
+            prefix: self.subnet.prefix(),
+            gateway: self.subnet.gateway(),
+            mac: mac_of(address),
+            veth: host_end(address),
+        };
+        match self.connect(id, namespace, &endpoint) {
+            Ok(()) => Ok(endpoint),
+            Err(error) => {
+                // The first error tells more; what cannot be deleted now is replaced by the next
+                // `attach` that is given this address.
+                let _ = self.detach(id, &endpoint);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the container off the bridge and gives its address back. Devices that are gone already,
+    /// with their namespace, are no error; nor is a second call.
+    pub fn detach(&self, id: &ContainerId, endpoint: &Endpoint) -> Result<(), Error> {
+        let failed = attach("delete veth", id);
+        let mut netlink = Netlink::open().map_err(&failed)?;
+        delete_if_there(&mut netlink, &endpoint.veth).map_err(&failed)?;
+        self.pool().give_back(id, endpoint.address);
+        Ok(())
+    }
+
+    /// Removes the bridge and its packet filter unless a container is attached; says whether it did.
+    /// Forwarding stays as it is: others may have come to rely on it.
+    pub fn remove(&self) -> Result<bool, Error> {
+        if !self.pool().is_empty() {
+            return Ok(false);
+        }
+        let mut netlink = Netlink::open().map_err(link("open netlink for", &self.name))?;
+        let link = delete_if_there(&mut netlink, &self.name.0)
+            .map_err(link("delete bridge", &self.name));
+        filter::remove(&self.name)?;
+        link.map(|()| true)
+    }
+
+    fn connect(
+        &self,
+        id: &ContainerId,
+        namespace: &Namespace,
+        endpoint: &Endpoint,
+    ) -> Result<(), Error> {
+        let mut netlink = Netlink::open().map_err(attach("open netlink for eth0", id))?;
+        delete_if_there(&mut netlink, &endpoint.veth).map_err(attach("replace veth", id))?;
+        let peer = Peer {
+            name: CONTAINER_INTERFACE,
+            mac: Some(endpoint.mac),
+            netns: Some(namespace.as_fd()),
+        };
+        netlink
+            .add_veth(&endpoint.veth, &peer)
+            .and_then(|()| {
+                let veth = netlink.index(&endpoint.veth)?;
+                netlink.set_master(veth, self.index)?;
+                netlink.set_up(veth, true)
+            })
+            .map_err(attach("make eth0", id))?;
+        sys::netns::within(namespace.as_fd(), || configure(endpoint))
+            .map_err(attach("set up eth0", id))
+    }
+
+    fn no_address(&self, source: address::Error) -> Error {
+        Error::Address { bridge: self.name.clone(), source }
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        // Each of the pool's operations is complete or changed nothing, so poison means no harm.
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives `eth0` of the calling thread's namespace its address and the default route.
+fn configure(endpoint: &Endpoint) -> io::Result<()> {
+    let mut netlink = Netlink::open()?;
+    let eth0 = netlink.index(CONTAINER_INTERFACE)?;
+    let ip = IpAddr::V4(endpoint.address);
+    netlink.add_address(eth0, Address { ip, prefix: endpoint.prefix })?;
+    netlink.set_up(eth0, true)?;
+    netlink.add_route(eth0, &Route::default_by(IpAddr::V4(endpoint.gateway)))
+}
+
+fn ensure_link(netlink: &mut Netlink, name: &InterfaceName, subnet: Subnet) -> Result<u32, Error> {
+    // A MAC of its own: else the bridge takes that of its newest port, and neighbours lose it.
+    match netlink.add_bridge(&name.0, Some(mac_of(subnet.gateway()))) {
+        Err(source) if source.raw_os_error() != Some(libc::EEXIST) => {
+            return Err(link("make bridge", name)(source));
+        }
+        _ => {}
+    }
+    if !Path::new("/sys/class/net").join(&name.0).join("bridge").is_dir() {
+        return Err(Error::NotABridge(name.clone()));
+    }
+    let index = netlink.index(&name.0).map_err(link("find bridge", name))?;
+    let gateway = Address { ip: IpAddr::V4(subnet.gateway()), prefix: subnet.prefix() };
+    match netlink.add_address(index, gateway) {
+        Err(source) if source.raw_os_error() != Some(libc::EEXIST) => {
+            return Err(link("set the address of", name)(source));
+        }
+        _ => {}
+    }
+    netlink.set_up(index, true).map_err(link("bring up", name))?;
+    Ok(index)
+}
+
+fn refuse_overlap(
+    netlink: &mut Netlink,
+    name: &InterfaceName,
+    subnet: Subnet,
+) -> Result<(), Error> {
+    let failed = link("list the host's addresses for", name);
+    for device in netlink.links().map_err(&failed)? {
+        if device.name == name.0 {
+            continue;
+        }
+        for Address { ip, prefix } in netlink.addresses(device.index).map_err(&failed)? {
+            if matches!(ip, IpAddr::V4(ip) if subnet.overlaps(ip, prefix)) {
+                let address = format!("{ip}/{prefix}");
+                return Err(Error::Overlap { subnet, device: device.name, address });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ensure_forwarding() -> Result<(), Error> {
+    let on = fs::read_to_string(IP_FORWARD).is_ok_and(|text| text.trim() != "0");
+    if on { Ok(()) } else { fs::write(IP_FORWARD, "1").map_err(Error::Forwarding) }
+}
+
+fn delete_if_there(netlink: &mut Netlink, name: &str) -> io::Result<()> {
+    let Some(link) = netlink.link(name)? else { return Ok(()) };
+    match netlink.delete_link(link.index) {
+        Err(error) if error.raw_os_error() != Some(libc::ENODEV) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The host's end of the pair for `address`: its eight hex digits make the name unique on the host.
+fn host_end(address: Ipv4Addr) -> String {
+    format!("veth-{:08x}", address.to_bits())
+}
+
+fn mac_text<S: Serializer>(mac: &Mac, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(mac)
+}
+
+fn mac_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Mac, D::Error> {
+    String::deserialize(from)?.parse().map_err(D::Error::custom)
+}
+
+fn link(doing: &'static str, name: &InterfaceName) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Link { doing, name: name.0.clone(), source }
+}
+
+fn attach(doing: &'static str, id: &ContainerId) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Attach { doing, id: id.clone(), source }
+}
+
+impl InterfaceName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for InterfaceName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let valid = text.len() <= 15
+            && text.bytes().next().is_some_and(|first| first.is_ascii_alphabetic())
+            && text.bytes().all(legal);
+        valid.then(|| Self(text.to_owned())).ok_or_else(|| InvalidName(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for InterfaceName {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<InterfaceName> for String {
+    fn from(name: InterfaceName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,158 @@
+//! The packet filter of one bridge: a table of our own, `hull-<bridge>`, and nothing else.
+//!
+//! Applied when the bridge is made, in one transaction (`nft -j -f -`) that replaces the table whole,
+//! so that it is never half there. No rule of anybody else is read or changed.
+//!
+//! ```text
+//!   table inet hull-hull0
+//!     chain postrouting  from the subnet, out by another device     -> masquerade
+//!     chain forward      to the bridge from elsewhere, unless it answers a container -> drop
+//! ```
+//!
+//! Containers so reach the world, and the world reaches no container. The rule drops; it never
+//! overrides: a packet passes the `forward` hook only if *every* base chain lets it through, so the
+//! host's own firewall keeps the last word. A host whose firewall drops forwarded packets (the
+//! policy that dockerd sets, for one) must let `iifname "hull0"` and the answers to it pass; Hull
+//! does not do so behind its administrator's back.
+//!
+//! Spec: libnftables-json(5), nft(8) "Add/remove tables, chains, rules".
+
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use spec::Kind;
+
+use crate::address::Subnet;
+use crate::bridge::InterfaceName;
+
+/// Priority of source address translation on the postrouting hook.
+const SRCNAT: i32 = 100;
+
+/// Why the packet filter is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program is not there.
+    #[error("run nft (Debian: apt-get install nftables)")]
+    Run(#[source] io::Error),
+    /// nft said no; its words are all there is to know.
+    #[error("set packet filter {table}: nft: {says}")]
+    Refused {
+        /// Our table.
+        table: String,
+        /// The first line of its standard error.
+        says: String,
+    },
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Run(_) => Kind::Unsupported,
+            Self::Refused { .. } => Kind::Internal,
+        }
+    }
+}
+
+/// Puts the table of `bridge` in place; one from an earlier run is replaced.
+pub(crate) fn apply(bridge: &InterfaceName, subnet: Subnet) -> Result<(), Error> {
+    nft(bridge, &ruleset(bridge, subnet))
+}
+
+/// Removes the table of `bridge`. One that is not there is no error.
+pub(crate) fn remove(bridge: &InterfaceName) -> Result<(), Error> {
+    let table = table(bridge);
+    // To delete what may not be there, add it first: both happen in one transaction.
+    nft(bridge, &json!({ "nftables": [{ "add": table }, { "delete": table }] }))
+}
+
+fn table_name(bridge: &InterfaceName) -> String {
+    format!("hull-{bridge}")
+}
+
+fn table(bridge: &InterfaceName) -> Value {
+    json!({ "table": { "family": "inet", "name": table_name(bridge) } })
+}
+
+fn ruleset(bridge: &InterfaceName, subnet: Subnet) -> Value {
+    let table = table(bridge);
+    let chain = |name: &str, kind: &str, hook: &str, priority: i32| {
+        json!({ "add": { "chain": {
+            "family": "inet", "table": table_name(bridge), "name": name,
+            "type": kind, "hook": hook, "prio": priority, "policy": "accept",
+        }}})
+    };
+    let rule = |chain: &str, expr: &Value| {
+        json!({ "add": { "rule": {
+            "family": "inet", "table": table_name(bridge), "chain": chain, "expr": expr,
+        }}})
+    };
+    let from_subnet = compare(
+        "==",
+        &json!({ "payload": { "protocol": "ip", "field": "saddr" } }),
+        &json!({ "prefix": { "addr": subnet.network(), "len": subnet.prefix() } }),
+    );
+    let device = |op, key: &str| compare(op, &json!({ "meta": { "key": key } }), &json!(bridge));
+    let not_an_answer = compare(
+        "!=",
+        &json!({ "ct": { "key": "state" } }),
+        &json!({ "set": ["established", "related"] }),
+    );
+    json!({ "nftables": [
+        { "add": table },
+        { "delete": table },
+        { "add": table },
+        chain("postrouting", "nat", "postrouting", SRCNAT),
+        rule("postrouting", &json!([from_subnet, device("!=", "oifname"), { "masquerade": null }])),
+        chain("forward", "filter", "forward", 0),
+        rule("forward", &json!([
+            device("==", "oifname"), device("!=", "iifname"), not_an_answer, { "drop": null }
+        ])),
+    ]})
+}
+
+fn compare(op: &str, left: &Value, right: &Value) -> Value {
+    json!({ "match": { "op": op, "left": left, "right": right } })
+}
+
+/// Gives one transaction to nft.
+fn nft(bridge: &InterfaceName, batch: &Value) -> Result<(), Error> {
+    let mut child = Command::new("nft")
+        .args(["-j", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(Error::Run)?;
+    let mut stdin = child.stdin.take().expect("asked for a pipe");
+    // An nft that dies early says why on its standard error; the broken pipe adds nothing.
+    let _ = stdin.write_all(batch.to_string().as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().map_err(Error::Run)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let says = stderr.lines().next().unwrap_or("no reason given").to_owned();
+    Err(Error::Refused { table: table_name(bridge), says })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_of_a_batch_names_our_own_table() {
+        let bridge: InterfaceName = "br-x".parse().expect("legal");
+        let batch = ruleset(&bridge, "10.1.0.0/24".parse().expect("legal"));
+        for command in batch["nftables"].as_array().expect("a list") {
+            let object = command.get("add").or(command.get("delete")).expect("adds or deletes");
+            let table = object.get("table").map(|table| &table["name"]).or_else(|| {
+                let member = object.get("chain").or(object.get("rule"))?;
+                member.get("table")
+            });
+            assert_eq!(table, Some(&json!("hull-br-x")), "{command}");
+        }
+    }
+}
