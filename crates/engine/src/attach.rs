@@ -1,0 +1,46 @@
+//! A client's line to a process's streams.
+//!
+//! The bytes never pass through the engine's hands: the shim keeps a socket for each process, and a
+//! client's front gets a connection to it. What goes over it is the shim's business: Docker's frames
+//! without a terminal, raw bytes with one; standard input raw the other way, ended by half-close.
+
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+
+/// A client's place at a process's streams. The process may not have been started yet.
+#[derive(Debug)]
+pub struct Attached {
+    /// Whether there is a terminal: bytes are raw, not frames.
+    pub tty: bool,
+    opening: Opening,
+}
+
+#[derive(Debug)]
+enum Opening {
+    Open(UnixStream),
+    Later(oneshot::Receiver<UnixStream>),
+}
+
+impl Attached {
+    /// A line that is open.
+    pub(crate) fn open(tty: bool, stream: UnixStream) -> Self {
+        Self { tty, opening: Opening::Open(stream) }
+    }
+
+    /// A line that opens with the process's start.
+    pub(crate) fn later(tty: bool, stream: oneshot::Receiver<UnixStream>) -> Self {
+        Self { tty, opening: Opening::Later(stream) }
+    }
+
+    /// The connection to the process's streams, from its first byte of output on; waits for the
+    /// process to be started. `None` when it was never started: then there is nothing to see, and
+    /// the client's line is to be closed.
+    ///
+    /// Dropping the connection detaches; ending the write side ends standard input.
+    pub async fn stream(self) -> Option<UnixStream> {
+        match self.opening {
+            Opening::Open(stream) => Some(stream),
+            Opening::Later(stream) => stream.await.ok(),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The record of a container: what `inspect` shows and what the database keeps.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use spec::{ContainerId, Isolation, Pid};
+
+use crate::config::{Config, HostConfig};
+
+/// Everything known of a container at one instant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Container {
+    /// 64 hexadecimal digits.
+    pub id: ContainerId,
+    /// Its name, without Docker's leading slash.
+    pub name: String,
+    /// When it was made.
+    pub created: SystemTime,
+    /// The id of its image: its configuration's digest, `sha256:…`.
+    pub image: String,
+    /// The program and its surroundings, merged with the image's.
+    pub config: Config,
+    /// Walls, limits and connections, as asked; the isolation is resolved.
+    pub host: HostConfig,
+    /// The wall it has.
+    pub isolation: Isolation,
+    /// First word of what is executed.
+    pub path: String,
+    /// The other words.
+    pub args: Vec<String>,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Exit status of the last run; 0 before the first.
+    pub exit_code: u8,
+    /// Why the last start did not succeed; empty if it did.
+    pub error: String,
+    /// When it was last started.
+    pub started: Option<SystemTime>,
+    /// When it last ended.
+    pub finished: Option<SystemTime>,
+    /// How often `restart` was asked.
+    pub restarts: u32,
+    /// Its address while it is connected.
+    pub endpoint: Option<Endpoint>,
+    /// What its wall is made of, while there is one.
+    pub wall: Option<Wall>,
+    /// The socket of the shim that holds it.
+    pub shim: Option<String>,
+    /// Execs that are made or running; filled in by `inspect`, never stored.
+    #[serde(skip)]
+    pub execs: Vec<String>,
+    /// Its files, for `inspect`.
+    pub files: Files,
+}
+
+/// Where a container is in its life.
+///
+/// ```text
+///   created --start--> running <--pause/unpause--> paused
+///      |                  |                          |
+///      |                  +-----------exit-----------+--> exited --start--> running
+///      |                  +---the shim was killed----+--> dead   --start--> running
+///      +----------------remove, from every state-----------> removing
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "status")]
+pub enum Status {
+    /// Never started with success.
+    Created,
+    /// The program runs.
+    Running {
+        /// The init process, or the worker of the VM it is in.
+        pid: Pid,
+    },
+    /// Its processes are frozen.
+    Paused {
+        /// As for `Running`.
+        pid: Pid,
+    },
+    /// The program has ended.
+    Exited,
+    /// It is being taken away.
+    Removing,
+    /// What held it was killed; whatever it had was cleaned up.
+    Dead,
+}
+
+/// A container's end of the bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its IPv4 address.
+    pub address: std::net::Ipv4Addr,
+    /// Length of its network's prefix.
+    pub prefix: u8,
+    /// The bridge's address.
+    pub gateway: std::net::Ipv4Addr,
+    /// `02:42:…`.
+    pub mac: String,
+}
+
+/// What a container's wall is made of: the shim's `isolation.json`, unknown keys kept.
+pub type Wall = serde_json::Map<String, serde_json::Value>;
+
+/// A container's files on the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    /// json-file log.
+    pub log: PathBuf,
+    /// `/etc/hosts`.
+    pub hosts: PathBuf,
+    /// `/etc/hostname`.
+    pub hostname: PathBuf,
+    /// `/etc/resolv.conf`.
+    pub resolv_conf: PathBuf,
+    /// The writable layer.
+    pub upper: PathBuf,
+}
+
+impl Status {
+    /// Docker's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running { .. } => "running",
+            Self::Paused { .. } => "paused",
+            Self::Exited => "exited",
+            Self::Removing => "removing",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// The host's process to show, while it runs or is paused.
+    pub fn pid(self) -> Option<Pid> {
+        match self {
+            Self::Running { pid } | Self::Paused { pid } => Some(pid),
+            Self::Created | Self::Exited | Self::Removing | Self::Dead => None,
+        }
+    }
+
+    /// Whether its program is alive, paused or not.
+    pub fn is_live(self) -> bool {
+        self.pid().is_some()
+    }
+}
+
+impl Container {
+    /// The first twelve digits of its id.
+    pub fn short_id(&self) -> &str {
+        self.id.as_str().get(..12).unwrap_or(self.id.as_str())
+    }
+}

@@ -1,0 +1,142 @@
+//! Why the engine did not do what was asked.
+
+use std::io;
+use std::path::PathBuf;
+
+use spec::Kind;
+
+/// Why the engine did not do what was asked. The texts are those that Docker's clients know.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Neither an id, nor a prefix of just one, nor a name.
+    #[error("No such container: {0}")]
+    NoSuchContainer(String),
+    /// More than one id begins so.
+    #[error("Multiple IDs found with provided prefix: {0}")]
+    AmbiguousId(String),
+    /// No exec has this id.
+    #[error("No such exec instance: {0}")]
+    NoSuchExec(String),
+    /// The image is not here; the client may pull it.
+    #[error("No such image: {0}")]
+    NoSuchImage(String),
+    /// The name is another container's.
+    #[error(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{id}\". You have \
+         to remove (or rename) that container to be able to reuse that name."
+    )]
+    NameInUse {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        id: String,
+    },
+    /// The container's state does not allow it.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A field's value makes no sense.
+    #[error("invalid {field}: {problem}")]
+    Invalid {
+        /// The field, as Docker's API spells it.
+        field: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+    /// A field's value is right, but Hull cannot do it.
+    #[error("{field} is not supported: {problem}")]
+    Unsupported {
+        /// The field, as Docker's API spells it.
+        field: &'static str,
+        /// The value, or why.
+        problem: String,
+    },
+    /// The container could not be made or started; the text is the runtime's.
+    #[error("OCI runtime create failed: {message}")]
+    Start {
+        /// What the runtime said.
+        message: String,
+        /// 126 and 127 are told apart by it.
+        kind: Kind,
+    },
+    /// A file of the engine's.
+    #[error("{action} {}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The image store.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// The engine is ending.
+    #[error("the engine is shutting down")]
+    Closing,
+}
+
+/// What the container's state does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Only running containers can be asked this.
+    #[error("container {0} is not running")]
+    NotRunning(String),
+    /// It must be thawed first.
+    #[error("container {0} is paused, unpause the container first")]
+    Paused(String),
+    /// It is frozen already.
+    #[error("Container {0} is already paused")]
+    AlreadyPaused(String),
+    /// There is nothing to thaw.
+    #[error("Container {0} is not paused")]
+    NotPaused(String),
+    /// Without force.
+    #[error(
+        "You cannot remove a running container {0}. Stop the container before attempting removal or \
+         force remove"
+    )]
+    RemoveRunning(String),
+    /// Without force.
+    #[error(
+        "You cannot remove a paused container {0}. Unpause and then stop the container before \
+         attempting removal or force remove"
+    )]
+    RemovePaused(String),
+    /// Someone else is at it.
+    #[error("removal of container {0} is already in progress")]
+    Removing(String),
+    /// An exec starts once.
+    #[error("exec {0} has already been started")]
+    ExecStarted(String),
+    /// Its streams are gone.
+    #[error("exec {0} is not running")]
+    ExecNotRunning(String),
+    /// A container is made of it.
+    #[error(
+        "conflict: unable to remove repository reference \"{image}\" (must force) - container \
+         {container} is using its referenced image"
+    )]
+    ImageInUse {
+        /// The image, as it was named.
+        image: String,
+        /// The container's short id.
+        container: String,
+    },
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::NoSuchContainer(_) | Self::NoSuchExec(_) | Self::NoSuchImage(_) => Kind::NotFound,
+            Self::AmbiguousId(_) | Self::Invalid { .. } => Kind::Invalid,
+            Self::NameInUse { .. } | Self::State(_) => Kind::Conflict,
+            Self::Unsupported { .. } => Kind::Unsupported,
+            Self::Start { kind, .. } => *kind,
+            Self::Image(error) => error.kind(),
+            Self::File { .. } => Kind::Internal,
+            Self::Closing => Kind::Unavailable,
+        }
+    }
+}

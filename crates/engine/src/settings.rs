@@ -1,0 +1,96 @@
+//! What the daemon tells the engine of its host.
+
+use std::path::{Path, PathBuf};
+
+use image::Registries;
+use spec::Isolation;
+use spec::options::{Options, Vm};
+
+/// Where things are, and the defaults of what a container does not say itself.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What survives a reboot.
+    pub data_root: PathBuf,
+    /// What does not.
+    pub exec_root: PathBuf,
+    /// The shim's program.
+    pub shim: PathBuf,
+    /// The wall of a container that asks for none.
+    pub isolation: Isolation,
+    /// Name of the bridge that containers are attached to.
+    pub bridge: String,
+    /// Its subnet, `ADDRESS/PREFIX`.
+    pub subnet: String,
+    /// Where images come from.
+    pub registries: Registries,
+    /// How virtual machines are made.
+    pub vm: Vm,
+}
+
+impl Settings {
+    /// What shims are told.
+    pub fn shim_options(&self) -> Options {
+        Options {
+            data_root: self.data_root.clone(),
+            exec_root: self.exec_root.clone(),
+            vm: self.vm.clone(),
+        }
+    }
+
+    /// Where the records are.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.data_root.join("meta.redb")
+    }
+
+    /// The directory that holds one directory a container.
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.data_root.join("containers")
+    }
+
+    /// The directory of network namespaces.
+    pub(crate) fn netns(&self) -> PathBuf {
+        self.exec_root.join("netns")
+    }
+
+    /// The directory that holds one directory of stream sockets a container.
+    pub(crate) fn streams(&self) -> PathBuf {
+        self.exec_root.join("io")
+    }
+
+    /// The shim's socket directory, which it is told as its address.
+    pub(crate) fn shim_address(&self) -> PathBuf {
+        self.exec_root.join("shim")
+    }
+}
+
+/// The directories of one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// Its bundle; everything of it that survives a reboot.
+    pub(crate) bundle: PathBuf,
+    /// The sockets of its streams. Short, as a socket's path holds 107 bytes at most.
+    pub(crate) streams: PathBuf,
+    /// Its network namespace.
+    pub(crate) netns: PathBuf,
+}
+
+impl Places {
+    /// Those of the container with this 64-digit id.
+    pub(crate) fn of(settings: &Settings, id: &str) -> Self {
+        Self {
+            bundle: settings.containers().join(id),
+            streams: settings.streams().join(id.get(..16).unwrap_or(id)),
+            netns: settings.netns().join(id),
+        }
+    }
+
+    /// The json-file log that the shim writes.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.bundle.join("json.log")
+    }
+
+    /// A file of the bundle.
+    pub(crate) fn file(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.bundle.join(name)
+    }
+}
