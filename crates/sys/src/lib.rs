@@ -4,3 +4,9 @@
 
 pub mod netlink;
 pub mod netns;
+pub mod execute;
+pub mod interface;
+pub mod keyring;
+pub mod mount;
+pub mod seccomp;
+pub mod spawn;
