@@ -109,10 +109,9 @@ impl FromStr for Subnet {
             let (address, prefix) = text.split_once('/')?;
             let address: Ipv4Addr = address.parse().ok()?;
             let prefix: u8 = prefix.parse().ok()?;
-            (MIN_PREFIX..=MAX_PREFIX).contains(&prefix).then(|| Self {
-                network: Ipv4Addr::from(address.to_bits() & mask(prefix)),
-                prefix,
-            })
+            (MIN_PREFIX..=MAX_PREFIX)
+                .contains(&prefix)
+                .then(|| Self { network: Ipv4Addr::from(address.to_bits() & mask(prefix)), prefix })
         };
         parse().ok_or_else(|| Error::Subnet(text.to_owned()))
     }

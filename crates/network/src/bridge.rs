@@ -17,7 +17,6 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -219,8 +218,8 @@ impl Bridge {
             return Ok(false);
         }
         let mut netlink = Netlink::open().map_err(link("open netlink for", &self.name))?;
-        let link = delete_if_there(&mut netlink, &self.name.0)
-            .map_err(link("delete bridge", &self.name));
+        let link =
+            delete_if_there(&mut netlink, &self.name.0).map_err(link("delete bridge", &self.name));
         filter::remove(&self.name)?;
         link.map(|()| true)
     }
@@ -278,10 +277,10 @@ fn ensure_link(netlink: &mut Netlink, name: &InterfaceName, subnet: Subnet) -> R
         }
         _ => {}
     }
-    if !Path::new("/sys/class/net").join(&name.0).join("bridge").is_dir() {
-        return Err(Error::NotABridge(name.clone()));
-    }
-    let index = netlink.index(&name.0).map_err(link("find bridge", name))?;
+    let index = match netlink.link(&name.0).map_err(link("find bridge", name))? {
+        Some(found) if found.is_bridge => found.index,
+        _ => return Err(Error::NotABridge(name.clone())),
+    };
     let gateway = Address { ip: IpAddr::V4(subnet.gateway()), prefix: subnet.prefix() };
     match netlink.add_address(index, gateway) {
         Err(source) if source.raw_os_error() != Some(libc::EEXIST) => {
@@ -331,6 +330,7 @@ fn host_end(address: Ipv4Addr) -> String {
     format!("veth-{:08x}", address.to_bits())
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
 fn mac_text<S: Serializer>(mac: &Mac, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(mac)
 }

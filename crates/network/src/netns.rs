@@ -109,10 +109,8 @@ impl Namespaces {
     /// to nobody.
     pub fn create(&self, id: &ContainerId) -> Result<Namespace, Error> {
         self.delete(id)?;
-        let namespace = Namespace {
-            path: self.path(id),
-            file: sys::netns::make().map_err(Error::Unshare)?,
-        };
+        let namespace =
+            Namespace { path: self.path(id), file: sys::netns::make().map_err(Error::Unshare)? };
         namespace.raise_loopback().map_err(Error::Loopback)?;
         match namespace.pin() {
             Ok(()) => Ok(namespace),
@@ -182,8 +180,11 @@ impl Namespace {
     /// Mounts the namespace on its path.
     fn pin(&self) -> Result<(), Error> {
         let path = self.path.clone();
-        File::create_new(&path)
-            .map_err(|source| Error::File { doing: "make", path: path.clone(), source })?;
+        File::create_new(&path).map_err(|source| Error::File {
+            doing: "make",
+            path: path.clone(),
+            source,
+        })?;
         rustix::mount::mount_bind(format!("/proc/self/fd/{}", self.file.as_raw_fd()), &path)
             .map_err(|source| Error::Mount { path, source: source.into() })
     }

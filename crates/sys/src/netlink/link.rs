@@ -32,6 +32,8 @@ pub struct Link {
     pub up: bool,
     /// The bridge that it is a port of, by index.
     pub master: Option<u32>,
+    /// Whether it is a bridge itself.
+    pub is_bridge: bool,
 }
 
 /// The far end of a new veth pair.
@@ -183,6 +185,7 @@ impl From<LinkMessage> for Link {
             mtu: 0,
             up: message.header.flags.contains(LinkFlags::Up),
             master: None,
+            is_bridge: false,
         };
         for attribute in message.attributes {
             match attribute {
@@ -190,6 +193,9 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(Mac),
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Controller(index) => link.master = Some(index),
+                LinkAttribute::LinkInfo(info) => {
+                    link.is_bridge = info.contains(&LinkInfo::Kind(InfoKind::Bridge));
+                }
                 _ => {}
             }
         }
