@@ -67,8 +67,8 @@ impl Facts {
     pub fn write(&self, bundle: &Path) -> Result<(), Error> {
         let path = bundle.join(FILE);
         let new = bundle.join(format!(".{FILE}"));
-        let text = serde_json::to_vec(self).expect("strings and numbers always become JSON");
-        fs::write(&new, text)
+        let text = serde_json::to_vec(self).map_err(io::Error::from);
+        text.and_then(|text| fs::write(&new, text))
             .and_then(|()| fs::rename(&new, &path))
             .map_err(|source| Error { path, source })
     }

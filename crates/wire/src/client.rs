@@ -1,0 +1,176 @@
+//! The shim's end: calls, and the streams it opens.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use spec::{Kind, ProcessId, ProcessInfo};
+
+use crate::frame::{Frame, Side, StreamId, Type, Violation};
+use crate::link::{Ended, Link};
+use crate::message::{Failure, Reply, Request};
+use crate::{Receiver, Sender};
+
+/// The connection to an agent. Cheap to share; it ends with the channel.
+pub struct Client {
+    link: Arc<Link>,
+    calls: Arc<Calls>,
+    next_call: AtomicU32,
+    next_stream: AtomicU32,
+}
+
+/// Who waits for which answer. An answer that nobody waits for any more is dropped.
+#[derive(Default)]
+struct Calls(Mutex<HashMap<u32, mpsc::SyncSender<Answer>>>);
+
+type Answer = Result<Reply, Failure>;
+
+/// Why a call has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The agent did what it could and refused or failed.
+    #[error(transparent)]
+    Remote(#[from] Failure),
+    /// The channel to it ended.
+    #[error("call the agent in the VM")]
+    Ended(#[source] Arc<Ended>),
+    /// It took longer than it may.
+    #[error("the agent in the VM gave no answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// The request holds something that JSON cannot say.
+    #[error("write the request")]
+    Encode(#[source] serde_json::Error),
+    /// A thread could not be started.
+    #[error("start a thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Remote(failure) => failure.kind,
+            Self::Ended(ended) if matches!(**ended, Ended::TooLong(_)) => Kind::Invalid,
+            Self::Ended(_) | Self::TimedOut(_) => Kind::Unavailable,
+            Self::Encode(_) => Kind::Invalid,
+            Self::Thread(_) => Kind::Exhausted,
+        }
+    }
+}
+
+impl Client {
+    /// Starts a connection over the two halves of a channel on whose other end an agent serves.
+    ///
+    /// A thread reads `reader` until it ends; give `writer` a timeout where the guest might stop
+    /// reading.
+    pub fn start(
+        reader: impl Read + Send + 'static,
+        writer: impl Write + Send + 'static,
+    ) -> Result<Self, Error> {
+        let link = Link::new(writer);
+        let calls = Arc::<Calls>::default();
+        let (reading, answered) = (Arc::clone(&link), Arc::clone(&calls));
+        let read = move || {
+            reading.read(reader, Side::Shim, |frame| answered.answer(&frame));
+            answered.lock().clear();
+        };
+        thread::Builder::new().name("wire".into()).spawn(read).map_err(Error::Thread)?;
+        Ok(Self { link, calls, next_call: AtomicU32::new(1), next_stream: AtomicU32::new(1) })
+    }
+
+    /// A number for a new stream.
+    pub fn stream(&self) -> StreamId {
+        self.next_stream.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The sending end of stream `id`. To be used once the agent knows of it.
+    pub fn sender(&self, id: StreamId) -> Sender {
+        self.link.sender(id)
+    }
+
+    /// The receiving end of stream `id`. To be made before the agent knows of it.
+    pub fn receiver(&self, id: StreamId) -> Receiver {
+        self.link.receiver(id)
+    }
+
+    /// Calls the agent and waits for its answer, `within` a time or for ever.
+    pub fn call(&self, request: &Request, within: Option<Duration>) -> Result<Reply, Error> {
+        let number = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let body = serde_json::to_vec(request).map_err(Error::Encode)?;
+        let (sender, answer) = mpsc::sync_channel(1);
+        self.calls.lock().insert(number, sender);
+        // Whoever ends the link forgets the calls afterwards; a call made later sees it here.
+        if let Err(ended) = self.link.send(&Frame::new(number, Type::Call, body)) {
+            self.calls.lock().remove(&number);
+            return Err(Error::Ended(ended));
+        }
+        let received = match within {
+            Some(limit) => answer.recv_timeout(limit),
+            None => answer.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        self.calls.lock().remove(&number);
+        match (received, within) {
+            (Ok(answer), _) => answer.map_err(Error::Remote),
+            (Err(RecvTimeoutError::Timeout), Some(limit)) => Err(Error::TimedOut(limit)),
+            (Err(_), _) => Err(Error::Ended(self.ended())),
+        }
+    }
+
+    /// Calls for something that has no result.
+    pub fn order(&self, request: &Request, within: Option<Duration>) -> Result<(), Error> {
+        match self.call(request, within)? {
+            Reply::Done => Ok(()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Waits for a process to end; gives its exit code.
+    pub fn wait(&self, process: ProcessId) -> Result<u8, Error> {
+        match self.call(&Request::Wait { process }, None)? {
+            Reply::Exit { code } => Ok(code),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// The container's processes.
+    pub fn processes(
+        &self,
+        request: &Request,
+        within: Duration,
+    ) -> Result<Vec<ProcessInfo>, Error> {
+        match self.call(request, Some(within))? {
+            Reply::Processes { list } => Ok(list),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// The agent answered, but not what was asked: it is not ours any more.
+    fn unexpected(&self, reply: &Reply) -> Error {
+        let reason = format!("{} instead", reply.name());
+        Error::Ended(self.link.end(Ended::Violation(Violation::Answer { call: 0, reason })))
+    }
+
+    fn ended(&self) -> Arc<Ended> {
+        self.link.check().err().unwrap_or_else(|| Arc::new(Ended::Closed))
+    }
+}
+
+impl Calls {
+    fn answer(&self, frame: &Frame) -> Result<(), Violation> {
+        let answer = serde_json::from_slice::<Answer>(&frame.body)
+            .map_err(|error| Violation::Answer { call: frame.number, reason: error.to_string() })?;
+        if let Some(waiting) = self.lock().remove(&frame.number) {
+            // It has room for one and gets one; whoever waited may have given up.
+            let _ = waiting.try_send(answer.map_err(Failure::sanitized));
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, mpsc::SyncSender<Answer>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

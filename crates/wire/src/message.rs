@@ -1,0 +1,305 @@
+//! What shim and agent say to each other.
+//!
+//! Every call is answered once, with a [`Reply`] or a [`Failure`]. The agent is of the same build as
+//! the shim (a template is keyed by its agent), so there is no version to negotiate.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use spec::oci::runtime as oci;
+use spec::{ContainerId, Kind, ProcessId, ProcessInfo, Signal};
+
+use crate::frame::StreamId;
+
+/// The longest message of a failure that is taken from a guest, in characters, and the longest chain.
+const MAX_MESSAGE: usize = 2000;
+const MAX_CHAIN: usize = 16;
+
+/// What a shim asks.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// First of all: makes this clone a machine of its own.
+    Configure(Configure),
+    /// Makes a container; its init waits at the gate.
+    Create(Box<Create>),
+    /// Makes another process in it, likewise.
+    Exec(Box<Exec>),
+    /// Opens the gate.
+    Start {
+        /// Whose.
+        process: ProcessId,
+    },
+    /// Sends a signal.
+    Signal {
+        /// To whom.
+        process: ProcessId,
+        /// Which.
+        signal: Signal,
+        /// To every process of the container instead.
+        all: bool,
+    },
+    /// Waits for the end; answered with [`Reply::Exit`], at once when it was before.
+    Wait {
+        /// Whose.
+        process: ProcessId,
+    },
+    /// Sets the terminal's size.
+    Resize {
+        /// Whose.
+        process: ProcessId,
+        /// Lines.
+        rows: u16,
+        /// Characters in a line.
+        columns: u16,
+    },
+    /// Lists processes; answered with [`Reply::Processes`].
+    Processes {
+        /// Of this container.
+        container: ContainerId,
+    },
+    /// Suspends or resumes all processes.
+    Freeze {
+        /// Of this container.
+        container: ContainerId,
+        /// Which of the two.
+        frozen: bool,
+    },
+    /// Forgets an ended process; for an init, the whole container, whose disk is in order then.
+    Delete {
+        /// Which.
+        process: ProcessId,
+    },
+    /// Writes everything to the disks and powers off; answered just before.
+    Shutdown,
+}
+
+/// What makes a clone different from its template and from every other clone.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Configure {
+    /// For the guest's random numbers, as lower-case hex digits; at least 32 bytes.
+    pub seed: String,
+    /// The time since 1970.
+    pub clock: Duration,
+    /// The machine's name.
+    pub hostname: String,
+}
+
+/// What a container is made from in the guest.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Create {
+    /// Its name.
+    pub container: ContainerId,
+    /// Its configuration, already the guest's.
+    pub spec: oci::Spec,
+    /// Its root filesystem.
+    pub rootfs: Rootfs,
+    /// Files that are mounted into it, copied from the host.
+    pub files: Vec<File>,
+    /// Its network; `None` leaves it with `lo` alone.
+    pub network: Option<Interface>,
+    /// Its standard streams.
+    pub stdio: Stdio,
+}
+
+/// The devices that a root filesystem lies on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Rootfs {
+    /// The image, an erofs.
+    pub image: String,
+    /// The writable layer, an ext4 with nothing in it or what this container left there.
+    pub scratch: String,
+}
+
+/// A small file for a container.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct File {
+    /// Where it is mounted, absolute.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Its bytes as lower-case hex digits.
+    pub contents: String,
+    /// Whether the container may not write to it.
+    pub read_only: bool,
+}
+
+/// A container's interface to the network, `eth0` in the guest as in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its hardware address as text.
+    pub mac: String,
+    /// The largest packet in bytes.
+    pub mtu: u32,
+    /// Its addresses with the lengths of their prefixes.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Its routes.
+    pub routes: Vec<Route>,
+}
+
+/// A route through the interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Where it leads, with the prefix's length.
+    pub to: (IpAddr, u8),
+    /// The router, unless the destinations are on the link.
+    pub gateway: Option<IpAddr>,
+    /// The source address to prefer.
+    pub source: Option<IpAddr>,
+    /// Its priority.
+    pub metric: u32,
+}
+
+/// A process's standard streams. Whether there is a terminal is in its configuration; then `stdin` is
+/// what is typed, `stdout` what it shows, and `stderr` is unused.
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
+pub struct Stdio {
+    /// Shim to agent; `None` is `/dev/null`.
+    pub stdin: Option<StreamId>,
+    /// Agent to shim; `None` is `/dev/null`.
+    pub stdout: Option<StreamId>,
+    /// As `stdout`.
+    pub stderr: Option<StreamId>,
+}
+
+/// What another process in a container is made from.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Exec {
+    /// Its name.
+    pub process: ProcessId,
+    /// The program.
+    pub program: oci::Process,
+    /// Its standard streams.
+    pub stdio: Stdio,
+}
+
+/// What an agent answers when it did what was asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// There is no more to say.
+    Done,
+    /// The process has ended.
+    Exit {
+        /// 0 to 255, as [`spec::Exit`] has it.
+        code: u8,
+    },
+    /// The processes.
+    Processes {
+        /// With the guest's numbers.
+        list: Vec<ProcessInfo>,
+    },
+}
+
+impl Reply {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Exit { .. } => "an exit code",
+            Self::Processes { .. } => "a list of processes",
+        }
+    }
+}
+
+/// Why an agent did not do what was asked: the chain of an error that happened in the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What a caller can do about it.
+    pub kind: Kind,
+    message: String,
+    cause: Option<Box<Failure>>,
+}
+
+impl Failure {
+    /// A failure without a cause.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), cause: None }
+    }
+
+    /// `error` with its causes.
+    pub fn from_error(kind: Kind, error: &dyn std::error::Error) -> Self {
+        let cause = error.source().map(|source| Box::new(Self::from_error(kind, source)));
+        Self { kind, message: error.to_string(), cause }
+    }
+
+    /// The failure as a shim may show it: of bounded length, and no control characters that would act
+    /// on the terminal of whoever reads it.
+    pub(crate) fn sanitized(self) -> Self {
+        self.shortened(MAX_CHAIN)
+    }
+
+    fn shortened(self, links: usize) -> Self {
+        let clean = |c: char| if c.is_control() { ' ' } else { c };
+        let message = self.message.chars().take(MAX_MESSAGE).map(clean).collect();
+        let cause = self.cause.filter(|_| links > 1);
+        let cause = cause.map(|cause| Box::new(cause.shortened(links - 1)));
+        Self { kind: self.kind, message, cause }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+/// Bytes as lower-case hex digits, for a JSON string.
+pub fn to_hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// The bytes of [`to_hex`]; `None` when the text is none of its.
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let nibble = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Some(nibble(pair[0])? << 4 | nibble(*pair.get(1)?)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_is_read_as_it_was_written() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(from_hex(&to_hex(&all)), Some(all));
+        assert_eq!(from_hex(""), Some(Vec::new()));
+        for text in ["a", "zz", "AB", "é"] {
+            assert_eq!(from_hex(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_failure_from_a_guest_is_short_and_harmless() {
+        let long = "\u{1b}[2J".repeat(5000);
+        let mut failure = Failure::new(Kind::Internal, long.clone());
+        for _ in 0..100 {
+            failure = Failure {
+                kind: Kind::Internal,
+                message: long.clone(),
+                cause: Some(Box::new(failure)),
+            };
+        }
+        let failure = failure.sanitized();
+        let chain: Vec<String> =
+            std::iter::successors(Some(&failure), |failure| failure.cause.as_deref())
+                .map(ToString::to_string)
+                .collect();
+        assert_eq!(chain.len(), MAX_CHAIN);
+        assert!(chain.iter().all(|text| text.chars().count() <= MAX_MESSAGE));
+        assert!(!chain.concat().contains('\u{1b}'));
+    }
+}
