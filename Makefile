@@ -1,0 +1,61 @@
+# Hull. `make help` lists the targets.
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+BIN    := $(TARGET)/hull/bin
+KERNEL := $(TARGET)/hull/kernel
+PREFIX ?= /usr/local
+
+# Static: they run in a container's or a guest's root, or before there is any.
+STATIC  := hull-runtime hull-agent containerd-shim-hull-v2
+DYNAMIC := hulld hull
+TRIPLE  := x86_64-unknown-linux-gnu
+
+export HULL_BIN_DIR    := $(BIN)
+export HULL_KERNEL_DIR := $(KERNEL)
+
+.PHONY: quickstart test soak bench check build install uninstall vm-kernel clean help \
+        deps-run deps-test deps-bench
+.DEFAULT_GOAL := help
+
+quickstart: deps-run build vm-kernel ## one image behind both walls, from a bare Debian 12
+	scripts/quickstart.sh
+
+test: deps-test build vm-kernel check ## everything: checks, unit tests, whole-system suites
+	cargo test --workspace --exclude tests
+	cargo test -p tests -- --test-threads=1
+
+soak: deps-test build vm-kernel ## the suites again and again: HULL_SOAK=N rounds (10)
+	scripts/soak.sh
+
+bench: deps-bench build vm-kernel ## ratios against crun, runc and dockerd, in one run
+	cargo run --quiet --release -p benches
+
+check: ## format, lints, layers, file lengths
+	cargo xtask check
+
+build: ## all programs, into target/hull/bin
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile static --target $(TRIPLE) \
+	    -p runtime -p agent -p shim
+	cargo build --release -p daemon -p cli
+	@mkdir -p $(BIN)
+	@cd $(TARGET)/$(TRIPLE)/static && install -p -C $(STATIC) $(BIN)
+	@cd $(TARGET)/release && install -p -C $(DYNAMIC) $(BIN)
+
+install: build ## programs into PREFIX/bin (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	cd $(BIN) && install $(STATIC) $(DYNAMIC) $(DESTDIR)$(PREFIX)/bin
+
+uninstall: ## takes them away again
+	cd $(DESTDIR)$(PREFIX)/bin && rm -f $(STATIC) $(DYNAMIC)
+
+vm-kernel: ## Debian's cloud kernel for the guests, unpacked once
+	scripts/vm-kernel.sh $(KERNEL)
+
+clean: ## removes what was built
+	cargo clean
+
+deps-run deps-test deps-bench: deps-%:
+	@scripts/deps.sh $*
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 14

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Installs what is missing of the Debian packages for a purpose, and nothing that is there.
+#
+#   scripts/deps.sh run      to run containers behind both walls, and the quickstart's registry
+#   scripts/deps.sh test     run, and what the suites drive Hull with
+#   scripts/deps.sh bench    run, and what Hull is measured against
+#
+# Quick when there is nothing to do. A service that a package would start stays stopped.
+set -eu
+
+die() { echo "deps: $*" >&2; exit 1; }
+
+run="busybox-static ca-certificates docker-registry e2fsprogs erofs-utils gcc iproute2 kmod
+     libc6-dev nftables procps qemu-system-x86 skopeo util-linux"
+command -v docker >/dev/null || run="$run docker.io"
+
+case ${1:-run} in
+    run) packages=$run ;;
+    test) packages="$run umoci" ;;
+    bench) packages="$run crun docker.io runc" ;;
+    *) die "no purpose is called $1: run, test or bench" ;;
+esac
+
+missing=
+for package in $packages; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+        missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+command -v apt-get >/dev/null || die "missing:$missing; this script knows only Debian's apt-get"
+[ "$(id -u)" = 0 ] || die "missing:$missing; run as root: apt-get install$missing"
+
+# Debian's switch for "install, but start nothing"; only ours is taken away again.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT INT TERM
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+
+echo "deps: installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086
+apt-get update -qq && apt-get install -qq -y --no-install-recommends $missing </dev/null >/dev/null
