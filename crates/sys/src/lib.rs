@@ -17,3 +17,4 @@ pub mod tsc;
 pub mod worker;
 pub mod pidfd;
 pub mod random;
+pub mod bpf;
