@@ -1,3 +1,100 @@
 //! PID 1 of the guest.
+//!
+//! ```text
+//!   boot ──▶ say READY ──▶ [template is saved, clones begin here] ──▶ serve ──▶ power off
+//! ```
+//!
+//! Boots the guest as far as a container needs it, opens the channel to the shim and serves its calls
+//! with the `container` crate, as the runtime does on the host. It never exits, since the kernel
+//! would panic: whatever ends it powers the machine off, and what it had to say is on the console.
 
-fn main() {}
+mod boot;
+mod configure;
+mod guest;
+mod network;
+mod port;
+mod process;
+mod rootfs;
+mod stdio;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::thread;
+
+use rustix::system::RebootCommand;
+use wire::{Call, Reply, Request, Server};
+
+use crate::guest::Guest;
+
+/// What a booted agent writes before anything else; the hypervisor's driver waits for it.
+const READY: &[u8; 8] = b"HULLAGNT";
+
+fn main() {
+    container::init::dispatch();
+    if let Err(error) = run() {
+        report(error.as_ref());
+    }
+    power_off();
+}
+
+/// Prints an error with its causes on the console.
+fn report(error: &dyn Error) {
+    let mut line = format!("hull-agent: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    eprintln!("{line}");
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let mut port = boot::boot()?;
+    port.write_all(READY).and_then(|()| port.flush())?;
+    let server = Server::start(port.try_clone()?, port)?;
+    serve(&server)?;
+    match server.ended() {
+        Some(ended) => Err(Box::new(ended)),
+        None => Ok(()),
+    }
+}
+
+/// Serves calls until the channel ends, each in a thread of its own: one that waits holds up no other.
+fn serve(server: &Server) -> io::Result<()> {
+    let guest = Arc::new(Guest::new(server.streams()));
+    while let Some(call) = server.next_call() {
+        let guest = Arc::clone(&guest);
+        thread::Builder::new().spawn(move || answer(&guest, call))?;
+    }
+    Ok(())
+}
+
+fn answer(guest: &Guest, call: Call) {
+    let last = matches!(call.request, Request::Shutdown);
+    let outcome = guest.serve(&call.request);
+    call.answer(&outcome);
+    if last {
+        power_off();
+    }
+}
+
+fn power_off() -> ! {
+    rustix::fs::sync();
+    loop {
+        // Where the machine has no power switch, a reboot ends it as well: the hypervisor is told not
+        // to start it again.
+        for command in [RebootCommand::PowerOff, RebootCommand::Restart] {
+            if let Err(error) = rustix::system::reboot(command) {
+                eprintln!("hull-agent: power off: {error}");
+            }
+        }
+        thread::sleep(std::time::Duration::from_secs(1));
+    }
+}
+
+/// A reply to calls that have no result.
+fn done<E>(outcome: Result<(), E>) -> Result<Reply, E> {
+    outcome.map(|()| Reply::Done)
+}

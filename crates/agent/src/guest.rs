@@ -1,0 +1,274 @@
+//! The guest's containers: what the shim's calls do.
+//!
+//! A container here is the host's with other resources: the same configuration, made by the same
+//! crate, on a root filesystem and in a network namespace of the guest's own.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use container::{CreateOptions, ExecOptions, Recipients, Store};
+use spec::oci::runtime as oci;
+use spec::{ContainerId, Kind, ProcessId, Signal};
+use wire::message::{Create, Exec};
+use wire::server::Streams;
+use wire::{Failure, Reply, Request};
+
+use crate::network::{self, Namespace};
+use crate::process::Process;
+use crate::rootfs::{self, Place};
+use crate::stdio::{self, Pipes};
+use crate::{configure, done};
+
+const STORE: &str = "/run/containers";
+
+/// Everything that the agent holds.
+pub(crate) struct Guest {
+    store: Store,
+    streams: Streams,
+    processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
+    places: Mutex<HashMap<ContainerId, (Namespace, Place)>>,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Configure(#[from] configure::Error),
+    #[error(transparent)]
+    Container(#[from] container::Error),
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    #[error(transparent)]
+    Stdio(#[from] stdio::Error),
+    #[error("process {0} does not exist")]
+    NoProcess(ProcessId),
+    #[error("process {0} already exists")]
+    Exists(ProcessId),
+    #[error("process {process} {state}")]
+    State { process: ProcessId, state: &'static str },
+    #[error("{action} {process}")]
+    Process { action: &'static str, process: ProcessId, source: io::Error },
+}
+
+impl Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Configure(error) => error.kind(),
+            Self::Container(error) => error.kind(),
+            Self::Rootfs(error) => error.kind(),
+            Self::Network(error) => error.kind(),
+            Self::Stdio(_) => Kind::Exhausted,
+            Self::NoProcess(_) => Kind::NotFound,
+            Self::Exists(_) => Kind::Exists,
+            Self::State { .. } => Kind::Conflict,
+            Self::Process { .. } => Kind::Internal,
+        }
+    }
+}
+
+impl Guest {
+    pub(crate) fn new(streams: Streams) -> Self {
+        let (processes, places) = (Mutex::default(), Mutex::default());
+        Self { store: Store::open(STORE), streams, processes, places }
+    }
+
+    /// Does what is asked, and says how it went.
+    pub(crate) fn serve(&self, request: &Request) -> Result<Reply, Failure> {
+        self.dispatch(request).map_err(|error| Failure::from_error(error.kind(), &error))
+    }
+
+    fn dispatch(&self, request: &Request) -> Result<Reply, Error> {
+        match request {
+            Request::Configure(with) => done(configure::configure(with).map_err(Error::from)),
+            Request::Create(create) => done(self.create(create)),
+            Request::Exec(exec) => done(self.exec(exec)),
+            Request::Start { process } => done(self.start(process)),
+            Request::Signal { process, signal, all } => done(self.signal(process, *signal, *all)),
+            Request::Wait { process } => {
+                let code = self.process(process)?.wait();
+                Ok(Reply::Exit { code })
+            }
+            Request::Resize { process, rows, columns } => {
+                let resized = self.process(process)?.resize(*rows, *columns);
+                done(resized.map_err(failed("resize the terminal of", process)))
+            }
+            Request::Processes { container } => {
+                Ok(Reply::Processes { list: self.store.load(container)?.processes()? })
+            }
+            Request::Freeze { container, frozen } => {
+                let container = self.store.load(container)?;
+                done(
+                    if *frozen { container.pause() } else { container.resume() }
+                        .map_err(Error::from),
+                )
+            }
+            Request::Delete { process } => done(self.delete(process)),
+            Request::Shutdown => done(self.shut_down()),
+        }
+    }
+
+    fn create(&self, create: &Create) -> Result<(), Error> {
+        let process = ProcessId::init(create.container.clone());
+        self.check_free(&process)?;
+        let place = Place::make(&create.container, &create.rootfs)?;
+        let netns = Namespace::make(place.dir().join("netns"), create.network.as_ref())?;
+        let files = place.write(&create.files)?;
+        let mut spec = create.spec.clone();
+        join_network(&mut spec, netns.path());
+        for (file, path) in create.files.iter().zip(&files) {
+            mount_from(&mut spec, Path::new(&file.path), path);
+        }
+        let mut options = CreateOptions::new(place.dir(), &spec);
+        options.rootfs = Some(place.rootfs());
+        let terminal = has_terminal(spec.process().as_ref());
+        let mut pipes =
+            Pipes::make(if terminal { wire::message::Stdio::default() } else { create.stdio })?;
+        options.stdio = pipes.take_theirs();
+        let (container, launched) = self.store.create(&create.container, options)?;
+        let begun = self.adopt(&process, launched, None, pipes, create.stdio);
+        if begun.is_err() {
+            // It is not needed any more; what matters is why.
+            let _ = container.delete(true);
+        } else {
+            self.places().insert(create.container.clone(), (netns, place));
+        }
+        begun
+    }
+
+    fn exec(&self, exec: &Exec) -> Result<(), Error> {
+        self.check_free(&exec.process)?;
+        let container = self.store.load(&exec.process.container)?;
+        let mut options = ExecOptions::new(&exec.program);
+        let terminal = has_terminal(Some(&exec.program));
+        let mut pipes =
+            Pipes::make(if terminal { wire::message::Stdio::default() } else { exec.stdio })?;
+        options.stdio = pipes.take_theirs();
+        let made = container.exec(options)?;
+        self.adopt(&exec.process, made.process, Some(made.gate), pipes, exec.stdio)
+    }
+
+    /// Takes charge of a new process and connects its streams.
+    fn adopt(
+        &self,
+        id: &ProcessId,
+        launched: container::Launched,
+        gate: Option<container::Gate>,
+        pipes: Pipes,
+        to: wire::message::Stdio,
+    ) -> Result<(), Error> {
+        let process = Process::watch(launched, gate).map_err(failed("watch", id))?;
+        match process.pty() {
+            Some(pty) => stdio::connect_terminal(pty, to, &self.streams)?,
+            None => pipes.connect(to, &self.streams)?,
+        }
+        self.processes().insert(id.clone(), process);
+        Ok(())
+    }
+
+    fn start(&self, id: &ProcessId) -> Result<(), Error> {
+        let process = self.process(id)?;
+        match (&id.exec, process.take_gate()) {
+            (None, _) => Ok(self.store.load(&id.container)?.start()?),
+            (Some(_), Some(gate)) => Ok(gate.open()?),
+            (Some(_), None) => {
+                Err(Error::State { process: id.clone(), state: "was started before" })
+            }
+        }
+    }
+
+    fn signal(&self, id: &ProcessId, signal: Signal, all: bool) -> Result<(), Error> {
+        let process = self.process(id)?;
+        match (&id.exec, all) {
+            (None, false) => {
+                Ok(self.store.load(&id.container)?.signal(signal, Recipients::Init)?)
+            }
+            (_, true) => Ok(self.store.load(&id.container)?.signal(signal, Recipients::All)?),
+            (Some(_), false) if process.has_ended() => {
+                Err(Error::State { process: id.clone(), state: "has ended" })
+            }
+            (Some(_), false) => process.signal(signal).map_err(failed("signal", id)),
+        }
+    }
+
+    fn delete(&self, id: &ProcessId) -> Result<(), Error> {
+        let process = self.process(id)?;
+        if !process.has_ended() {
+            return Err(Error::State { process: id.clone(), state: "still runs" });
+        }
+        if id.exec.is_none() {
+            self.store.load(&id.container)?.delete(false)?;
+            self.processes().retain(|process, _| process.container != id.container);
+            let place = self.places().remove(&id.container);
+            drop(place);
+            rustix::fs::sync();
+        } else {
+            self.processes().remove(id);
+        }
+        Ok(())
+    }
+
+    /// Ends every container, so that the disks can be put in order.
+    fn shut_down(&self) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        for container in self.store.list()? {
+            outcome = outcome.and(container.delete(true).map_err(Error::from));
+        }
+        let places = std::mem::take(&mut *self.places());
+        drop(places);
+        rustix::fs::sync();
+        outcome
+    }
+
+    fn check_free(&self, id: &ProcessId) -> Result<(), Error> {
+        if self.processes().contains_key(id) {
+            return Err(Error::Exists(id.clone()));
+        }
+        Ok(())
+    }
+
+    fn process(&self, id: &ProcessId) -> Result<Arc<Process>, Error> {
+        self.processes().get(id).cloned().ok_or_else(|| Error::NoProcess(id.clone()))
+    }
+
+    fn processes(&self) -> MutexGuard<'_, HashMap<ProcessId, Arc<Process>>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn places(&self) -> MutexGuard<'_, HashMap<ContainerId, (Namespace, Place)>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn failed<'a>(
+    action: &'static str,
+    process: &'a ProcessId,
+) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::Process { action, process: process.clone(), source }
+}
+
+fn has_terminal(process: Option<&oci::Process>) -> bool {
+    process.and_then(oci::Process::terminal).unwrap_or(false)
+}
+
+/// Lets the container join the network namespace at `path`.
+fn join_network(spec: &mut oci::Spec, path: &Path) {
+    let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
+    for namespace in namespaces.into_iter().flatten() {
+        if namespace.typ() == oci::LinuxNamespaceType::Network {
+            namespace.set_path(Some(path.to_owned()));
+        }
+    }
+}
+
+/// Lets the bind mount on `destination` come from `source`.
+fn mount_from(spec: &mut oci::Spec, destination: &Path, source: &Path) {
+    for mount in spec.mounts_mut().iter_mut().flatten() {
+        if mount.destination() == destination {
+            mount.set_source(Some(source.to_owned()));
+        }
+    }
+}

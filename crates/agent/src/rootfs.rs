@@ -1,0 +1,157 @@
+//! A container's place in the guest: its root filesystem and the files from the host.
+//!
+//! ```text
+//!   /run/hull/ID/image     the erofs, read-only      ┐
+//!   /run/hull/ID/scratch   the ext4: upper, work     ┴▶ overlay on /run/hull/ID/rootfs
+//!   /run/hull/ID/files/N   copies of the host's files
+//!   /run/hull/ID/netns     the network namespace
+//! ```
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags};
+use spec::{ContainerId, Kind};
+use wire::message::{File, Rootfs, from_hex};
+
+const PLACES: &str = "/run/hull";
+
+/// A container's directory with what is mounted in it; dropping it puts the disk in order.
+#[derive(Debug)]
+pub(crate) struct Place {
+    dir: PathBuf,
+    /// In order of mounting.
+    mounts: Vec<PathBuf>,
+}
+
+/// Why a root filesystem could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A file or directory of the place.
+    #[error("{action} {}", path.display())]
+    File { action: &'static str, path: PathBuf, source: io::Error },
+    /// mount(2) refused.
+    #[error("mount {fstype} from {source_name} on {}", target.display())]
+    Mount { fstype: &'static str, source_name: String, target: PathBuf, source: io::Error },
+    /// A file's contents cannot be read.
+    #[error("file {path}: its contents are not hex digits")]
+    Contents { path: String },
+}
+
+impl Error {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::File { .. } | Self::Mount { .. } => Kind::Internal,
+            Self::Contents { .. } => Kind::Invalid,
+        }
+    }
+}
+
+fn file<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::File { action, path: path.to_owned(), source }
+}
+
+impl Place {
+    /// Mounts the root filesystem of `container`.
+    pub(crate) fn make(container: &ContainerId, rootfs: &Rootfs) -> Result<Self, Error> {
+        let dir = Path::new(PLACES).join(container.as_str());
+        fs::create_dir_all(PLACES).map_err(file("make", Path::new(PLACES)))?;
+        fs::create_dir(&dir).map_err(file("make", &dir))?;
+        let mut place = Self { dir, mounts: Vec::new() };
+        let image = place.mount("erofs", &rootfs.image, "image", MountFlags::RDONLY, "")?;
+        let scratch = place.mount("ext4", &rootfs.scratch, "scratch", MountFlags::empty(), "")?;
+        let (upper, work) = (scratch.join("upper"), scratch.join("work"));
+        make_upper(&upper, &image)?;
+        fs::create_dir_all(&work).map_err(file("make", &work))?;
+        let data = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            image.display(),
+            upper.display(),
+            work.display()
+        );
+        place.mount("overlay", "overlay", "rootfs", MountFlags::empty(), &data)?;
+        Ok(place)
+    }
+
+    /// The root filesystem.
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.dir.join("rootfs")
+    }
+
+    /// The container's directory, for other parts of it.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes copies of the host's files; gives their paths in the same order.
+    pub(crate) fn write(&self, files: &[File]) -> Result<Vec<PathBuf>, Error> {
+        let dir = self.dir.join("files");
+        fs::create_dir(&dir).map_err(file("make", &dir))?;
+        let write_one = |(n, from): (usize, &File)| {
+            let path = dir.join(n.to_string());
+            let contents = from_hex(&from.contents)
+                .ok_or_else(|| Error::Contents { path: from.path.clone() })?;
+            let mode = fs::Permissions::from_mode(from.mode & 0o777);
+            fs::write(&path, contents)
+                .and_then(|()| fs::set_permissions(&path, mode))
+                .map_err(file("write", &path))?;
+            Ok(path)
+        };
+        files.iter().enumerate().map(write_one).collect()
+    }
+
+    fn mount(
+        &mut self,
+        fstype: &'static str,
+        source: &str,
+        name: &str,
+        flags: MountFlags,
+        data: &str,
+    ) -> Result<PathBuf, Error> {
+        let target = self.dir.join(name);
+        fs::create_dir(&target).map_err(file("make", &target))?;
+        let options = std::ffi::CString::new(data).unwrap_or_default();
+        rustix::mount::mount(source, &target, fstype, flags, options.as_c_str()).map_err(
+            |error| Error::Mount {
+                fstype,
+                source_name: source.to_owned(),
+                target: target.clone(),
+                source: error.into(),
+            },
+        )?;
+        self.mounts.push(target.clone());
+        Ok(target)
+    }
+}
+
+/// Makes the writable layer's root, once, with the owner and mode of the image's: the overlay shows
+/// the upper directory's.
+fn make_upper(upper: &Path, image: &Path) -> Result<(), Error> {
+    if upper.exists() {
+        return Ok(());
+    }
+    let of = fs::metadata(image).map_err(file("read", image))?;
+    let part = upper.with_extension("part");
+    fs::create_dir_all(&part)
+        .and_then(|()| std::os::unix::fs::chown(&part, Some(of.uid()), Some(of.gid())))
+        .and_then(|()| fs::set_permissions(&part, of.permissions()))
+        .and_then(|()| fs::rename(&part, upper))
+        .map_err(file("make", upper))
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for target in self.mounts.iter().rev() {
+            if let Err(error) = rustix::mount::unmount(target, UnmountFlags::empty()) {
+                eprintln!("hull-agent: unmount {}: {error}", target.display());
+                // It is out of the way at once, and in order when its last user ends.
+                let _ = rustix::mount::unmount(target, UnmountFlags::DETACH);
+            }
+        }
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            eprintln!("hull-agent: remove {}: {error}", self.dir.display());
+        }
+    }
+}
