@@ -1,0 +1,409 @@
+//! A machine for a suite: its own network, registry and engine.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::mount::UnmountFlags;
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+use sys::netlink::Netlink;
+use tempfile::TempDir;
+
+use crate::command::{self, Ran, Running, eventually, wait};
+use crate::leaks::{self, Places, Snapshot};
+use crate::programs;
+use crate::pty::Pty;
+
+/// The image that the registry serves, as a client names it there.
+pub const IMAGE: &str = "127.0.0.1:5000/busybox";
+
+/// Flags of an engine beside the shared one.
+const ANOTHER: [&str; 2] = ["--bridge=hull9", "--subnet=10.99.9.0/24"];
+
+/// One `hulld` with its own roots, in the suite's network namespace.
+#[derive(Debug)]
+pub struct Engine {
+    /// Short, and beside /run/hull: sockets have paths of at most 107 bytes.
+    exec_root: TempDir,
+    data_root: TempDir,
+    netns: File,
+    flags: Vec<String>,
+    path: Option<PathBuf>,
+    child: Option<Child>,
+}
+
+/// A network namespace with a registry and an engine in it.
+#[derive(Debug)]
+pub struct Host {
+    /// The engine that the cases share. Dropped before the registry.
+    pub engine: Engine,
+    registry: Child,
+    dir: TempDir,
+}
+
+impl Host {
+    /// Starts all of it, with the sample image in the registry and pulled.
+    pub fn start() -> Self {
+        assert!(rustix::process::geteuid().is_root(), "the suites need root");
+        let dir = tempfile::Builder::new().prefix("hull-test-").tempdir().expect("a directory");
+        let netns = File::from(sys::netns::make().expect("a network namespace"));
+        raise_loopback(&netns);
+        let registry = registry(&netns, dir.path());
+        let host = Self { engine: Engine::new(&netns, &[]), registry, dir };
+        host.publish();
+        let mut host = host;
+        host.engine.start();
+        host.docker(&["pull", "-q", IMAGE]).ok();
+        host
+    }
+
+    /// A `docker` that talks to the shared engine.
+    pub fn docker(&self, arguments: &[&str]) -> Ran {
+        self.engine.docker(arguments)
+    }
+
+    /// A second engine on this host with `flags` of its own, running.
+    pub fn another_engine(&self, flags: &[&str]) -> Engine {
+        let mut engine = Engine::new(&self.engine.netns, &[&ANOTHER[..], flags].concat());
+        engine.start();
+        engine
+    }
+
+    /// A second engine on this host that finds no programs but `tools`.
+    pub fn another_engine_with_only(&self, tools: &[&str]) -> Engine {
+        let mut engine = Engine::new(&self.engine.netns, &ANOTHER);
+        let path = engine.data_root().join("path");
+        fs::create_dir(&path).expect("a directory");
+        for tool in tools {
+            let places = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+            let mut files = places.iter().map(|place| Path::new(place).join(tool));
+            let file = files.find(|file| file.exists());
+            let file = file.unwrap_or_else(|| panic!("{tool} is missing: scripts/deps.sh test"));
+            std::os::unix::fs::symlink(file, path.join(tool)).expect("a link");
+        }
+        engine.path = Some(path);
+        engine.start();
+        engine
+    }
+
+    /// A directory for the case's own files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Stops the registry, as a network does.
+    pub fn stop_registry(&mut self) {
+        stop(&mut self.registry, Signal::KILL);
+    }
+
+    /// Starts it again, with what it had.
+    pub fn start_registry(&mut self) {
+        self.registry = registry(&self.engine.netns, self.dir.path());
+    }
+
+    /// Builds the sample image and pushes it, by its own name and as Docker Hub's.
+    fn publish(&self) {
+        let layout = self.dir().join("busybox");
+        let mut build = Command::new(programs::source().join("scripts/busybox-image.sh"));
+        build.arg(&layout);
+        command::run(build, b"").ok();
+        for name in ["busybox", "library/busybox"] {
+            let mut push = Command::new("skopeo");
+            push.args(["--insecure-policy", "copy", "-q", "--dest-tls-verify=false"])
+                .arg(format!("oci:{}:latest", layout.display()))
+                .arg(format!("docker://127.0.0.1:5000/{name}:latest"));
+            run_inside(&self.engine.netns, push).ok();
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.engine.tear_down();
+        stop(&mut self.registry, Signal::TERM);
+    }
+}
+
+impl Engine {
+    fn new(netns: &File, flags: &[&str]) -> Self {
+        let dir = |builder: &mut tempfile::Builder<'_, '_>, at: &str| {
+            builder.tempdir_in(at).expect("a directory")
+        };
+        Self {
+            exec_root: dir(tempfile::Builder::new().prefix("h").rand_bytes(3), "/run"),
+            data_root: dir(tempfile::Builder::new().prefix("hull-data-"), &temporary()),
+            netns: netns.try_clone().expect("a descriptor"),
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            path: None,
+            child: None,
+        }
+    }
+
+    /// What does not survive a reboot.
+    pub fn exec_root(&self) -> &Path {
+        self.exec_root.path()
+    }
+
+    /// What does.
+    pub fn data_root(&self) -> &Path {
+        self.data_root.path()
+    }
+
+    /// What it wrote to its log since its first start.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.data_root.path().join("hulld.log")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.exec_root.path().join("hull.sock")
+    }
+
+    /// Starts `hulld` and waits until it answers.
+    #[track_caller]
+    pub fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("a log");
+        let (kernel, modules) = programs::kernel();
+        let mut hulld = Command::new(programs::program("hulld"));
+        hulld
+            .arg("--exec-root")
+            .arg(self.exec_root())
+            .arg("--data-root")
+            .arg(self.data_root())
+            .arg("--vm-kernel")
+            .arg(kernel)
+            .arg("--vm-modules")
+            .arg(modules)
+            .args(["--registry-mirror", "http://127.0.0.1:5000", "--log-level", "debug"])
+            // Flags given later win over earlier ones.
+            .args(&self.flags)
+            // What hulld starts inherits this, and so is told from another engine's.
+            .env("HULL_TEST", self.exec_root())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a descriptor"))
+            .stderr(log)
+            .envs(self.path.iter().map(|path| ("PATH", path)));
+        self.child = Some(spawn_inside(&self.netns, &mut hulld));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while UnixStream::connect(self.socket()).is_err() {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            assert!(ended.is_none() && Instant::now() < deadline, "hulld: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Ends `hulld` as `systemctl stop` does.
+    pub fn stop(&mut self) {
+        self.end(Signal::TERM);
+    }
+
+    /// Ends `hulld` without a word.
+    pub fn kill(&mut self) {
+        self.end(Signal::KILL);
+    }
+
+    fn end(&mut self, signal: Signal) {
+        if let Some(mut child) = self.child.take() {
+            stop(&mut child, signal);
+        }
+    }
+
+    /// The process number of `hulld`.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// The stock client, told to talk to this engine.
+    pub fn client(&self, arguments: &[&str]) -> Command {
+        let mut docker = Command::new("docker");
+        docker
+            .args(arguments)
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
+            .env("DOCKER_CONFIG", self.data_root().join("client"))
+            .env_remove("DOCKER_CONTEXT");
+        docker
+    }
+
+    /// Runs the client to its end, without input.
+    #[track_caller]
+    pub fn docker(&self, arguments: &[&str]) -> Ran {
+        self.docker_with(arguments, b"")
+    }
+
+    /// Runs the client to its end with `input` as its standard input.
+    #[track_caller]
+    pub fn docker_with(&self, arguments: &[&str], input: &[u8]) -> Ran {
+        command::run(self.client(arguments), input)
+    }
+
+    /// Starts the client.
+    #[track_caller]
+    pub fn begin(&self, arguments: &[&str]) -> Running {
+        Running::start(self.client(arguments))
+    }
+
+    /// Starts the client on a terminal of `rows` and `columns`.
+    pub fn on_terminal(&self, arguments: &[&str], rows: u16, columns: u16) -> Pty {
+        Pty::start(&self.client(arguments), rows, columns)
+    }
+
+    /// What `docker inspect` says of the container or image.
+    #[track_caller]
+    pub fn inspect(&self, name: &str) -> Value {
+        let json = self.docker(&["inspect", name]).ok();
+        let mut all: Vec<Value> = serde_json::from_str(&json).expect("inspect prints JSON");
+        all.pop().expect("one was named")
+    }
+
+    /// Sends a request without a client between; gives the status and the body.
+    pub fn post(&self, path: &str, body: &Value) -> (u16, String) {
+        let body = body.to_string();
+        let mut socket = UnixStream::connect(self.socket()).expect("it listens");
+        write!(
+            socket,
+            "POST {path} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .expect("it reads");
+        let mut reply = String::new();
+        socket.read_to_string(&mut reply).expect("text");
+        let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("a status line"), body.to_owned())
+    }
+
+    /// Runs a program on the host, in the engine's network namespace.
+    #[track_caller]
+    pub fn on_host(&self, program: &str, arguments: &[&str]) -> Ran {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        run_inside(&self.netns, command)
+    }
+
+    /// Waits until the container is in `state`, as `inspect` names it.
+    #[track_caller]
+    pub fn until(&self, name: &str, state: &str) {
+        eventually(&format!("{name} is {state}"), || {
+            let ran = self.docker(&["inspect", "-f", "{{.State.Status}}", name]);
+            ran.code == 0 && ran.out.trim() == state
+        });
+    }
+
+    /// Removes all containers.
+    pub fn clear(&self) {
+        let all = self.docker(&["ps", "-aq"]);
+        let mut remove = vec!["rm", "-f", "-v"];
+        remove.extend(all.out.split_whitespace());
+        if remove.len() > 3 {
+            let _ = self.docker(&remove);
+        }
+    }
+
+    /// What is on the machine now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(&self.places())
+    }
+
+    /// What is on the machine beyond `before`.
+    pub fn left_since(&self, before: &Snapshot) -> Vec<String> {
+        before.added_since(&self.places())
+    }
+
+    fn places(&self) -> Places<'_> {
+        Places {
+            exec_root: self.exec_root(),
+            data_root: self.data_root(),
+            netns: &self.netns,
+            known: self.child.iter().map(Child::id).collect(),
+        }
+    }
+
+    /// Ends the engine and whatever it left: after a failed case that can be much.
+    fn tear_down(&mut self) {
+        if self.child.is_some() {
+            self.clear();
+        }
+        self.stop();
+        for process in leaks::processes(&self.places()) {
+            let pid = process.split(' ').nth(1).and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+            if let Some(pid) = pid {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let points = table.lines().rev().filter_map(|line| line.split(' ').nth(4));
+        for point in points.filter(|point| {
+            Path::new(point).starts_with(self.exec_root())
+                || Path::new(point).starts_with(self.data_root())
+        }) {
+            let _ = rustix::mount::unmount(point, UnmountFlags::DETACH);
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.tear_down();
+    }
+}
+
+/// Debian's docker-registry on port 5000 of the namespace's loopback.
+fn registry(netns: &File, dir: &Path) -> Child {
+    let config = dir.join("registry.yml");
+    let text = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+         http: {{addr: 127.0.0.1:5000}}\n",
+        dir.join("registry").display()
+    );
+    fs::write(&config, text).expect("a file");
+    let mut serve = Command::new("docker-registry");
+    serve.arg("serve").arg(config).stdin(Stdio::null()).stdout(Stdio::null());
+    let log = File::create(dir.join("registry.log")).expect("a file");
+    let child = spawn_inside(netns, serve.stderr(log));
+    eventually("docker-registry answers", || {
+        let connect = || std::net::TcpStream::connect("127.0.0.1:5000");
+        sys::netns::within(netns.as_fd(), connect).is_ok()
+    });
+    child
+}
+
+fn raise_loopback(netns: &File) {
+    sys::netns::within(netns.as_fd(), || {
+        let mut netlink = Netlink::open()?;
+        let lo = netlink.index("lo")?;
+        netlink.set_up(lo, true)
+    })
+    .expect("lo comes up");
+}
+
+fn spawn_inside(netns: &File, command: &mut Command) -> Child {
+    let name = command.get_program().to_owned();
+    sys::netns::within(netns.as_fd(), || command.spawn())
+        .unwrap_or_else(|error| panic!("start {}: {error}", name.to_string_lossy()))
+}
+
+#[track_caller]
+fn run_inside(netns: &File, command: Command) -> Ran {
+    sys::netns::within(netns.as_fd(), || Ok(Running::start(command))).expect("started").wait()
+}
+
+fn stop(child: &mut Child, signal: Signal) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // It may have ended already; it was not waited for, so the number is still its own.
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+    wait(child, Instant::now() + Duration::from_secs(10));
+}
+
+fn temporary() -> String {
+    std::env::temp_dir().to_string_lossy().into_owned()
+}

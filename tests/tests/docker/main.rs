@@ -1,0 +1,92 @@
+//! The promise: the stock `docker` client works, unchanged, with one body of expectations for both
+//! isolation modes.
+
+mod crash;
+mod errors;
+mod exec;
+mod images;
+mod lifecycle;
+mod network;
+mod run;
+mod streams;
+mod terminal;
+mod transcript;
+
+use std::process::ExitCode;
+
+use spec::Isolation;
+use tests::command::Ran;
+use tests::host::IMAGE;
+use tests::{Host, Suite, both, once};
+
+const SUITE: Suite = Suite {
+    promise: "docker: the stock client works, in both modes",
+    cases: &[
+        once!(transcript::the_isolation_transcript_holds),
+        both!(run::the_kernel_is_the_hosts_only_without_a_vm),
+        both!(run::exit_codes_are_those_of_the_program),
+        both!(run::a_detached_container_gives_its_id_and_can_be_waited_for),
+        both!(run::the_image_is_seen_through_its_layers_and_can_be_written),
+        both!(run::the_program_gets_what_was_asked_for),
+        both!(run::a_container_that_wants_too_much_memory_is_killed),
+        both!(run::containers_run_side_by_side),
+        both!(streams::stdout_and_stderr_stay_apart),
+        both!(streams::stdin_ends_and_output_still_comes),
+        both!(streams::nothing_of_a_large_output_is_lost),
+        both!(streams::logs_keep_order_streams_and_times),
+        both!(streams::logs_follow_until_the_end),
+        both!(streams::attach_joins_a_running_program),
+        both!(terminal::a_terminal_has_a_size_that_follows_the_window),
+        both!(terminal::an_exec_has_a_terminal_of_its_own),
+        both!(exec::a_second_program_has_its_own_streams_and_exit_code),
+        both!(exec::a_second_program_gets_what_was_asked_for),
+        both!(exec::nothing_is_executed_in_a_container_that_does_not_run),
+        both!(lifecycle::stop_asks_first_and_kills_later),
+        both!(lifecycle::kill_delivers_the_signal_that_was_named),
+        both!(lifecycle::ps_and_inspect_tell_the_state),
+        both!(lifecycle::a_stopped_container_starts_again_with_what_it_wrote),
+        both!(lifecycle::only_force_removes_a_running_container),
+        both!(lifecycle::top_formats_as_ps_does),
+        both!(network::a_container_without_a_network_has_only_a_loopback),
+        both!(network::a_server_in_a_container_answers_the_host),
+        once!(network::containers_behind_different_walls_reach_each_other),
+        once!(images::an_image_is_pulled_listed_and_removed),
+        once!(images::docker_hub_is_reached_by_its_mirror),
+        once!(images::run_pulls_what_is_not_there),
+        both!(images::an_imported_archive_is_an_image),
+        both!(crash::a_killed_engine_finds_its_containers_again),
+        both!(crash::a_killed_shim_means_a_dead_container),
+        once!(errors::a_wrong_isolation_is_refused_with_the_legal_ones),
+        once!(errors::an_image_that_is_nowhere_is_one_clear_line),
+        once!(errors::a_registry_that_is_down_is_one_clear_line),
+        both!(errors::a_name_in_use_is_refused_with_its_owner),
+        both!(errors::too_little_memory_is_refused),
+        both!(errors::what_does_not_exist_is_not_found),
+        once!(errors::a_vm_without_a_kernel_is_one_clear_line),
+        once!(errors::a_vm_without_qemu_is_one_clear_line),
+    ],
+};
+
+fn main() -> ExitCode {
+    SUITE.run()
+}
+
+/// `docker run --rm` in this mode.
+#[track_caller]
+fn run(host: &Host, isolation: Isolation, arguments: &[&str]) -> Ran {
+    let isolation = format!("--isolation={isolation}");
+    host.docker(&[&["run", "--rm", &isolation], arguments].concat())
+}
+
+/// `docker run -d` in this mode, of the sample image; gives the id.
+#[track_caller]
+fn detached(host: &Host, isolation: Isolation, flags: &[&str], command: &[&str]) -> String {
+    let isolation = format!("--isolation={isolation}");
+    host.docker(&[&["run", "-d", &isolation], flags, &[IMAGE], command].concat()).ok()
+}
+
+/// `docker inspect -f`.
+#[track_caller]
+fn field(host: &Host, name: &str, template: &str) -> String {
+    host.docker(&["inspect", "-f", template, name]).ok()
+}
