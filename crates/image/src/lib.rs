@@ -1,7 +1,7 @@
 //! Images: from a registry or an archive to layers that a container can stand on.
 //!
 //! Called by the engine, in one process (`hulld`) only; every method may be called at any time from
-//! any thread. Methods that are not `async` do little or no I/O.
+//! any thread. Methods that are not `async` do little or no I/O, but for [`Images::open`].
 //!
 //! ```text
 //!   pull / import  ->  blobs (content/)  ->  layers (snapshots/)  ->  name (content/index.json)
@@ -13,13 +13,189 @@
 //!
 //! Spec: OCI image-spec; OCI distribution-spec.
 
+mod archive;
+pub mod changes;
+pub mod compression;
+mod content;
+pub mod disk;
+pub mod find;
+pub mod hold;
+pub mod image;
+pub mod import;
+mod index;
+pub mod manifest;
 pub mod platform;
 pub mod progress;
+pub mod pull;
 pub mod reference;
+pub mod registry;
+pub mod remove;
+pub mod snapshot;
+mod store;
+pub mod unpack;
 
-mod api;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use spec::{ContainerId, Digest, Kind};
+use tokio::io::AsyncRead;
+
+use store::Store;
+
+pub use archive::Error as ArchiveError;
+pub use hold::Snapshot;
+pub use image::Image;
+pub use import::Import;
 pub use platform::{InvalidPlatform, Platform};
 pub use progress::{Bytes, Progress, Status};
 pub use reference::{InvalidReference, Reference};
-pub use api::*;
+pub use registry::{Auth, Registries};
+pub use remove::{Removed, Use};
+
+/// All images of one data root. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Images {
+    store: Arc<Store>,
+    registries: Arc<Registries>,
+}
+
+/// Why the store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A registry in the configuration cannot be meant.
+    #[error(transparent)]
+    Registry(#[from] registry::InvalidRegistry),
+    /// The data root cannot be used.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Registry(_) => Kind::Invalid,
+            Self::Disk(e) => e.kind(),
+        }
+    }
+}
+
+impl Images {
+    /// Opens the store beneath `data_root`, making it if need be, and collects what a crash left.
+    /// Blocks. Sets the process's TLS provider unless it has one.
+    pub fn open(data_root: &Path, registries: Registries) -> Result<Self, Error> {
+        // Refused only if there is one: then that is used.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let registries = Arc::new(registries.checked()?);
+        let store = Arc::new(Store::open(data_root)?);
+        Ok(Self { store, registries })
+    }
+
+    /// Fetches an image and gives it its name. Cancelled by dropping the future: then nothing but
+    /// whole blobs and layers stays, and the next pull goes on from there.
+    pub async fn pull(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        auth: Option<Auth>,
+        progress: impl Fn(Progress) + Send + Sync,
+    ) -> Result<Image, pull::Error> {
+        let request = pull::Request { reference, platform, progress: &progress };
+        pull::pull(&self.store, &self.registries, auth, &request).await
+    }
+
+    /// Makes an image of one layer from a tar archive, plain or compressed by gzip or zstd.
+    pub async fn import(
+        &self,
+        archive: impl AsyncRead + Send + Unpin,
+        reference: Option<&Reference>,
+        import: &Import,
+    ) -> Result<Image, import::Error> {
+        import::import(&self.store, archive, reference, import).await
+    }
+
+    /// All images, newest first.
+    pub fn list(&self) -> Vec<Image> {
+        let mut images: Vec<Image> = self.store.state().images.values().cloned().collect();
+        images.sort_by(|a, b| b.config.created().cmp(a.config.created()).then(a.id.cmp(&b.id)));
+        images
+    }
+
+    /// The image that `name` means: an id with or without `sha256:`, a unique beginning of one, a
+    /// reference in any form.
+    pub fn get(&self, name: &str) -> Result<Image, find::Error> {
+        self.store.state().find(name).cloned()
+    }
+
+    /// Gives the image `source` (anything [`Images::get`] takes) another name, which is taken from
+    /// whatever had it.
+    ///
+    /// # Errors
+    ///
+    /// [`remove::Error::Image`] when there is no `source`, [`remove::Error::Disk`] when the index
+    /// cannot be written; then nothing has changed.
+    pub fn tag(&self, source: &str, target: &Reference) -> Result<(), remove::Error> {
+        let mut state = self.store.state();
+        let id = state.find(source)?.id.clone();
+        let before = state.images.clone();
+        state.rename(target, &id);
+        Ok(self.store.save_or_restore(&mut state, before)?)
+    }
+
+    /// `docker rmi`: takes a name away, or all names of an id, and deletes the image with its last
+    /// name. `uses` are all containers of the engine.
+    pub async fn remove(
+        &self,
+        name: &str,
+        uses: &[Use],
+        force: bool,
+    ) -> Result<Vec<Removed>, remove::Error> {
+        let (store, name, uses) = (Arc::clone(&self.store), name.to_owned(), uses.to_vec());
+        blocking(move || store.remove(&name, &uses, force)).await
+    }
+
+    /// The directories of the image's layers, topmost first; none for an image without layers.
+    pub fn layers(&self, image: &Digest) -> Result<Vec<PathBuf>, find::Error> {
+        let state = self.store.state();
+        let image = state.images.get(image);
+        let image = image.ok_or_else(|| find::Error::NotFound("by that id".to_owned()))?;
+        Ok(self.store.snapshots.stack(&image.chain))
+    }
+
+    /// Makes `containers/ID` with `upper` and `work`, and keeps the image's layers until
+    /// [`Images::release`], also when the image is removed before.
+    pub async fn prepare(
+        &self,
+        container: &ContainerId,
+        image: &Digest,
+    ) -> Result<Snapshot, hold::Error> {
+        let store = Arc::clone(&self.store);
+        let (container, image) = (container.clone(), image.clone());
+        blocking(move || store.prepare(&container, &image)).await
+    }
+
+    /// The snapshot of a container that was prepared earlier, also before a restart.
+    pub fn snapshot(&self, container: &ContainerId) -> Result<Snapshot, hold::Error> {
+        self.store.snapshot(container)
+    }
+
+    /// The containers that hold layers, so that an engine can release those it does not know.
+    pub fn held(&self) -> Vec<ContainerId> {
+        self.store.state().holds.keys().cloned().collect()
+    }
+
+    /// Removes the whole of `containers/ID` (the engine's files too) and layers that nothing uses any
+    /// more. Does nothing when there is none. The container must not be mounted.
+    pub async fn release(&self, container: &ContainerId) -> Result<(), hold::Error> {
+        let (store, container) = (Arc::clone(&self.store), container.clone());
+        blocking(move || Ok(store.release(&container)?)).await
+    }
+}
+
+/// Runs `work` where it may block. It is finished even if nobody waits for it any more.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => std::panic::resume_unwind(e.into_panic()),
+    }
+}

@@ -52,9 +52,7 @@ pub enum InvalidReference {
     #[error("invalid reference format: repository name must not be more than 255 characters")]
     TooLong,
     /// 64 hex digits: that is an image id, not a name.
-    #[error(
-        "invalid repository name ({0}), cannot specify 64-byte hexadecimal strings"
-    )]
+    #[error("invalid repository name ({0}), cannot specify 64-byte hexadecimal strings")]
     LooksLikeId(String),
 }
 
@@ -290,9 +288,38 @@ mod tests {
         let id = "a".repeat(64);
         let long = format!("a/{}", "b".repeat(260));
         for text in [
-            "", ":", "@", "a:", "a@", "a@sha256:12", "/a", "a/", "a//b", "../a", "a/../b", "a b", "a?b",
-            "a#b", "a:b/c:d:e", "a:-x", "A", "a/B", "-a", "a-", "a..b", "a___b", "a._b", "host:x/a",
-            "host:99999/a", "ho$t.x/a", "[::1/a", "[zz]:1/a", "a\n", "ä", &id, &long,
+            "",
+            ":",
+            "@",
+            "a:",
+            "a@",
+            "a@sha256:12",
+            "/a",
+            "a/",
+            "a//b",
+            "../a",
+            "a/../b",
+            "a b",
+            "a?b",
+            "a#b",
+            "a:b/c:d:e",
+            "a:-x",
+            "A",
+            "a/B",
+            "-a",
+            "a-",
+            "a..b",
+            "a___b",
+            "a._b",
+            "host:x/a",
+            "host:99999/a",
+            "ho$t.x/a",
+            "[::1/a",
+            "[zz]:1/a",
+            "a\n",
+            "ä",
+            &id,
+            &long,
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text:?}");
         }

@@ -1,0 +1,156 @@
+//! What containers stand on.
+//!
+//! ```text
+//!   containers/ID/layers    chain ids, lowest first, one a line: keeps those layers
+//!   containers/ID/upper     what the container writes
+//!   containers/ID/work      overlayfs's own
+//!   containers/ID/empty     the lower directory of an image without layers
+//! ```
+//!
+//! The list lies with the container, so that the directory's end is the hold's end, whatever happens in
+//! between.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use spec::{ContainerId, Digest, Kind};
+
+use crate::disk::{self, Context};
+use crate::find;
+use crate::store::Store;
+use crate::unpack::copy_root_attributes;
+
+/// What a container's root filesystem is made of; goes into the task's overlay mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Topmost first; empty never.
+    pub lower: Vec<PathBuf>,
+    /// `<data_root>/containers/ID/upper`.
+    pub upper: PathBuf,
+    /// `<data_root>/containers/ID/work`.
+    pub work: PathBuf,
+}
+
+/// Why a container's snapshot is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such image.
+    #[error(transparent)]
+    Image(#[from] find::Error),
+    /// The container has a snapshot already.
+    #[error("container {0} has a snapshot already")]
+    Exists(ContainerId),
+    /// The container has none.
+    #[error("container {0} has no snapshot")]
+    NotFound(ContainerId),
+    /// The data root cannot be used.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Image(e) => e.kind(),
+            Self::Exists(_) => Kind::Exists,
+            Self::NotFound(_) => Kind::NotFound,
+            Self::Disk(e) => e.kind(),
+        }
+    }
+}
+
+impl Store {
+    /// Makes a container's directory and holds the image's layers. Leaves nothing when it fails.
+    pub(crate) fn prepare(
+        &self,
+        container: &ContainerId,
+        image: &Digest,
+    ) -> Result<Snapshot, Error> {
+        let chain = self.hold(container, image)?;
+        let made = self.make(container, &chain);
+        if made.is_err() {
+            self.release(container)?;
+        }
+        Ok(made?)
+    }
+
+    fn hold(&self, container: &ContainerId, image: &Digest) -> Result<Vec<Digest>, Error> {
+        let mut state = self.state();
+        if state.holds.contains_key(container) {
+            return Err(Error::Exists(container.clone()));
+        }
+        let image = state.images.get(image).ok_or(find::Error::NotFound(image.to_string()))?;
+        let chain = image.chain.clone();
+        state.holds.insert(container.clone(), chain.clone());
+        Ok(chain)
+    }
+
+    fn make(&self, container: &ContainerId, chain: &[Digest]) -> Result<Snapshot, disk::Error> {
+        let dir = self.containers.join(container.as_str());
+        disk::make_dir(&dir)?;
+        let list: String = chain.iter().map(|id| format!("{id}\n")).collect();
+        disk::replace(&dir.join("layers"), list.as_bytes())?;
+        let snapshot = self.paths(container, chain);
+        disk::make_dir(&snapshot.upper)?;
+        disk::make_dir(&snapshot.work)?;
+        match chain {
+            [] => disk::make_dir(&snapshot.lower[0])?,
+            _ => copy_root_attributes(&snapshot.lower[0], &snapshot.upper)?,
+        }
+        Ok(snapshot)
+    }
+
+    /// The snapshot of a container that has one.
+    pub(crate) fn snapshot(&self, container: &ContainerId) -> Result<Snapshot, Error> {
+        let state = self.state();
+        let chain = state.holds.get(container);
+        let chain = chain.ok_or_else(|| Error::NotFound(container.clone()))?;
+        Ok(self.paths(container, chain))
+    }
+
+    fn paths(&self, container: &ContainerId, chain: &[Digest]) -> Snapshot {
+        let dir = self.containers.join(container.as_str());
+        let lower = match chain {
+            [] => vec![dir.join("empty")],
+            _ => self.snapshots.stack(chain),
+        };
+        Snapshot { lower, upper: dir.join("upper"), work: dir.join("work") }
+    }
+
+    /// Removes a container's directory, then layers that stood for it alone.
+    pub(crate) fn release(&self, container: &ContainerId) -> Result<(), disk::Error> {
+        disk::remove_tree(&self.containers.join(container.as_str()))?;
+        let mut state = self.state();
+        let chain = state.holds.remove(container).unwrap_or_default();
+        let garbage = match chain.iter().all(|layer| state.stands_on(layer)) {
+            true => Vec::new(),
+            false => self.collect(&mut state)?,
+        };
+        drop(state);
+        drop(garbage);
+        Ok(())
+    }
+}
+
+/// The holds of all containers beneath `containers`.
+pub(crate) fn read_all(
+    containers: &Path,
+) -> Result<HashMap<ContainerId, Vec<Digest>>, disk::Error> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    let mut holds = HashMap::new();
+    for dir in disk::list(containers)? {
+        let name = dir.file_name().and_then(|name| name.to_str());
+        let Some(id) = name.and_then(|name| name.parse().ok()) else { continue };
+        let path = dir.join("layers");
+        let list = match std::fs::read_to_string(&path) {
+            // Died before it held anything, or not one of ours.
+            Err(e) if matches!(e.kind(), NotFound | NotADirectory) => continue,
+            list => list.on("read", &path)?,
+        };
+        let chain = list.lines().map(str::parse).collect::<Result<Vec<Digest>, _>>();
+        holds.insert(id, chain.map_err(io::Error::other).on("parse", &path)?);
+    }
+    Ok(holds)
+}

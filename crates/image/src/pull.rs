@@ -1,0 +1,421 @@
+//! Pulling an image.
+//!
+//! ```text
+//!   sources in order  ->  manifest  ->  (index: the platform's manifest)  ->  configuration
+//!     ->  layers: up to 3 downloads at once, unpacked one after the other as they are complete
+//!     ->  synced  ->  named
+//! ```
+//!
+//! Dropping the future anywhere leaves whole blobs and whole layers without a name. They save the next
+//! pull the work, or go with the next collection.
+
+mod download;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use spec::{Digest, Kind};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::content::digest_of;
+use crate::disk;
+use crate::image::{self, Configuration, Image};
+use crate::manifest::{self, Descriptor, Document, Manifest};
+use crate::registry::{self, Auth, Registries, Session};
+use crate::snapshot::{self, chain_ids};
+use crate::store::{Pin, Store};
+use crate::{Platform, Progress, Reference, Status};
+use download::Download;
+
+/// Layers that are downloaded at once; docker's number.
+const DOWNLOADS: usize = 3;
+/// How often a bar moves at most.
+const BAR: Duration = Duration::from_millis(100);
+
+/// Why an image was not pulled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No registry has it.
+    #[error("manifest for {0} not found: manifest unknown")]
+    NotFound(Reference),
+    /// The registry does not let us in, or does not tell whether it has it.
+    #[error("pull access denied for {0}, repository does not exist or may require authorization")]
+    Denied(String),
+    /// It is for another platform.
+    #[error(
+        "image with reference {reference} was found but its platform ({found}) does not match the \
+         specified platform ({wanted})"
+    )]
+    Platform {
+        /// What was asked for.
+        reference: Reference,
+        /// What it is for.
+        found: Platform,
+        /// What it should be for.
+        wanted: Platform,
+    },
+    /// Anything else that went wrong on the way.
+    #[error("pull {reference}")]
+    Failed {
+        /// What was asked for.
+        reference: Reference,
+        /// What went wrong.
+        source: Failure,
+    },
+}
+
+/// What went wrong on the way.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// The manifest or configuration.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
+    /// The bytes are not those that were asked for.
+    #[error("{host} gave other bytes than asked for: want {wanted}, got {found}")]
+    Digest {
+        /// The registry.
+        host: String,
+        /// What was asked for.
+        wanted: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// The blob does not end where it should.
+    #[error("{host} gave more than the {size} bytes that {digest} has")]
+    Size {
+        /// The registry.
+        host: String,
+        /// The blob.
+        digest: Digest,
+        /// What its descriptor says.
+        size: u64,
+    },
+    /// The data root.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    /// A layer cannot be unpacked.
+    #[error("unpack layer {layer}")]
+    Layer {
+        /// The layer's blob.
+        layer: Digest,
+        /// Why.
+        source: snapshot::Error,
+    },
+    /// The image cannot be stored.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// The program is ending.
+    #[error("the pull was given up")]
+    GivenUp,
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) | Self::Platform { .. } => Kind::NotFound,
+            Self::Denied(_) => Kind::Denied,
+            Self::Failed { source, .. } => source.kind(),
+        }
+    }
+
+    fn of(reference: &Reference, source: Failure) -> Self {
+        let reference = reference.clone();
+        match source {
+            Failure::Registry(registry::Error::NotFound { .. }) => Self::NotFound(reference),
+            Failure::Registry(registry::Error::Denied { .. }) => {
+                Self::Denied(reference.familiar_name())
+            }
+            source => Self::Failed { reference, source },
+        }
+    }
+}
+
+impl Failure {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Registry(e) => e.kind(),
+            Self::Manifest(e) => e.kind(),
+            Self::Digest { .. } | Self::Size { .. } => Kind::Invalid,
+            Self::Disk(e) => e.kind(),
+            Self::Layer { source, .. } => source.kind(),
+            Self::Image(e) => e.kind(),
+            Self::GivenUp => Kind::Unavailable,
+        }
+    }
+}
+
+/// What is pulled, and whom it is told.
+pub(crate) struct Request<'a> {
+    pub(crate) reference: &'a Reference,
+    pub(crate) platform: &'a Platform,
+    pub(crate) progress: &'a (dyn Fn(Progress) + Send + Sync),
+}
+
+/// A manifest with where it came from.
+struct Found {
+    session: Session,
+    /// What the name led to: the index, if it was one.
+    target: Digest,
+    manifest: Manifest,
+    descriptor: Descriptor,
+    bytes: bytes::Bytes,
+}
+
+/// One layer on its way.
+struct Layer {
+    blob: Descriptor,
+    diff_id: Digest,
+    /// Chain ids up to and with this layer.
+    chain: Vec<Digest>,
+}
+
+/// Pulls from the first source that has the image.
+pub(crate) async fn pull(
+    store: &Arc<Store>,
+    registries: &Registries,
+    auth: Option<Auth>,
+    request: &Request<'_>,
+) -> Result<Image, Error> {
+    let reference = request.reference;
+    let found = locate(registries, auth, request).await.map_err(|e| Error::of(reference, e))?;
+    let tag = reference.tag().map(str::to_owned);
+    let id = if reference.digest().is_some() { Some(found.target.to_string()) } else { tag };
+    let status = Status::PullingFrom(reference.repository().to_owned());
+    (request.progress)(Progress { id, status, bytes: None });
+    receive(store, request, found).await
+}
+
+/// Finds the manifest for the platform. A mirror that fails in any way hands over to the next source;
+/// what the last one says counts, unless it cannot be reached and a mirror knew better.
+async fn locate(
+    registries: &Registries,
+    auth: Option<Auth>,
+    request: &Request<'_>,
+) -> Result<Found, Failure> {
+    let mut unknown = None;
+    let mut last = None;
+    for source in registries.sources(request.reference, auth) {
+        if let Some(error) = last.take() {
+            tracing::debug!(mirror_error = %error, "mirror does not give the image");
+        }
+        match ask(source.session(request.reference)?, request).await {
+            Ok(found) => return Ok(found),
+            Err(error) => {
+                if error.kind() == Kind::NotFound {
+                    unknown = Some(registry::Error::NotFound { host: source.host.clone() });
+                }
+                last = Some(error);
+            }
+        }
+    }
+    match (last, unknown) {
+        (Some(Failure::Registry(registry::Error::Unreachable { .. })), Some(unknown)) => {
+            Err(unknown.into())
+        }
+        (Some(error), _) => Err(error),
+        (None, _) => Err(Failure::GivenUp),
+    }
+}
+
+async fn ask(session: Session, request: &Request<'_>) -> Result<Found, Failure> {
+    let bytes = session.manifest().await?;
+    let target = digest_of(&bytes);
+    if let Some(wanted) = request.reference.digest() {
+        verify(&session, wanted, &target)?;
+    }
+    match manifest::parse(&bytes)? {
+        Document::Manifest(manifest) => {
+            let descriptor = described(&manifest, &bytes);
+            Ok(Found { session, target, manifest, descriptor, bytes })
+        }
+        Document::Index(manifests) => {
+            let chosen = manifest::choose(&manifests, request.platform)?;
+            let bytes = session.manifest_at(&chosen.digest).await?;
+            verify(&session, &chosen.digest, &digest_of(&bytes))?;
+            let Document::Manifest(manifest) = manifest::parse(&bytes)? else {
+                return Err(manifest::Error::Invalid("an index within an index").into());
+            };
+            let descriptor = described(&manifest, &bytes);
+            Ok(Found { session, target, manifest, descriptor, bytes })
+        }
+    }
+}
+
+fn described(manifest: &Manifest, bytes: &[u8]) -> Descriptor {
+    Descriptor {
+        media_type: manifest.media_type.clone(),
+        digest: digest_of(bytes),
+        size: bytes.len() as u64,
+        platform: None,
+    }
+}
+
+fn verify(session: &Session, wanted: &Digest, found: &Digest) -> Result<(), Failure> {
+    if wanted == found {
+        return Ok(());
+    }
+    let (wanted, found) = (wanted.clone(), found.clone());
+    Err(Failure::Digest { host: session.host().to_owned(), wanted, found })
+}
+
+/// Fetches what the manifest names, and names the image.
+async fn receive(store: &Arc<Store>, request: &Request<'_>, found: Found) -> Result<Image, Error> {
+    let reference = request.reference;
+    let failed = |e: Failure| Error::of(reference, e);
+    let blobs = [&found.manifest.config, &found.descriptor].into_iter();
+    let pins: Vec<_> = blobs.map(|blob| store.pin(&blob.digest)).collect();
+    let download = Download { store, session: &found.session, progress: request.progress };
+    download.fetch(&found.manifest.config, None).await.map_err(failed)?;
+    let config = store.content.read(&found.manifest.config.digest).map_err(Failure::from);
+    let config = config.and_then(|bytes| Ok(Configuration::parse(&bytes, &found.manifest)?));
+    let config = config.map_err(failed)?;
+    let is_for = config.platform();
+    let variant = is_for.variant.as_deref();
+    if !request.platform.accepts(&is_for.os, &is_for.architecture, variant) {
+        let (reference, wanted) = (reference.clone(), request.platform.clone());
+        return Err(Error::Platform { reference, found: is_for, wanted });
+    }
+    let layer_pins = layers(&download, &found.manifest, &config.diff_ids).await.map_err(failed)?;
+    let image = finish(store, request, &found).await.map_err(failed)?;
+    drop((pins, layer_pins));
+    Ok(image)
+}
+
+/// Downloads and unpacks all layers. What is returned keeps them until they have a name.
+async fn layers(
+    download: &Download<'_>,
+    manifest: &Manifest,
+    diff_ids: &[Digest],
+) -> Result<Vec<Arc<Pin>>, Failure> {
+    let chain = chain_ids(diff_ids);
+    let of = |(i, (blob, diff_id)): (usize, (&Descriptor, &Digest))| Layer {
+        blob: blob.clone(),
+        diff_id: diff_id.clone(),
+        chain: chain[..=i].to_vec(),
+    };
+    let layers: Vec<Layer> = manifest.layers.iter().zip(diff_ids).enumerate().map(of).collect();
+    let everything = layers.iter().map(|layer| &layer.blob.digest).chain(&chain);
+    let pins = everything.map(|digest| download.store.pin(digest)).collect();
+    for layer in &layers {
+        (download.progress)(Progress::layer(&layer.blob.digest, Status::PullingFsLayer));
+    }
+    let (arrived, arrivals): (Vec<_>, Vec<_>) =
+        layers.iter().map(|_| oneshot::channel::<bool>()).unzip();
+    let downloads = async {
+        let mut running = futures_util::stream::iter(layers.iter().zip(arrived))
+            .map(|(layer, arrived)| async {
+                let unpacked = download.layer(layer).await?;
+                // Gone only if the unpacking has failed, which says so itself.
+                let _ = arrived.send(unpacked);
+                Ok::<_, Failure>(())
+            })
+            .buffer_unordered(DOWNLOADS);
+        while let Some(result) = running.next().await {
+            result?;
+        }
+        Ok::<_, Failure>(())
+    };
+    let unpacking = async {
+        for (layer, arrival) in layers.iter().zip(arrivals) {
+            if !arrival.await.map_err(|_| Failure::GivenUp)? {
+                download.unpack(layer).await?;
+            }
+        }
+        Ok::<_, Failure>(())
+    };
+    futures_util::try_join!(downloads, unpacking)?;
+    Ok(pins)
+}
+
+impl Download<'_> {
+    /// Brings a layer's blob. Returns whether the layer is unpacked already.
+    async fn layer(&self, layer: &Layer) -> Result<bool, Failure> {
+        let content = &self.store.content;
+        let here = content.has(&layer.blob.digest);
+        if here && layer.chain.last().is_some_and(|id| self.store.snapshots.has(id)) {
+            (self.progress)(Progress::layer(&layer.blob.digest, Status::AlreadyExists));
+            return Ok(true);
+        }
+        self.fetch(&layer.blob, Some(&layer.blob.digest)).await?;
+        Ok(false)
+    }
+
+    /// Unpacks a layer whose blob is here, unless it is unpacked.
+    async fn unpack(&self, layer: &Layer) -> Result<(), Failure> {
+        let Some((id, beneath)) = layer.chain.split_last() else { return Ok(()) };
+        let pin = self.store.pin(id);
+        let making = pin.making.clone().lock_owned().await;
+        let shown = &layer.blob.digest;
+        if self.store.snapshots.has(id) {
+            (self.progress)(Progress::layer(shown, Status::PullComplete));
+            return Ok(());
+        }
+        let (bytes, mut moved) = mpsc::channel(1);
+        let store = Arc::clone(self.store);
+        let (beneath, blob) = (beneath.to_vec(), store.content.path(shown));
+        let diff_id = layer.diff_id.clone();
+        // Goes on when the pull is dropped: what it makes is whole or nothing.
+        let work = tokio::task::spawn_blocking(move || {
+            let _kept = (making, pin);
+            // A full queue means that the bar has not caught up yet.
+            let told = |read| _ = bytes.try_send(read);
+            store.snapshots.unpack(&blob, &beneath, Some(&diff_id), &told)
+        });
+        let mut bar = Bar::default();
+        while let Some(read) = moved.recv().await {
+            if bar.moves() {
+                let size = layer.blob.size;
+                (self.progress)(Progress::bar(shown, Status::Extracting, read, size));
+            }
+        }
+        let unpacked = work.await.map_err(|_| Failure::GivenUp)?;
+        unpacked.map_err(|source| Failure::Layer { layer: shown.clone(), source })?;
+        (self.progress)(Progress::layer(shown, Status::PullComplete));
+        Ok(())
+    }
+}
+
+/// Stores the manifest and gives the image its names.
+async fn finish(
+    store: &Arc<Store>,
+    request: &Request<'_>,
+    found: &Found,
+) -> Result<Image, Failure> {
+    let reference = request.reference;
+    let mut names = vec![reference.at(found.target.clone())];
+    if reference.digest().is_none() {
+        names.push(reference.clone());
+    }
+    let (bytes, descriptor) = (found.bytes.clone(), found.descriptor.clone());
+    let store = Arc::clone(store);
+    let work = tokio::task::spawn_blocking(move || {
+        store.content.put(&bytes)?;
+        store.add(descriptor, &names).map_err(Failure::from)
+    });
+    let (image, changed) = work.await.map_err(|_| Failure::GivenUp)??;
+    (request.progress)(Progress::of(Status::Digest(found.target.clone())));
+    let name = reference.clone();
+    let end = if changed { Status::Downloaded(name) } else { Status::UpToDate(name) };
+    (request.progress)(Progress::of(end));
+    Ok(image)
+}
+
+/// When a bar may move again.
+#[derive(Default)]
+struct Bar(Option<Instant>);
+
+impl Bar {
+    fn moves(&mut self) -> bool {
+        let due = self.0.is_none_or(|last| last.elapsed() >= BAR);
+        if due {
+            self.0 = Some(Instant::now());
+        }
+        due
+    }
+}

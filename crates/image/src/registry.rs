@@ -1,0 +1,391 @@
+//! Where images come from: which registries are asked in which way, and what their answers mean.
+//!
+//! Images of docker.io are asked for at the configured mirrors first, in order and without credentials.
+//! TLS is a must except for loopback addresses and hosts that the configuration calls insecure, which
+//! are spoken to in plain HTTP.
+//!
+//! Spec: OCI distribution-spec, "Pull"; "Error Codes".
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use oci_client::client::{BlobResponse, ClientConfig, ClientProtocol};
+use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::manifest::OciDescriptor;
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference as Remote};
+use spec::{Digest, Kind};
+
+use crate::manifest::{ACCEPTED, Descriptor};
+use crate::reference::{DOCKER_HUB, Reference};
+
+/// How long a registry may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(15);
+/// How long it may stay silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Which registries are asked, beside the one in an image's name.
+#[derive(Debug, Clone, Default)]
+pub struct Registries {
+    /// Base URLs (`http://127.0.0.1:5000`) tried in order for images of docker.io, before docker.io.
+    pub mirrors: Vec<String>,
+    /// `HOST` or `HOST:PORT` that may be spoken to without TLS. Loopback addresses always may.
+    pub insecure: Vec<String>,
+}
+
+/// A mirror or insecure registry that cannot be meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRegistry {
+    /// Not `http://HOST[:PORT]` or `https://HOST[:PORT]`.
+    #[error("invalid registry mirror {0:?}: want http://HOST[:PORT] or https://HOST[:PORT]")]
+    Mirror(String),
+    /// Not a host.
+    #[error("invalid insecure registry {0:?}: want HOST or HOST:PORT")]
+    Insecure(String),
+}
+
+/// What opens a registry's door; never printed.
+#[derive(Clone)]
+pub enum Auth {
+    /// User and password.
+    Basic {
+        /// User.
+        username: String,
+        /// Password.
+        password: String,
+    },
+    /// A registry token (`registrytoken` of docker's `X-Registry-Auth`).
+    Bearer(String),
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Basic { .. } => "Basic",
+            Self::Bearer(_) => "Bearer",
+        })
+    }
+}
+
+/// Why a registry did not give what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection, or it broke.
+    #[error("connect to {host}")]
+    Unreachable {
+        /// Host and port.
+        host: String,
+        /// The deepest cause: the kernel's, the resolver's or TLS's.
+        source: Cause,
+    },
+    /// It has no such thing.
+    #[error("{host} has no such image")]
+    NotFound {
+        /// Host and port.
+        host: String,
+    },
+    /// It wants other credentials, or none will do.
+    #[error("{host} denies access")]
+    Denied {
+        /// Host and port.
+        host: String,
+    },
+    /// It answers with an error of its own.
+    #[error("{host} answers {status}: {message}")]
+    Answer {
+        /// Host and port.
+        host: String,
+        /// HTTP status.
+        status: u16,
+        /// The beginning of what it says.
+        message: String,
+    },
+    /// It breaks the protocol.
+    #[error("{host} does not speak as a registry does")]
+    Protocol {
+        /// Host and port.
+        host: String,
+        /// In which way.
+        source: Box<OciDistributionError>,
+    },
+}
+
+/// The deepest cause of a broken connection, without the layers of HTTP clients above it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Cause(String);
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound { .. } => Kind::NotFound,
+            Self::Denied { .. } => Kind::Denied,
+            Self::Unreachable { .. } | Self::Answer { .. } | Self::Protocol { .. } => {
+                Kind::Unavailable
+            }
+        }
+    }
+
+    /// Whether the same question may get another answer soon.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Answer { status, .. } => *status >= 500 || *status == 429,
+            _ => false,
+        }
+    }
+}
+
+impl Registries {
+    /// Checks the configuration once, when it is read.
+    pub(crate) fn checked(self) -> Result<Self, InvalidRegistry> {
+        if let Some(bad) = self.mirrors.iter().find(|mirror| split_url(mirror).is_none()) {
+            return Err(InvalidRegistry::Mirror(bad.clone()));
+        }
+        let is_host = |host: &str| format!("{host}/x").parse::<Reference>().is_ok();
+        if let Some(bad) = self.insecure.iter().find(|host| !is_host(host)) {
+            return Err(InvalidRegistry::Insecure(bad.clone()));
+        }
+        Ok(self)
+    }
+
+    /// Whom to ask for an image, in order. Credentials are for the image's own registry alone.
+    pub(crate) fn sources(&self, reference: &Reference, auth: Option<Auth>) -> Vec<Source> {
+        let own = reference.registry();
+        let of_mirror = |mirror: &String| {
+            let (scheme, host) = split_url(mirror)?;
+            let plain = scheme == "http";
+            Some(Source { host: host.to_owned(), plain, auth: RegistryAuth::Anonymous })
+        };
+        let mirrors = self.mirrors.iter().filter(|_| own == DOCKER_HUB).filter_map(of_mirror);
+        let auth = match auth {
+            None => RegistryAuth::Anonymous,
+            Some(Auth::Basic { username, password }) => RegistryAuth::Basic(username, password),
+            Some(Auth::Bearer(token)) => RegistryAuth::Bearer(token),
+        };
+        let plain = self.is_insecure(own);
+        mirrors.chain([Source { host: own.to_owned(), plain, auth }]).collect()
+    }
+
+    fn is_insecure(&self, registry: &str) -> bool {
+        let host = without_port(registry);
+        let loopback = host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let listed = |listed: &String| listed == registry || listed == host;
+        host == "localhost" || loopback || self.insecure.iter().any(listed)
+    }
+}
+
+/// Scheme and host of a mirror; a path, query or user in it is refused.
+fn split_url(url: &str) -> Option<(&str, &str)> {
+    let (scheme, host) = url.split_once("://")?;
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let is_host = format!("{host}:1/x").parse::<Reference>().is_ok()
+        || format!("{host}/x").parse::<Reference>().is_ok_and(|name| name.registry() == host);
+    (matches!(scheme, "http" | "https") && is_host).then_some((scheme, host))
+}
+
+fn without_port(registry: &str) -> &str {
+    match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) if address.parse::<Ipv6Addr>().is_ok() => address,
+        _ => registry.split_once(':').map_or(registry, |(host, _)| host),
+    }
+}
+
+/// One registry to ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) host: String,
+    /// HTTP in place of HTTPS.
+    plain: bool,
+    auth: RegistryAuth,
+}
+
+/// A connection to one registry for the pull of one image.
+pub(crate) struct Session {
+    client: Client,
+    remote: Remote,
+    auth: RegistryAuth,
+    host: String,
+}
+
+/// Bytes of a blob.
+pub(crate) struct Blob {
+    /// Whether they begin at the offset that was asked for, or at 0.
+    pub(crate) resumed: bool,
+    pub(crate) stream: BoxStream<'static, io::Result<Bytes>>,
+}
+
+impl Source {
+    /// Prepares to pull `reference` from here; nothing is sent yet.
+    pub(crate) fn session(&self, reference: &Reference) -> Result<Session, Error> {
+        let protocol = if self.plain { ClientProtocol::Http } else { ClientProtocol::Https };
+        let config = ClientConfig {
+            protocol,
+            // Without TLS there is no certificate to check, nor a need for the host's list of them.
+            accept_invalid_certificates: self.plain,
+            connect_timeout: Some(CONNECT),
+            read_timeout: Some(SILENCE),
+            user_agent: concat!("hull/", env!("CARGO_PKG_VERSION")),
+            ..ClientConfig::default()
+        };
+        let client = Client::try_from(config).map_err(|e| failure(&self.host, e))?;
+        let (host, repository) = (self.host.clone(), reference.repository().to_owned());
+        let remote = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => Remote::with_digest(host, repository, digest.to_string()),
+            (None, tag) => Remote::with_tag(host, repository, tag.unwrap_or("latest").to_owned()),
+        };
+        Ok(Session { client, remote, auth: self.auth.clone(), host: self.host.clone() })
+    }
+}
+
+impl Session {
+    /// Host and port.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// What the name leads to: a manifest or index.
+    pub(crate) async fn manifest(&self) -> Result<Bytes, Error> {
+        self.fetch(&self.remote).await
+    }
+
+    /// A manifest that an index names.
+    pub(crate) async fn manifest_at(&self, digest: &Digest) -> Result<Bytes, Error> {
+        self.fetch(&self.remote.clone_with_digest(digest.to_string())).await
+    }
+
+    async fn fetch(&self, remote: &Remote) -> Result<Bytes, Error> {
+        let pulled = self.client.pull_manifest_raw(remote, &self.auth, &ACCEPTED).await;
+        pulled.map(|(bytes, _)| bytes).map_err(|e| failure(&self.host, e))
+    }
+
+    /// A blob's bytes, if possible from `offset` on. They are not verified.
+    pub(crate) async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<Blob, Error> {
+        let descriptor = OciDescriptor {
+            digest: blob.digest.to_string(),
+            size: i64::try_from(blob.size).unwrap_or(i64::MAX),
+            ..OciDescriptor::default()
+        };
+        self.client.store_auth_if_needed(self.remote.resolve_registry(), &self.auth).await;
+        let response =
+            self.client.pull_blob_stream_partial(&self.remote, &descriptor, offset, None).await;
+        match response.map_err(|e| failure(&self.host, e))? {
+            BlobResponse::Full(full) => Ok(Blob { resumed: offset == 0, stream: full.stream }),
+            BlobResponse::Partial(rest) => Ok(Blob { resumed: true, stream: rest.stream }),
+        }
+    }
+
+    /// A stream that broke off.
+    pub(crate) fn broken(&self, error: &io::Error) -> Error {
+        Error::Unreachable { host: self.host.clone(), source: deepest(error) }
+    }
+}
+
+/// What the client's error means.
+fn failure(host: &str, error: OciDistributionError) -> Error {
+    let host = host.to_owned();
+    match error {
+        OciDistributionError::RequestError(source) => {
+            Error::Unreachable { host, source: deepest(&source) }
+        }
+        OciDistributionError::UnauthorizedError { .. }
+        | OciDistributionError::AuthenticationFailure(_) => Error::Denied { host },
+        OciDistributionError::ImageManifestNotFoundError(_) => Error::NotFound { host },
+        OciDistributionError::ServerError { code, message, .. } => answer(host, code, &message),
+        OciDistributionError::RegistryError { envelope, .. } => {
+            let code = envelope.errors.first().map(|error| &error.code);
+            match code {
+                Some(
+                    OciErrorCode::ManifestUnknown
+                    | OciErrorCode::NameUnknown
+                    | OciErrorCode::NotFound
+                    | OciErrorCode::BlobUnknown
+                    | OciErrorCode::ManifestBlobUnknown,
+                ) => Error::NotFound { host },
+                Some(OciErrorCode::Denied | OciErrorCode::Unauthorized) => Error::Denied { host },
+                Some(OciErrorCode::Toomanyrequests) => answer(host, 429, &envelope.to_string()),
+                _ => answer(host, 400, &envelope.to_string()),
+            }
+        }
+        other => Error::Protocol { host, source: Box::new(other) },
+    }
+}
+
+fn answer(host: String, status: u16, message: &str) -> Error {
+    match status {
+        401 | 403 => Error::Denied { host },
+        404 => Error::NotFound { host },
+        _ => {
+            let line = message.lines().next().unwrap_or_default();
+            Error::Answer { host, status, message: line.chars().take(200).collect() }
+        }
+    }
+}
+
+fn deepest(error: &(dyn StdError + 'static)) -> Cause {
+    let mut deepest = error;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
+    }
+    Cause(deepest.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_serve_docker_hub_alone_and_get_no_password() {
+        let registries = Registries {
+            mirrors: vec!["http://127.0.0.1:5000".into(), "https://mirror.example/".into()],
+            insecure: vec!["lab.example:5000".into(), "10.0.0.1".into()],
+        };
+        let registries = registries.checked().expect("valid");
+        let sources = |name: &str| {
+            let auth = Auth::Basic { username: "me".into(), password: "secret".into() };
+            let sources = registries.sources(&name.parse().expect("a name"), Some(auth));
+            let show = |s: Source| (s.host, s.plain, s.auth != RegistryAuth::Anonymous);
+            sources.into_iter().map(show).collect::<Vec<_>>()
+        };
+        let one = |host: &str, plain| vec![(host.to_owned(), plain, true)];
+        let hub = [
+            ("127.0.0.1:5000".to_owned(), true, false),
+            ("mirror.example".to_owned(), false, false),
+            ("docker.io".to_owned(), false, true),
+        ];
+        assert_eq!(sources("alpine"), hub);
+        assert_eq!(sources("quay.io/a"), one("quay.io", false));
+        assert_eq!(sources("lab.example:5000/a"), one("lab.example:5000", true));
+        assert_eq!(sources("lab.example:5001/a"), one("lab.example:5001", false));
+        assert_eq!(sources("10.0.0.1:80/a"), one("10.0.0.1:80", true));
+        assert_eq!(sources("127.9.9.9:1/a"), one("127.9.9.9:1", true));
+        assert_eq!(sources("[::1]:5000/a"), one("[::1]:5000", true));
+        assert_eq!(sources("localhost/a"), one("localhost", true));
+        assert_eq!(sources("127.0.0.1.example/a"), one("127.0.0.1.example", false));
+    }
+
+    #[test]
+    fn a_mirror_is_scheme_and_host() {
+        for (url, valid) in [
+            ("http://127.0.0.1:5000", true),
+            ("https://mirror.example/", true),
+            ("https://mirror", true),
+            ("http://[::1]:5000", true),
+            ("127.0.0.1:5000", false),
+            ("ftp://mirror.example", false),
+            ("http://me:pass@mirror.example", false),
+            ("http://mirror.example/path", false),
+            ("http://mirror.example?x", false),
+            ("http://", false),
+        ] {
+            let registries = Registries { mirrors: vec![url.into()], insecure: Vec::new() };
+            assert_eq!(registries.checked().is_ok(), valid, "{url}");
+        }
+    }
+}

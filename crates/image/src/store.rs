@@ -1,0 +1,190 @@
+//! What is here: blobs, layers, images with their names, and what containers hold.
+//!
+//! ```text
+//!   pin  ->  write blobs, unpack layers  ->  sync  ->  name in the index  ->  unpin
+//! ```
+//!
+//! One lock guards names, pins and holds, and what removes something decides and unlinks under it: so a
+//! blob that a pull has just found cannot disappear before the pull has named it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use spec::{ContainerId, Digest};
+
+use crate::content::Content;
+use crate::disk;
+use crate::hold;
+use crate::image::{self, Image};
+use crate::index;
+use crate::manifest::Descriptor;
+use crate::snapshot::{Snapshots, Temporary};
+use crate::{Reference, find};
+
+/// Everything beneath one data root.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) content: Content,
+    pub(crate) snapshots: Snapshots,
+    /// Where the engine keeps its containers.
+    pub(crate) containers: PathBuf,
+    state: Mutex<State>,
+}
+
+/// What the lock guards.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// By id.
+    pub(crate) images: BTreeMap<Digest, Image>,
+    /// Chain ids that containers stand on.
+    pub(crate) holds: HashMap<ContainerId, Vec<Digest>>,
+    pins: HashMap<Digest, Weak<Pin>>,
+}
+
+/// Keeps a blob or layer from being collected. Whoever makes the thing holds its lock meanwhile, so that
+/// it is made once.
+#[derive(Debug, Default)]
+pub(crate) struct Pin {
+    pub(crate) making: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Store {
+    /// Opens the store and collects what nothing leads to. Blocks.
+    pub(crate) fn open(data_root: &Path) -> Result<Self, disk::Error> {
+        let content = Content::open(data_root)?;
+        let snapshots = Snapshots::open(data_root)?;
+        let containers = data_root.join("containers");
+        disk::make_dir(&containers)?;
+        let mut state = State { holds: hold::read_all(&containers)?, ..State::default() };
+        for entry in index::read(&content.index())? {
+            match Image::load(&content, &snapshots, &entry) {
+                Ok(image) => state.insert(image),
+                Err(e) => {
+                    let (error, digest) = (chain_of(&e), &entry.manifest.digest);
+                    tracing::error!(error, manifest = %digest, "image is damaged and left out");
+                }
+            }
+        }
+        let store = Self { content, snapshots, containers, state: Mutex::new(state) };
+        drop(store.collect(&mut store.state())?);
+        Ok(store)
+    }
+
+    /// The names, pins and holds, for as long as nothing blocks.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves the maps whole: each change of them is one call.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a blob or layer, be it here or not yet, until what is returned is dropped.
+    pub(crate) fn pin(&self, digest: &Digest) -> Arc<Pin> {
+        let mut state = self.state();
+        state.pins.retain(|_, pin| pin.strong_count() > 0);
+        if let Some(pin) = state.pins.get(digest).and_then(Weak::upgrade) {
+            return pin;
+        }
+        let pin = Arc::new(Pin::default());
+        state.pins.insert(digest.clone(), Arc::downgrade(&pin));
+        pin
+    }
+
+    /// Makes an image of blobs and layers that are on disk, and gives it names, which are taken from
+    /// whatever had them. Returns it and whether that changed anything. Blocks.
+    pub(crate) fn add(
+        &self,
+        manifest: Descriptor,
+        names: &[Reference],
+    ) -> Result<(Image, bool), image::Error> {
+        let entry = index::Entry { manifest, names: Vec::new() };
+        let image = Image::load(&self.content, &self.snapshots, &entry)?;
+        self.snapshots.sync()?;
+        let mut state = self.state();
+        let before = state.images.clone();
+        let id = image.id.clone();
+        let known = |images: &BTreeMap<Digest, Image>| {
+            images.get(&id).is_some_and(|image| names.iter().all(|name| image.has_name(name)))
+        };
+        let changed = !known(&before);
+        if !before.contains_key(&id) {
+            state.insert(image);
+        }
+        names.iter().for_each(|name| state.rename(name, &id));
+        if changed {
+            self.save_or_restore(&mut state, before)?;
+        }
+        Ok((state.images[&id].clone(), changed))
+    }
+
+    /// Writes the index; if that fails, nothing has changed.
+    pub(crate) fn save_or_restore(
+        &self,
+        state: &mut State,
+        before: BTreeMap<Digest, Image>,
+    ) -> Result<(), disk::Error> {
+        let entries: Vec<_> = state.images.values().map(Image::entry).collect();
+        let written = index::write(&self.content.index(), &entries);
+        if written.is_err() {
+            state.images = before;
+        }
+        written
+    }
+
+    /// Removes blobs and layers that no image, container or pin leads to. What is returned removes the
+    /// layers' files when dropped: after the lock.
+    pub(crate) fn collect(&self, state: &mut State) -> Result<Vec<Temporary>, disk::Error> {
+        let used = state.used();
+        for blob in self.content.list()?.iter().filter(|blob| !used.contains(*blob)) {
+            disk::remove_file(&self.content.path(blob))?;
+        }
+        let layers = self.snapshots.list()?;
+        let unused = layers.iter().filter(|layer| !used.contains(*layer));
+        unused.map(|layer| self.snapshots.discard(layer)).collect()
+    }
+}
+
+impl State {
+    /// Adds an image, or its names to one of the same id.
+    fn insert(&mut self, image: Image) {
+        match self.images.get_mut(&image.id) {
+            Some(known) => image.names().for_each(|name| known.add_name(name.clone())),
+            None => drop(self.images.insert(image.id.clone(), image)),
+        }
+    }
+
+    /// Gives a name to one image alone.
+    pub(crate) fn rename(&mut self, name: &Reference, id: &Digest) {
+        for (other, image) in &mut self.images {
+            if other == id {
+                image.add_name(name.clone());
+            } else {
+                image.remove_name(name);
+            }
+        }
+    }
+
+    /// The image that `name` means.
+    pub(crate) fn find(&self, name: &str) -> Result<&Image, find::Error> {
+        find::find(&self.images, name)
+    }
+
+    /// Whether some image or container stands on this layer.
+    pub(crate) fn stands_on(&self, layer: &Digest) -> bool {
+        let mut chains = self.images.values().map(|image| &image.chain).chain(self.holds.values());
+        chains.any(|chain| chain.contains(layer))
+    }
+
+    /// Blobs and layers to keep; their digests cannot be confused.
+    fn used(&self) -> BTreeSet<Digest> {
+        let images = self.images.values().flat_map(|image| image.blobs.iter().chain(&image.chain));
+        let pinned = self.pins.iter().filter(|(_, pin)| pin.strong_count() > 0);
+        let held = self.holds.values().flatten();
+        images.chain(held).chain(pinned.map(|(digest, _)| digest)).cloned().collect()
+    }
+}
+
+/// An error with its causes, for the log.
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,306 @@
+//! Unpacking a layer's archive into a directory that overlayfs can stack.
+//!
+//! Runs on a blocking thread, once for each layer, with the layers beneath it already there. Members
+//! are taken in order; a later one replaces an earlier one of the same name. Whiteouts become
+//! overlayfs's own marks:
+//!
+//! ```text
+//!   dir/.wh.name      ->  dir/name, a character device 0:0
+//!   dir/.wh..wh..opq  ->  dir with the xattr trusted.overlay.opaque=y
+//! ```
+//!
+//! Invariant: nothing outside the directory is read or written, whatever the archive says. Names with
+//! `..` are refused; every directory is opened by the kernel with the layer as its root, so symlinks
+//! (absolute ones too) lead to places inside; the last component is never followed.
+//!
+//! Invariant: only this module makes overlayfs's marks. An archive that brings its own (`trusted.*`
+//! xattrs, a device 0:0) is refused.
+//!
+//! Spec: OCI image-spec, layer.md "Representing Changes", "Whiteouts"; kernel overlayfs.rst "whiteouts
+//! and opaque directories".
+
+mod tree;
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use spec::Kind;
+
+use crate::archive::{self, Archive, Member, Type};
+use crate::disk;
+use tree::{Attributes, Existing, Tree};
+
+/// What begins a whiteout's name.
+const WHITEOUT: &[u8] = b".wh.";
+/// The rest of an opaque directory's mark.
+const OPAQUE: &[u8] = b".wh..opq";
+/// Bytes copied at a time.
+const BUFFER: usize = 256 << 10;
+
+/// Why a layer could not be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] archive::Error),
+    /// A name that leads out of the layer.
+    #[error("{name:?} in the archive leads out of the layer")]
+    Outside {
+        /// As the archive has it.
+        name: String,
+    },
+    /// A whiteout that hides nothing possible.
+    #[error("invalid whiteout {name:?}")]
+    Whiteout {
+        /// As the archive has it.
+        name: String,
+    },
+    /// Something that overlayfs would take for its own mark.
+    #[error("{name:?} in the archive has {what}, which is reserved for overlayfs")]
+    Reserved {
+        /// The member.
+        name: String,
+        /// An xattr's name or `device 0:0`.
+        what: String,
+    },
+    /// A member could not be made.
+    #[error("{action} {name:?} of the layer")]
+    Make {
+        /// The verb.
+        action: &'static str,
+        /// The member.
+        name: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The layer's own directory cannot be used.
+    #[error(transparent)]
+    Root(#[from] disk::Error),
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Archive(e) => e.kind(),
+            Self::Outside { .. } | Self::Whiteout { .. } | Self::Reserved { .. } => Kind::Invalid,
+            Self::Make { source, .. } => {
+                match source.raw_os_error().map(Errno::from_raw_os_error) {
+                    Some(
+                        Errno::NOENT
+                        | Errno::NOTDIR
+                        | Errno::LOOP
+                        | Errno::NAMETOOLONG
+                        | Errno::EXIST
+                        | Errno::INVAL,
+                    ) => Kind::Invalid,
+                    Some(Errno::OPNOTSUPP) => Kind::Unsupported,
+                    _ => disk::kind_of(source),
+                }
+            }
+            Self::Root(e) => e.kind(),
+        }
+    }
+}
+
+/// Unpacks `archive` (not compressed) into the empty directory `root`. Directories that the archive
+/// only implies take their attributes from `lower`, the layers beneath, topmost first. Returns the bytes
+/// of all files.
+pub(crate) fn unpack(archive: impl Read, root: &Path, lower: &[PathBuf]) -> Result<u64, Error> {
+    let mut unpacker = Unpacker {
+        archive: Archive::new(archive),
+        tree: Tree::open(root, lower)?,
+        times: Vec::new(),
+        buffer: vec![0; BUFFER],
+        size: 0,
+    };
+    while let Some(member) = unpacker.archive.next()? {
+        unpacker.take(&member)?;
+    }
+    unpacker.set_directory_times()?;
+    Ok(unpacker.size)
+}
+
+struct Unpacker<R> {
+    archive: Archive<R>,
+    tree: Tree,
+    /// Directories whose time is set last, because making what is in them changes it.
+    times: Vec<(Vec<u8>, (i64, u32))>,
+    buffer: Vec<u8>,
+    size: u64,
+}
+
+/// A place in the layer: an open directory and a name in it.
+struct Place<'a> {
+    dir: std::os::fd::OwnedFd,
+    leaf: &'a OsStr,
+}
+
+impl<R: Read> Unpacker<R> {
+    fn take(&mut self, member: &Member) -> Result<(), Error> {
+        check_marks(member)?;
+        let parts = components(&member.name).ok_or_else(|| outside(&member.name))?;
+        let Some((leaf, parents)) = parts.split_last() else { return self.root(member) };
+        let made = |source| make("make the directory of", member, source);
+        let dir = self.tree.make_dir(parents, &mut self.times).map_err(made)?;
+        if let Some(hidden) = leaf.strip_prefix(WHITEOUT) {
+            return self.whiteout(member, hidden, &dir);
+        }
+        let place = Place { dir, leaf: OsStr::from_bytes(leaf) };
+        let hides = self.clear(member, &place)?;
+        self.create(member, &place, hides)?;
+        if member.kind == Type::Directory {
+            self.times.push((parts.join(&b'/'), member.mtime));
+        }
+        Ok(())
+    }
+
+    /// The layer's own root.
+    fn root(&mut self, member: &Member) -> Result<(), Error> {
+        if member.kind != Type::Directory {
+            return Err(outside(&member.name));
+        }
+        tree::dress(self.tree.root(), member).map_err(|e| make("set up", member, e))?;
+        self.times.push((Vec::new(), member.mtime));
+        Ok(())
+    }
+
+    /// A whiteout hides what is in lower layers; what this layer itself has of that name stays.
+    fn whiteout(&self, member: &Member, hidden: &[u8], dir: impl AsFd) -> Result<(), Error> {
+        let hide = |e| make("hide what is beneath", member, e);
+        if hidden == OPAQUE {
+            return tree::make_opaque(dir).map_err(hide);
+        }
+        // Names such as `.wh..wh.plnk` are what aufs kept for itself.
+        if matches!(hidden, b"" | b"." | b"..") || hidden.starts_with(WHITEOUT) {
+            return Err(Error::Whiteout { name: text(&member.name) });
+        }
+        tree::hide(&dir, OsStr::from_bytes(hidden)).map_err(hide)
+    }
+
+    /// Makes room for `member`. Returns whether a whiteout was there: then a directory hides as well.
+    fn clear(&self, member: &Member, place: &Place) -> Result<bool, Error> {
+        let existing = tree::existing(&place.dir, place.leaf);
+        let existing = existing.map_err(|e| make("look for", member, e))?;
+        if existing == Existing::Directory && member.kind == Type::Directory {
+            return Ok(false);
+        }
+        let replace = |e| make("replace", member, e);
+        tree::remove(&place.dir, place.leaf, existing).map_err(replace)?;
+        Ok(existing == Existing::Whiteout)
+    }
+
+    fn create(&mut self, member: &Member, place: &Place, hides: bool) -> Result<(), Error> {
+        let Place { dir, leaf } = place;
+        let failed = |e| make("make", member, e);
+        match member.kind {
+            Type::File => self.file(member, place),
+            Type::HardLink => self.hard_link(member, place),
+            Type::Directory => {
+                let made = tree::enter_or_make(dir, leaf).map_err(failed)?;
+                if hides {
+                    tree::make_opaque(&made).map_err(failed)?;
+                }
+                tree::dress(&made, member).map_err(failed)
+            }
+            Type::Symlink => {
+                rustix::fs::symlinkat(OsStr::from_bytes(&member.link), dir, *leaf)
+                    .map_err(|e| failed(e.into()))?;
+                tree::dress_link(dir, leaf, member).map_err(failed)
+            }
+            Type::Fifo => tree::node(dir, leaf, FileType::Fifo, (0, 0), member).map_err(failed),
+            Type::Character { major, minor } => {
+                let device = (major, minor);
+                tree::node(dir, leaf, FileType::CharacterDevice, device, member).map_err(failed)
+            }
+            Type::Block { major, minor } => {
+                let device = (major, minor);
+                tree::node(dir, leaf, FileType::BlockDevice, device, member).map_err(failed)
+            }
+        }
+    }
+
+    fn file(&mut self, member: &Member, place: &Place) -> Result<(), Error> {
+        let mut file =
+            tree::new_file(&place.dir, place.leaf).map_err(|e| make("make", member, e))?;
+        let mut left = member.size;
+        while left > 0 {
+            let read = self.archive.read(&mut self.buffer);
+            let read = read.map_err(|e| Error::Archive(archive::Error::Read(e)))?;
+            file.write_all(&self.buffer[..read]).map_err(|e| make("write", member, e))?;
+            left -= read as u64;
+        }
+        self.size += member.size;
+        tree::dress(&file, member).map_err(|e| make("set up", member, e))?;
+        tree::set_times(&file, member.mtime).map_err(|e| make("set the time of", member, e))
+    }
+
+    /// Both names are the same file then, so the header's attributes are those of the first.
+    fn hard_link(&self, member: &Member, place: &Place) -> Result<(), Error> {
+        let parts = components(&member.link).ok_or_else(|| outside(&member.link))?;
+        let (leaf, parents) = parts.split_last().ok_or_else(|| outside(&member.link))?;
+        self.tree
+            .link(parents, OsStr::from_bytes(leaf), &place.dir, place.leaf)
+            .map_err(|e| make("link", member, e))
+    }
+
+    fn set_directory_times(&self) -> Result<(), Error> {
+        for (path, mtime) in self.times.iter().rev() {
+            self.tree.set_directory_time(path, *mtime).map_err(|source| Error::Make {
+                action: "set the time of",
+                name: text(path),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what overlayfs would read as more than a file.
+fn check_marks(member: &Member) -> Result<(), Error> {
+    let reserved = |what| Err(Error::Reserved { name: text(&member.name), what });
+    if member.kind == (Type::Character { major: 0, minor: 0 }) {
+        return reserved("device 0:0".to_owned());
+    }
+    match member.xattrs.iter().find(|(name, _)| name.starts_with(b"trusted.")) {
+        Some((name, _)) => reserved(format!("the xattr {}", text(name))),
+        None => Ok(()),
+    }
+}
+
+/// The parts of a name, which is relative to the layer also with a slash in front. `None` for what can
+/// name nothing inside.
+fn components(name: &[u8]) -> Option<Vec<&[u8]>> {
+    let parts = name.split(|b| *b == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    parts.map(|part| (part != b".." && !part.contains(&0)).then_some(part)).collect()
+}
+
+fn outside(name: &[u8]) -> Error {
+    Error::Outside { name: text(name) }
+}
+
+fn make(action: &'static str, member: &Member, source: io::Error) -> Error {
+    Error::Make { action, name: text(&member.name), source }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The attributes that `upper`, the root of a container's writable layer, must have so that the merged
+/// root looks as the image's does.
+pub(crate) fn copy_root_attributes(from: &Path, to: &Path) -> Result<(), disk::Error> {
+    use disk::Context;
+    let source = tree::open_root(from).on("open", from)?;
+    let target = tree::open_root(to).on("open", to)?;
+    let copied = Attributes::of(&source).and_then(|attributes| attributes.apply(&target));
+    copied.on("set the attributes of", to)
+}
+
+#[cfg(test)]
+mod tests;
