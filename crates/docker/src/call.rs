@@ -1,0 +1,75 @@
+//! One request on its way to a handler.
+
+use engine::Engine;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::query::Query;
+use crate::version::Version;
+
+/// The largest JSON body that is read, in bytes.
+const BODY_LIMIT: usize = 16 << 20;
+
+/// One request on its way to a handler.
+pub(crate) struct Call {
+    /// Whom to ask.
+    pub(crate) engine: Engine,
+    /// The version of the API that it speaks.
+    pub(crate) version: Version,
+    /// What stands behind the `?`.
+    pub(crate) query: Query,
+    /// The request itself; its body is not read yet.
+    pub(crate) request: Request<Incoming>,
+}
+
+impl Call {
+    /// A header's value, if it is text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.request.headers().get(name)?.to_str().ok()
+    }
+
+    /// The body as JSON; `null` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// 400 for a body that is something else than JSON, by its type or in fact.
+    pub(crate) async fn value(&mut self) -> Result<Value, Error> {
+        let content_type = self.header(CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
+        let body = Limited::new(self.request.body_mut(), BODY_LIMIT).collect().await;
+        let bytes = body.map_err(|error| unreadable(&*error))?.to_bytes();
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        let media = content_type.split(';').next().unwrap_or_default().trim();
+        if !media.eq_ignore_ascii_case("application/json") {
+            return Err(Error::invalid(format!(
+                "unsupported Content-Type header ({content_type}): must be 'application/json'"
+            )));
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
+    }
+
+    /// The body as JSON of a known shape; the default when there is none.
+    pub(crate) async fn json<T: Default + for<'de> Deserialize<'de>>(
+        &mut self,
+    ) -> Result<T, Error> {
+        match self.value().await? {
+            Value::Null => Ok(T::default()),
+            value => serde_json::from_value(value)
+                .map_err(|error| Error::invalid(format!("invalid request body: {error}"))),
+        }
+    }
+}
+
+fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
+    if error.is::<LengthLimitError>() {
+        return Error::invalid(format!("the request's body is longer than {BODY_LIMIT} bytes"));
+    }
+    Error::invalid(format!("the request's body cannot be read: {error}"))
+}

@@ -1,0 +1,137 @@
+//! Times, as Docker writes them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::error::Error;
+
+/// What Go prints for a time that is not set.
+pub(crate) const ZERO: &str = "0001-01-01T00:00:00Z";
+
+/// RFC 3339 in UTC with as many digits of the second as are not zero, as Go's `RFC3339Nano`.
+pub(crate) fn rfc3339(at: SystemTime) -> String {
+    OffsetDateTime::from(at).format(&Rfc3339).unwrap_or_else(|_| ZERO.to_owned())
+}
+
+/// The same; [`ZERO`] for a time that has not come.
+pub(crate) fn rfc3339_or_zero(at: Option<SystemTime>) -> String {
+    at.map_or_else(|| ZERO.to_owned(), rfc3339)
+}
+
+/// RFC 3339 in UTC with nine digits of the second, so that columns of times align.
+pub(crate) fn rfc3339_fixed(at: SystemTime) -> String {
+    let at = OffsetDateTime::from(at);
+    let (date, clock) = (at.date(), at.time());
+    let (hour, minute, second, nano) = clock.as_hms_nano();
+    format!("{date}T{hour:02}:{minute:02}:{second:02}.{nano:09}Z")
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix(at: SystemTime) -> u64 {
+    since_epoch(at).as_secs()
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn unix_nanos(at: SystemTime) -> u64 {
+    u64::try_from(since_epoch(at).as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn since_epoch(at: SystemTime) -> Duration {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// A time in a query: seconds since 1970 with an optional fraction, or RFC 3339. `None` for `0`, which
+/// says that there is no bound.
+///
+/// # Errors
+///
+/// 400 that names the parameter.
+pub(crate) fn parse(name: &str, text: &str) -> Result<Option<SystemTime>, Error> {
+    let invalid = || Error::invalid(format!("invalid {name} {text:?}: want seconds since 1970"));
+    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(Some(at.into()));
+    }
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit());
+    let seconds: u64 = seconds.parse().map_err(|_| invalid())?;
+    if !digits(fraction) {
+        return Err(invalid());
+    }
+    let nanos: u32 = format!("{fraction:0<9}").parse().map_err(|_| invalid())?;
+    let since = Duration::new(seconds, nanos);
+    let at = UNIX_EPOCH.checked_add(since).ok_or_else(invalid)?;
+    Ok((!since.is_zero()).then_some(at))
+}
+
+/// A length of time in the words of `docker ps`.
+pub(crate) fn human(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let minutes = seconds / 60;
+    let hours = (seconds + 1800) / 3600;
+    match () {
+        () if seconds < 1 => "Less than a second".to_owned(),
+        () if seconds == 1 => "1 second".to_owned(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".to_owned(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".to_owned(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        () => format!("{} years", hours / 24 / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64, nanos: u32) -> SystemTime {
+        UNIX_EPOCH + Duration::new(seconds, nanos)
+    }
+
+    #[test]
+    fn times_print_as_go_prints_them() {
+        assert_eq!(rfc3339(at(0, 0)), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(at(1_795_346_978, 120_000_000)), "2026-11-22T11:29:38.12Z");
+        assert_eq!(rfc3339_fixed(at(1_795_346_978, 120)), "2026-11-22T11:29:38.000000120Z");
+        assert_eq!(rfc3339_or_zero(None), ZERO);
+    }
+
+    #[test]
+    fn a_time_is_seconds_with_a_fraction_or_rfc3339() {
+        assert_eq!(parse("since", "5"), Ok(Some(at(5, 0))));
+        assert_eq!(parse("since", "5.25"), Ok(Some(at(5, 250_000_000))));
+        assert_eq!(parse("since", "0"), Ok(None));
+        assert_eq!(parse("since", "0.000000000"), Ok(None));
+        assert_eq!(parse("since", "1970-01-01T00:00:05Z"), Ok(Some(at(5, 0))));
+        for text in
+            ["x", "-5", "5.x", "5.1234567890", "99999999999999999999", "18446744073709551615"]
+        {
+            assert!(parse("since", text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lengths_are_in_dockers_words() {
+        for (seconds, want) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "About a minute"),
+            (120, "2 minutes"),
+            (3599, "59 minutes"),
+            (3600, "About an hour"),
+            (7200, "2 hours"),
+            (86_400 * 2, "2 days"),
+            (86_400 * 15, "2 weeks"),
+            (86_400 * 70, "2 months"),
+            (86_400 * 800, "2 years"),
+        ] {
+            assert_eq!(human(Duration::from_secs(seconds)), want);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Containers.
+
+pub(crate) mod create;
+pub(crate) mod life;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod streams;
+pub(crate) mod view;

@@ -1,0 +1,271 @@
+//! The body of `POST /containers/create`, read into what the engine makes containers from.
+
+use std::collections::BTreeMap;
+
+use engine::{Config, Create, HostConfig, NetworkMode, Resources, Size, Ulimit};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use spec::{Isolation, Signal};
+
+use crate::error::Error;
+use crate::fields::{self, is_blank};
+
+/// Reads the body of a create.
+///
+/// # Errors
+///
+/// 400 that names the field which is no legal value, or asks for what Hull does not do.
+pub(crate) fn parse(mut body: Value, name: Option<String>) -> Result<Create, Error> {
+    let object =
+        body.as_object_mut().ok_or_else(|| Error::invalid("the body is not a JSON object"))?;
+    fields::CONFIG.check(object)?;
+    let mut host = match object.remove("HostConfig") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(host)) => host,
+        Some(_) => return Err(Error::invalid("HostConfig is not a JSON object")),
+    };
+    fields::HOST_CONFIG.check(&mut host)?;
+    check_endpoints(object.remove("NetworkingConfig").as_ref())?;
+    let host: HostBody = read("HostConfig: ", Value::Object(host))?;
+    let config: ConfigBody = read("", body)?;
+    let console_size = host.console_size;
+    Ok(Create { name, config: config.read(console_size)?, host: host.read()? })
+}
+
+fn read<T: for<'de> Deserialize<'de>>(place: &str, value: Value) -> Result<T, Error> {
+    serde_json::from_value(value)
+        .map_err(|error| Error::invalid(format!("invalid request body: {place}{error}")))
+}
+
+/// `NetworkingConfig` says again that the container is on the network of `NetworkMode`; anything more
+/// (an address, an alias, another network) is refused.
+fn check_endpoints(networking: Option<&Value>) -> Result<(), Error> {
+    let endpoints = networking.and_then(|networking| networking.get("EndpointsConfig"));
+    let Some(Value::Object(endpoints)) = endpoints else {
+        return Ok(());
+    };
+    for (network, settings) in endpoints {
+        let refused = |what: String| {
+            Err(Error::invalid(format!(
+                "NetworkingConfig.EndpointsConfig.{what} is not supported by Hull yet"
+            )))
+        };
+        if network.parse::<NetworkMode>().is_err() {
+            return refused(network.clone());
+        }
+        let set = settings.as_object().and_then(|map| map.iter().find(|(_, v)| !is_blank(v)));
+        if let Some((field, value)) = set {
+            return refused(format!("{network}.{field} (given {value})"));
+        }
+    }
+    Ok(())
+}
+
+/// The mapped fields of the body itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ConfigBody {
+    hostname: Option<String>,
+    domainname: Option<String>,
+    user: Option<String>,
+    attach_stdin: Option<bool>,
+    attach_stdout: Option<bool>,
+    attach_stderr: Option<bool>,
+    exposed_ports: Option<BTreeMap<String, Value>>,
+    tty: Option<bool>,
+    open_stdin: Option<bool>,
+    stdin_once: Option<bool>,
+    env: Option<Vec<String>>,
+    cmd: Option<Words>,
+    image: Option<String>,
+    working_dir: Option<String>,
+    entrypoint: Option<Words>,
+    labels: Option<BTreeMap<String, String>>,
+    stop_signal: Option<String>,
+    stop_timeout: Option<i64>,
+}
+
+/// The mapped fields of `HostConfig`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct HostBody {
+    auto_remove: Option<bool>,
+    binds: Option<Vec<String>>,
+    cap_add: Option<Words>,
+    cap_drop: Option<Words>,
+    #[serde(deserialize_with = "console_size")]
+    console_size: Option<Size>,
+    cpu_period: Option<i64>,
+    cpu_quota: Option<i64>,
+    cpu_shares: Option<i64>,
+    cpuset_cpus: Option<String>,
+    cpuset_mems: Option<String>,
+    dns: Option<Vec<String>>,
+    dns_options: Option<Vec<String>>,
+    dns_search: Option<Vec<String>>,
+    extra_hosts: Option<Vec<String>>,
+    group_add: Option<Vec<String>>,
+    isolation: Option<String>,
+    memory: Option<i64>,
+    memory_reservation: Option<i64>,
+    memory_swap: Option<i64>,
+    nano_cpus: Option<i64>,
+    network_mode: Option<String>,
+    oom_score_adj: Option<i32>,
+    pids_limit: Option<i64>,
+    readonly_rootfs: Option<bool>,
+    security_opt: Option<Vec<String>>,
+    shm_size: Option<i64>,
+    sysctls: Option<BTreeMap<String, String>>,
+    tmpfs: Option<BTreeMap<String, String>>,
+    ulimits: Option<Vec<UlimitBody>>,
+}
+
+/// One of `HostConfig.Ulimits`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct UlimitBody {
+    name: String,
+    soft: i64,
+    hard: i64,
+}
+
+/// A list of words, or one word as old clients send it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Words {
+    /// One.
+    One(String),
+    /// Any number.
+    Many(Vec<String>),
+}
+
+impl From<Words> for Vec<String> {
+    fn from(words: Words) -> Self {
+        match words {
+            Words::One(word) => vec![word],
+            Words::Many(words) => words,
+        }
+    }
+}
+
+/// `[height, width]`; zeros and `null` say that it is not known.
+pub(crate) fn console_size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Size>, D::Error> {
+    let size = Option::<[u16; 2]>::deserialize(value)?;
+    Ok(size
+        .filter(|[rows, columns]| *rows > 0 && *columns > 0)
+        .map(|[rows, columns]| Size { rows, columns }))
+}
+
+/// A number of which zero says "not set".
+fn set(number: Option<i64>) -> Option<i64> {
+    number.filter(|number| *number != 0)
+}
+
+/// The same where a negative number makes no sense.
+fn natural(field: &str, number: Option<i64>) -> Result<Option<u64>, Error> {
+    set(number)
+        .map(|number| {
+            u64::try_from(number)
+                .map_err(|_| Error::invalid(format!("invalid {field}: {number} is negative")))
+        })
+        .transpose()
+}
+
+/// `None` for the spellings of "the engine decides".
+fn isolation(text: &str) -> Result<Option<Isolation>, Error> {
+    if text.is_empty() || text.eq_ignore_ascii_case("default") {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|error: spec::isolation::InvalidIsolation| Error::invalid(error.to_string()))
+}
+
+/// `None` for an empty text.
+pub(crate) fn signal(text: &str) -> Result<Option<Signal>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|error: spec::signal::InvalidSignal| Error::invalid(error.to_string()))
+}
+
+impl ConfigBody {
+    fn read(self, console_size: Option<Size>) -> Result<Config, Error> {
+        Ok(Config {
+            image: self
+                .image
+                .filter(|image| !image.is_empty())
+                .ok_or_else(|| Error::invalid("no image is given"))?,
+            entrypoint: self.entrypoint.map(Vec::from),
+            cmd: self.cmd.map(Vec::from),
+            env: self.env.unwrap_or_default(),
+            user: self.user.unwrap_or_default(),
+            working_dir: self.working_dir.unwrap_or_default(),
+            hostname: self.hostname.unwrap_or_default(),
+            domainname: self.domainname.unwrap_or_default(),
+            tty: self.tty.unwrap_or_default(),
+            open_stdin: self.open_stdin.unwrap_or_default(),
+            stdin_once: self.stdin_once.unwrap_or_default(),
+            attach_stdin: self.attach_stdin.unwrap_or_default(),
+            attach_stdout: self.attach_stdout.unwrap_or_default(),
+            attach_stderr: self.attach_stderr.unwrap_or_default(),
+            labels: self.labels.unwrap_or_default(),
+            stop_signal: signal(self.stop_signal.as_deref().unwrap_or_default())?,
+            stop_timeout: self.stop_timeout,
+            exposed_ports: self.exposed_ports.unwrap_or_default().into_keys().collect(),
+            console_size,
+        })
+    }
+}
+
+impl HostBody {
+    fn read(self) -> Result<HostConfig, Error> {
+        let network = self.network_mode.as_deref().unwrap_or_default().parse();
+        Ok(HostConfig {
+            isolation: isolation(self.isolation.as_deref().unwrap_or_default())?,
+            network: network.map_err(|error: engine::config::UnsupportedNetwork| {
+                Error::invalid(format!("HostConfig.{error}"))
+            })?,
+            resources: Resources {
+                memory: set(self.memory),
+                memory_swap: set(self.memory_swap),
+                memory_reservation: set(self.memory_reservation),
+                nano_cpus: set(self.nano_cpus),
+                cpu_quota: set(self.cpu_quota),
+                cpu_period: natural("HostConfig.CpuPeriod", self.cpu_period)?,
+                cpu_shares: natural("HostConfig.CpuShares", self.cpu_shares)?,
+                cpuset_cpus: self.cpuset_cpus.unwrap_or_default(),
+                cpuset_mems: self.cpuset_mems.unwrap_or_default(),
+                pids_limit: set(self.pids_limit),
+            },
+            cap_add: self.cap_add.map(Vec::from).unwrap_or_default(),
+            cap_drop: self.cap_drop.map(Vec::from).unwrap_or_default(),
+            readonly_rootfs: self.readonly_rootfs.unwrap_or_default(),
+            ulimits: self.ulimits.unwrap_or_default().into_iter().map(Ulimit::from).collect(),
+            binds: self.binds.unwrap_or_default(),
+            tmpfs: self.tmpfs.unwrap_or_default(),
+            dns: self.dns.unwrap_or_default(),
+            dns_search: self.dns_search.unwrap_or_default(),
+            dns_options: self.dns_options.unwrap_or_default(),
+            extra_hosts: self.extra_hosts.unwrap_or_default(),
+            sysctls: self.sysctls.unwrap_or_default(),
+            group_add: self.group_add.unwrap_or_default(),
+            oom_score_adj: self.oom_score_adj.filter(|adjustment| *adjustment != 0),
+            security_opt: self.security_opt.unwrap_or_default(),
+            shm_size: natural("HostConfig.ShmSize", self.shm_size)?,
+            auto_remove: self.auto_remove.unwrap_or_default(),
+        })
+    }
+}
+
+impl From<UlimitBody> for Ulimit {
+    fn from(body: UlimitBody) -> Self {
+        Self { name: body.name, soft: body.soft, hard: body.hard }
+    }
+}
+
+#[cfg(test)]
+mod tests;

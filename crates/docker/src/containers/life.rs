@@ -1,0 +1,168 @@
+//! Requests that change a container.
+
+use engine::{Change, List, Remove, Size, Stop};
+use hyper::StatusCode;
+use serde_json::json;
+use spec::Kind;
+
+use crate::call::Call;
+use crate::containers::create;
+use crate::error::Error;
+use crate::query::Query;
+use crate::reply::{self, Reply};
+use crate::route::Answer;
+
+/// `POST /containers/create`.
+pub(crate) async fn create(mut call: Call) -> Answer {
+    check_platform(call.query.text("platform"))?;
+    let name = call.query.text("name").map(str::to_owned);
+    let request = create::parse(call.value().await?, name)?;
+    let created =
+        call.engine.create(request).await.map_err(|error| Error::from(error).by_field())?;
+    let body = json!({ "Id": created.id, "Warnings": created.warnings });
+    Ok(reply::json(StatusCode::CREATED, &body))
+}
+
+/// Images are kept for one platform, the host's.
+fn check_platform(text: Option<&str>) -> Result<(), Error> {
+    let Some(text) = text else { return Ok(()) };
+    let platform: image::Platform = text
+        .parse()
+        .map_err(|error| Error::of(Kind::Invalid, &error as &image::InvalidPlatform))?;
+    let host = image::Platform::host();
+    if host.accepts(&platform.os, &platform.architecture, None) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("platform {text:?} does not run on this host, which is {host}")))
+}
+
+/// `POST /containers/ID/start`.
+pub(crate) async fn start(call: Call, id: &str) -> Answer {
+    Ok(changed(call.engine.start(id).await?))
+}
+
+/// `POST /containers/ID/stop`.
+pub(crate) async fn stop(call: Call, id: &str) -> Answer {
+    let how = how_to_stop(&call.query)?;
+    Ok(changed(call.engine.stop(id, how).await?))
+}
+
+/// `POST /containers/ID/restart`.
+pub(crate) async fn restart(call: Call, id: &str) -> Answer {
+    let how = how_to_stop(&call.query)?;
+    call.engine.restart(id, how).await?;
+    Ok(reply::done())
+}
+
+/// `POST /containers/ID/kill`.
+pub(crate) async fn kill(call: Call, id: &str) -> Answer {
+    let signal = create::signal(call.query.text("signal").unwrap_or_default())?;
+    call.engine.kill(id, signal).await?;
+    Ok(reply::done())
+}
+
+/// `POST /containers/ID/pause`.
+pub(crate) async fn pause(call: Call, id: &str) -> Answer {
+    call.engine.pause(id).await?;
+    Ok(reply::done())
+}
+
+/// `POST /containers/ID/unpause`.
+pub(crate) async fn unpause(call: Call, id: &str) -> Answer {
+    call.engine.unpause(id).await?;
+    Ok(reply::done())
+}
+
+/// `POST /containers/ID/rename`.
+pub(crate) async fn rename(call: Call, id: &str) -> Answer {
+    let new = call
+        .query
+        .text("name")
+        .ok_or_else(|| Error::invalid("Neither old nor new names may be empty"))?;
+    call.engine.rename(id, new).await?;
+    Ok(reply::done())
+}
+
+/// `POST /containers/ID/resize`.
+pub(crate) async fn resize(call: Call, id: &str) -> Answer {
+    if let Some(size) = size(&call.query)? {
+        call.engine.resize(id, size).await?;
+    }
+    Ok(reply::empty(StatusCode::OK))
+}
+
+/// `DELETE /containers/ID`.
+pub(crate) async fn remove(call: Call, id: &str) -> Answer {
+    if call.query.flag("link") {
+        return Err(Error::invalid("link is not supported by Hull yet"));
+    }
+    // `v` removes anonymous volumes, of which there are none.
+    let how = Remove { force: call.query.flag("force") };
+    call.engine.remove(id, how).await?;
+    Ok(reply::done())
+}
+
+/// `POST /containers/prune`: removes what does not run.
+pub(crate) async fn prune(call: Call) -> Answer {
+    let filters = call.query.filters(&["label"])?;
+    let which = List {
+        all: true,
+        status: ["created", "exited", "dead"].map(str::to_owned).to_vec(),
+        label: filters.values("label").map(str::to_owned).collect(),
+        ..List::default()
+    };
+    let mut deleted = Vec::new();
+    for container in call.engine.list(which).await? {
+        let id = container.id.to_string();
+        // One that was started or removed in between is not to be pruned.
+        match call.engine.remove(&id, Remove { force: false }).await {
+            Ok(()) => deleted.push(id),
+            Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(reply::ok(&json!({ "ContainersDeleted": deleted, "SpaceReclaimed": 0 })))
+}
+
+fn how_to_stop(query: &Query) -> Result<Stop, Error> {
+    let signal = create::signal(query.text("signal").unwrap_or_default())?;
+    Ok(Stop { timeout: query.value("t")?, signal })
+}
+
+/// `h` and `w`; `None` when one is zero, which a client sends that does not know.
+pub(crate) fn size(query: &Query) -> Result<Option<Size>, Error> {
+    let rows = query.value("h")?.unwrap_or(0);
+    let columns = query.value("w")?.unwrap_or(0);
+    Ok((rows > 0 && columns > 0).then_some(Size { rows, columns }))
+}
+
+fn changed(change: Change) -> Reply {
+    match change {
+        Change::Done => reply::done(),
+        Change::Already => reply::empty(StatusCode::NOT_MODIFIED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_hosts_platform_is_accepted() {
+        let host = image::Platform::host().to_string();
+        assert_eq!(check_platform(None), Ok(()));
+        assert_eq!(check_platform(Some(&host)), Ok(()));
+        let error = check_platform(Some("linux/s390x")).unwrap_err();
+        assert!(error.message().starts_with("platform \"linux/s390x\" does not run"), "{error}");
+    }
+
+    #[test]
+    fn a_size_of_nothing_is_no_size() {
+        let size = |text| size(&Query::parse(text));
+        assert_eq!(size("h=24&w=80"), Ok(Some(Size { rows: 24, columns: 80 })));
+        assert_eq!(size("h=0&w=0"), Ok(None));
+        assert_eq!(size(""), Ok(None));
+        assert!(size("h=-1&w=80").is_err());
+        assert!(size("h=70000&w=80").is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! `GET /containers/json`.
+
+use std::time::SystemTime;
+
+use engine::{Container, List, Status};
+use serde_json::{Value, json};
+use spec::Isolation;
+
+use crate::call::Call;
+use crate::clock;
+use crate::containers::view;
+use crate::error::Error;
+use crate::query::Query;
+use crate::reply;
+use crate::route::Answer;
+
+/// The filters that are understood.
+const FILTERS: [&str; 11] = [
+    "ancestor",
+    "before",
+    "exited",
+    "id",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "since",
+    "status",
+    "is-task",
+];
+
+/// `GET /containers/json`.
+pub(crate) async fn list(call: Call) -> Answer {
+    if call.query.flag("size") {
+        return Err(Error::invalid("size is not supported by Hull yet"));
+    }
+    let containers = call.engine.list(which(&call.query)?).await?;
+    let now = SystemTime::now();
+    let rows =
+        containers.iter().map(|container| row(container, &image_name(&call, container), now));
+    Ok(reply::ok(&rows.collect()))
+}
+
+/// What the query asks for.
+fn which(query: &Query) -> Result<List, Error> {
+    let filters = query.filters(&FILTERS)?;
+    let texts = |name: &str| filters.values(name).map(str::to_owned).collect::<Vec<_>>();
+    let one = |name: &str| filters.values(name).next().map(str::to_owned);
+    let invalid =
+        |name: &str, text: &str| Error::invalid(format!("invalid filter '{name}={text}'"));
+    if filters.switch("is-task")? == Some(true) {
+        return Err(Error::invalid("filter is-task is not supported by Hull yet"));
+    }
+    let exited =
+        filters.values("exited").map(|text| text.parse().map_err(|_| invalid("exited", text)));
+    let status = filters.values("status").map(|text| match text {
+        "created" | "running" | "paused" | "restarting" | "removing" | "exited" | "dead" => {
+            Ok(text.to_owned())
+        }
+        _ => Err(invalid("status", text)),
+    });
+    let isolation = filters
+        .values("isolation")
+        .map(|text| text.parse::<Isolation>().map_err(|error| Error::invalid(error.to_string())));
+    let limit: Option<i64> = query.value("limit")?;
+    Ok(List {
+        all: query.flag("all"),
+        limit: limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0),
+        id: texts("id"),
+        name: texts("name"),
+        label: texts("label"),
+        status: status.collect::<Result<_, _>>()?,
+        exited: exited.collect::<Result<_, _>>()?,
+        ancestor: texts("ancestor"),
+        network: texts("network"),
+        isolation: isolation.collect::<Result<_, _>>()?,
+        before: one("before"),
+        since: one("since"),
+    })
+}
+
+/// The name it was made from, as long as that still means its image; else the image's id.
+fn image_name(call: &Call, container: &Container) -> String {
+    let name = &container.config.image;
+    match call.engine.images().get(name) {
+        Ok(image) if image.id.to_string() != container.image => container.image.clone(),
+        _ => name.clone(),
+    }
+}
+
+fn row(container: &Container, image: &str, now: SystemTime) -> Value {
+    let words = std::iter::once(&container.path).chain(&container.args);
+    let command = words.map(String::as_str).collect::<Vec<_>>().join(" ");
+    json!({
+        "Id": container.id,
+        "Names": [format!("/{}", container.name)],
+        "Image": image,
+        "ImageID": container.image,
+        "Command": command,
+        "Created": clock::unix(container.created),
+        "Ports": [],
+        "Labels": container.config.labels,
+        "State": container.status.name(),
+        "Status": status(container, now),
+        "HostConfig": { "NetworkMode": container.host.network.to_string() },
+        "NetworkSettings": { "Networks": view::networks(container) },
+        "Mounts": view::mounts(container),
+    })
+}
+
+/// The sentence in the column STATUS.
+fn status(container: &Container, now: SystemTime) -> String {
+    let since = |at: Option<SystemTime>| {
+        clock::human(at.and_then(|at| now.duration_since(at).ok()).unwrap_or_default())
+    };
+    match container.status {
+        Status::Created => "Created".to_owned(),
+        Status::Running { .. } => format!("Up {}", since(container.started)),
+        Status::Paused { .. } => format!("Up {} (Paused)", since(container.started)),
+        Status::Exited => {
+            format!("Exited ({}) {} ago", container.exit_code, since(container.finished))
+        }
+        Status::Removing => "Removal In Progress".to_owned(),
+        Status::Dead => "Dead".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn which_of(filters: &Value) -> Result<List, Error> {
+        let encoded: String = form_urlencoded::Serializer::new(String::new())
+            .append_pair("filters", &filters.to_string())
+            .finish();
+        which(&Query::parse(&encoded))
+    }
+
+    #[test]
+    fn filters_reach_the_engine() {
+        let list = which_of(&json!({
+            "isolation": ["hyperv"], "exited": {"7": true}, "status": ["exited"], "label": ["a=b"],
+        }));
+        let want = List {
+            isolation: vec![Isolation::Vm],
+            exited: vec![7],
+            status: vec!["exited".into()],
+            label: vec!["a=b".into()],
+            ..List::default()
+        };
+        assert_eq!(list, Ok(want));
+    }
+
+    #[test]
+    fn a_filter_that_makes_no_sense_is_refused() {
+        for (filters, want) in [
+            (json!({"status": ["asleep"]}), "invalid filter 'status=asleep'"),
+            (json!({"exited": ["x"]}), "invalid filter 'exited=x'"),
+            (json!({"colour": ["red"]}), "invalid filter 'colour'"),
+            (
+                json!({"isolation": ["kata"]}),
+                "invalid isolation \"kata\": want default, process or hyperv (also spelled vm)",
+            ),
+        ] {
+            assert_eq!(which_of(&filters).unwrap_err().message(), want);
+        }
+    }
+}

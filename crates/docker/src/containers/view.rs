@@ -1,0 +1,307 @@
+//! What a container looks like: inspect and top.
+
+use std::path::Path;
+
+use engine::{Config, Container, HostConfig, Size, Status, Wall};
+use serde_json::{Map, Value, json};
+
+use crate::call::Call;
+use crate::error::Error;
+use crate::route::Answer;
+use crate::{clock, networks, reply};
+
+/// `GET /containers/ID/json`.
+pub(crate) async fn inspect(call: Call, id: &str) -> Answer {
+    if call.query.flag("size") {
+        return Err(Error::invalid("size is not supported by Hull yet"));
+    }
+    let container = call.engine.inspect(id).await?;
+    let netns = call.engine.settings().exec_root.join("netns").join(container.id.as_str());
+    Ok(reply::ok(&document(&container, &netns)))
+}
+
+/// `GET /containers/ID/top`.
+pub(crate) async fn top(call: Call, id: &str) -> Answer {
+    let top = call.engine.top(id, call.query.text("ps_args").unwrap_or_default()).await?;
+    Ok(reply::ok(&json!({ "Titles": top.titles, "Processes": top.rows })))
+}
+
+/// Everything about a container. `Hull` is our own and holds what Docker has no field for.
+fn document(container: &Container, netns: &Path) -> Value {
+    let (config, files) = (&container.config, &container.files);
+    json!({
+        "Id": container.id,
+        "Created": clock::rfc3339(container.created),
+        "Path": container.path,
+        "Args": container.args,
+        "State": state(container),
+        "Image": container.image,
+        "ResolvConfPath": files.resolv_conf,
+        "HostnamePath": files.hostname,
+        "HostsPath": files.hosts,
+        "LogPath": files.log,
+        "Name": format!("/{}", container.name),
+        "RestartCount": container.restarts,
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": (!container.execs.is_empty()).then_some(&container.execs),
+        "HostConfig": host_config(container),
+        "GraphDriver": {
+            "Name": "overlay2",
+            "Data": { "ID": container.id, "UpperDir": files.upper },
+        },
+        "Mounts": mounts(container),
+        "Config": program(config),
+        "NetworkSettings": network_settings(container, netns),
+        "Hull": {
+            "Isolation": isolation(container.wall.as_ref()),
+            "Piercings": [],
+        },
+    })
+}
+
+/// What the wall is made of, in the spelling of Docker's fields; `null` when there is none.
+fn isolation(wall: Option<&Wall>) -> Value {
+    let Some(wall) = wall else { return Value::Null };
+    let named = wall.iter().map(|(key, value)| {
+        let (first, rest) = key.split_at(key.chars().next().map_or(0, char::len_utf8));
+        (first.to_uppercase() + rest, value.clone())
+    });
+    Value::Object(named.collect())
+}
+
+fn state(container: &Container) -> Value {
+    let status = container.status;
+    json!({
+        "Status": status.name(),
+        "Running": status.is_live(),
+        "Paused": matches!(status, Status::Paused { .. }),
+        "Restarting": false,
+        "OOMKilled": false,
+        "Dead": matches!(status, Status::Dead),
+        "Pid": status.pid().map_or(0, spec::Pid::raw),
+        "ExitCode": container.exit_code,
+        "Error": container.error,
+        "StartedAt": clock::rfc3339_or_zero(container.started),
+        "FinishedAt": clock::rfc3339_or_zero(container.finished),
+    })
+}
+
+/// The program and its surroundings: `Config`.
+fn program(config: &Config) -> Value {
+    let ports: Map<String, Value> =
+        config.exposed_ports.iter().map(|port| (port.clone(), json!({}))).collect();
+    let mut document = json!({
+        "Hostname": config.hostname,
+        "Domainname": config.domainname,
+        "User": config.user,
+        "AttachStdin": config.attach_stdin,
+        "AttachStdout": config.attach_stdout,
+        "AttachStderr": config.attach_stderr,
+        "Tty": config.tty,
+        "OpenStdin": config.open_stdin,
+        "StdinOnce": config.stdin_once,
+        "Env": config.env,
+        "Cmd": config.cmd,
+        "Image": config.image,
+        "Volumes": null,
+        "WorkingDir": config.working_dir,
+        "Entrypoint": config.entrypoint,
+        "OnBuild": null,
+        "Labels": config.labels,
+    });
+    if !ports.is_empty() {
+        document["ExposedPorts"] = Value::Object(ports);
+    }
+    if let Some(signal) = config.stop_signal {
+        document["StopSignal"] = json!(signal.to_string());
+    }
+    if let Some(seconds) = config.stop_timeout {
+        document["StopTimeout"] = json!(seconds);
+    }
+    document
+}
+
+/// Walls, limits and connections: `HostConfig`, of which every field that Docker has is shown.
+fn host_config(container: &Container) -> Value {
+    let host = &container.host;
+    let Size { rows, columns } =
+        container.config.console_size.unwrap_or(Size { rows: 0, columns: 0 });
+    let mut document = json!({
+        "Binds": some(&host.binds),
+        "ContainerIDFile": "",
+        "LogConfig": { "Type": "json-file", "Config": {} },
+        "NetworkMode": host.network.to_string(),
+        "PortBindings": {},
+        "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
+        "AutoRemove": host.auto_remove,
+        "VolumeDriver": "",
+        "VolumesFrom": null,
+        "ConsoleSize": [rows, columns],
+        "CapAdd": some(&host.cap_add),
+        "CapDrop": some(&host.cap_drop),
+        "CgroupnsMode": "private",
+        "Dns": host.dns,
+        "DnsOptions": host.dns_options,
+        "DnsSearch": host.dns_search,
+        "ExtraHosts": some(&host.extra_hosts),
+        "GroupAdd": some(&host.group_add),
+        "IpcMode": "private",
+        "Cgroup": "",
+        "Links": null,
+        "OomScoreAdj": host.oom_score_adj.unwrap_or(0),
+        "PidMode": "",
+        "Privileged": false,
+        "PublishAllPorts": false,
+        "ReadonlyRootfs": host.readonly_rootfs,
+        "SecurityOpt": some(&host.security_opt),
+        "UTSMode": "",
+        "UsernsMode": "",
+        "ShmSize": host.shm_size.unwrap_or(64 << 20),
+        "Runtime": "hull",
+        "Isolation": container.isolation.to_string(),
+        "Annotations": {},
+        "Init": false,
+        "MaskedPaths": null,
+        "ReadonlyPaths": null,
+    });
+    if !host.tmpfs.is_empty() {
+        document["Tmpfs"] = json!(host.tmpfs);
+    }
+    if !host.sysctls.is_empty() {
+        document["Sysctls"] = json!(host.sysctls);
+    }
+    reply::both(document, resources(host))
+}
+
+/// The part of `HostConfig` that limits resources.
+fn resources(host: &HostConfig) -> Value {
+    let limits = &host.resources;
+    let ulimits = host
+        .ulimits
+        .iter()
+        .map(|limit| json!({ "Name": limit.name, "Soft": limit.soft, "Hard": limit.hard }));
+    json!({
+        "CpuShares": limits.cpu_shares.unwrap_or(0),
+        "Memory": limits.memory.unwrap_or(0),
+        "NanoCpus": limits.nano_cpus.unwrap_or(0),
+        "CgroupParent": "",
+        "BlkioWeight": 0,
+        "BlkioWeightDevice": [],
+        "BlkioDeviceReadBps": [],
+        "BlkioDeviceWriteBps": [],
+        "BlkioDeviceReadIOps": [],
+        "BlkioDeviceWriteIOps": [],
+        "CpuPeriod": limits.cpu_period.unwrap_or(0),
+        "CpuQuota": limits.cpu_quota.unwrap_or(0),
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": limits.cpuset_cpus,
+        "CpusetMems": limits.cpuset_mems,
+        "Devices": [],
+        "DeviceCgroupRules": null,
+        "DeviceRequests": null,
+        "MemoryReservation": limits.memory_reservation.unwrap_or(0),
+        "MemorySwap": limits.memory_swap.unwrap_or(0),
+        "MemorySwappiness": null,
+        "OomKillDisable": false,
+        "PidsLimit": limits.pids_limit,
+        "Ulimits": ulimits.collect::<Vec<_>>(),
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+    })
+}
+
+/// Docker shows `null` where nothing was given to these.
+fn some(list: &[String]) -> Option<&[String]> {
+    (!list.is_empty()).then_some(list)
+}
+
+/// `NetworkSettings`, with the fields at its top that repeat the bridge's endpoint for old clients.
+fn network_settings(container: &Container, netns: &Path) -> Value {
+    let id = container.id.as_str();
+    let live = container.status.is_live();
+    let mut document = json!({
+        "Bridge": "",
+        "SandboxID": if live { id } else { "" },
+        "SandboxKey": if live { netns } else { Path::new("") },
+        "HairpinMode": false,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "Ports": {},
+        "SecondaryIPAddresses": null,
+        "SecondaryIPv6Addresses": null,
+        "Networks": networks(container),
+    });
+    let endpoint = endpoint(container);
+    for field in [
+        "EndpointID",
+        "Gateway",
+        "GlobalIPv6Address",
+        "GlobalIPv6PrefixLen",
+        "IPAddress",
+        "IPPrefixLen",
+        "IPv6Gateway",
+        "MacAddress",
+    ] {
+        document[field] = endpoint[field].clone();
+    }
+    document
+}
+
+/// The networks it is connected to, or will be when it runs.
+pub(crate) fn networks(container: &Container) -> Value {
+    let mut networks = Map::new();
+    networks.insert(container.host.network.to_string(), endpoint(container));
+    Value::Object(networks)
+}
+
+fn endpoint(container: &Container) -> Value {
+    let endpoint = container.endpoint.as_ref();
+    let text = |address: Option<std::net::Ipv4Addr>| {
+        address.map(|address| address.to_string()).unwrap_or_default()
+    };
+    json!({
+        "IPAMConfig": null,
+        "Links": null,
+        "Aliases": null,
+        "MacAddress": endpoint.map(|endpoint| endpoint.mac.as_str()).unwrap_or_default(),
+        "DriverOpts": null,
+        "GwPriority": 0,
+        "NetworkID": networks::id(container.host.network),
+        "EndpointID": endpoint.map(|_| container.id.as_str()).unwrap_or_default(),
+        "Gateway": text(endpoint.map(|endpoint| endpoint.gateway)),
+        "IPAddress": text(endpoint.map(|endpoint| endpoint.address)),
+        "IPPrefixLen": endpoint.map_or(0, |endpoint| endpoint.prefix),
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "DNSNames": null,
+    })
+}
+
+/// `Mounts`: the binds. What `--tmpfs` asks for is in `HostConfig` only, as in Docker.
+pub(crate) fn mounts(container: &Container) -> Value {
+    let binds = container.host.binds.iter().map(|bind| {
+        let mut parts = bind.splitn(3, ':');
+        let mut part = || parts.next().unwrap_or_default();
+        let (source, destination, mode) = (part(), part(), part());
+        json!({
+            "Type": "bind",
+            "Source": source,
+            "Destination": destination,
+            "Mode": mode,
+            "RW": !mode.split(',').any(|option| option == "ro"),
+            "Propagation": "rprivate",
+        })
+    });
+    binds.collect()
+}
+
+#[cfg(test)]
+mod tests;

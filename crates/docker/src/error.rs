@@ -1,0 +1,130 @@
+//! What a request that failed is answered with.
+
+use std::fmt::Write as _;
+
+use hyper::StatusCode;
+use serde_json::json;
+use spec::Kind;
+
+use crate::reply::{self, Reply};
+
+/// A request that is answered with an error: its status, and the message a user reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Error {
+    status: StatusCode,
+    message: String,
+}
+
+impl Error {
+    /// An error with this status.
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    /// 400: the request is wrong.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// An error of one of the crates beneath, with its causes.
+    pub(crate) fn of(kind: Kind, error: &dyn std::error::Error) -> Self {
+        Self::new(status(kind), chain(error))
+    }
+
+    /// The same error, but 400 instead of 501: a field of a request that cannot be honoured is the
+    /// request's fault, a page that does not exist is not.
+    pub(crate) fn by_field(mut self) -> Self {
+        if self.status == StatusCode::NOT_IMPLEMENTED {
+            self.status = StatusCode::BAD_REQUEST;
+        }
+        self
+    }
+
+    /// 501: Docker has it, Hull does not.
+    pub(crate) fn unsupported(what: &str) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, format!("{what} is not supported by Hull yet"))
+    }
+
+    /// 404: Docker has no such page either.
+    pub(crate) fn no_page() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "page not found")
+    }
+
+    /// What the user reads.
+    #[cfg(test)]
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The status alone.
+    #[cfg(test)]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The answer.
+    pub(crate) fn reply(&self) -> Reply {
+        reply::json(self.status, &json!({ "message": self.message }))
+    }
+}
+
+impl From<engine::Error> for Error {
+    fn from(error: engine::Error) -> Self {
+        Self::of(error.kind(), &error)
+    }
+}
+
+/// The status for an error of `kind`.
+fn status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::Invalid | Kind::CommandNotFound | Kind::CommandNotExecutable => {
+            StatusCode::BAD_REQUEST
+        }
+        Kind::Unsupported => StatusCode::NOT_IMPLEMENTED,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Exists | Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Denied => StatusCode::FORBIDDEN,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Exhausted | Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// `error` and its causes in one line, as printed at an edge.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing to a string cannot fail.
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_status_of_an_error() {
+        for kind in Kind::ALL {
+            assert!(status(kind).as_u16() >= 400, "{kind}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_not_here_is_404_so_that_the_client_pulls_it() {
+        let error = Error::from(engine::Error::NoSuchImage("alpine:3.10".into()));
+        assert_eq!(error.status(), StatusCode::NOT_FOUND);
+        assert_eq!(error.message(), "No such image: alpine:3.10");
+    }
+
+    #[test]
+    fn causes_are_told_in_one_line() {
+        let source = std::io::Error::from_raw_os_error(13);
+        let path = "/x".into();
+        let error = engine::Error::File { action: "open", path, source };
+        assert_eq!(chain(&error), "open /x: Permission denied (os error 13)");
+    }
+}

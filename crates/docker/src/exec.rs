@@ -1,0 +1,197 @@
+//! Further processes in a running container.
+
+use std::time::SystemTime;
+
+use engine::{Exec, ExecCreate, ExecStart, ExecState, LogLine, Size, Streams};
+use futures_util::stream;
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use spec::Kind;
+
+use crate::call::Call;
+use crate::containers::create::{Words, console_size};
+use crate::containers::life;
+use crate::error::{Error, chain};
+use crate::fields;
+use crate::hijack::{self, Line};
+use crate::reply;
+use crate::route::Answer;
+
+/// The body of a create.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct CreateBody {
+    attach_stdin: Option<bool>,
+    attach_stdout: Option<bool>,
+    attach_stderr: Option<bool>,
+    cmd: Option<Words>,
+    #[serde(deserialize_with = "console_size")]
+    console_size: Option<Size>,
+    env: Option<Vec<String>>,
+    tty: Option<bool>,
+    user: Option<String>,
+    working_dir: Option<String>,
+}
+
+/// The body of a start. Whether there is a terminal was said at creation, which is what counts.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct StartBody {
+    detach: Option<bool>,
+    #[serde(deserialize_with = "console_size")]
+    console_size: Option<Size>,
+}
+
+/// `POST /containers/ID/exec`.
+pub(crate) async fn create(mut call: Call, id: &str) -> Answer {
+    let request = parse(call.value().await?)?;
+    let exec = call
+        .engine
+        .exec_create(id, request)
+        .await
+        .map_err(|error| Error::from(error).by_field())?;
+    Ok(reply::json(StatusCode::CREATED, &json!({ "Id": exec })))
+}
+
+fn parse(mut body: Value) -> Result<ExecCreate, Error> {
+    let object =
+        body.as_object_mut().ok_or_else(|| Error::invalid("the body is not a JSON object"))?;
+    fields::EXEC.check(object)?;
+    let body: CreateBody = serde_json::from_value(body)
+        .map_err(|error| Error::invalid(format!("invalid request body: {error}")))?;
+    let cmd: Vec<String> = body.cmd.map(Vec::from).unwrap_or_default();
+    if cmd.is_empty() {
+        return Err(Error::invalid("No exec command specified"));
+    }
+    Ok(ExecCreate {
+        cmd,
+        env: body.env.unwrap_or_default(),
+        user: body.user.unwrap_or_default(),
+        working_dir: body.working_dir.unwrap_or_default(),
+        tty: body.tty.unwrap_or_default(),
+        streams: Streams {
+            stdin: body.attach_stdin.unwrap_or_default(),
+            stdout: body.attach_stdout.unwrap_or_default(),
+            stderr: body.attach_stderr.unwrap_or_default(),
+        },
+        console_size: body.console_size,
+    })
+}
+
+/// `POST /exec/ID/start`.
+pub(crate) async fn start(mut call: Call, id: &str) -> Answer {
+    let body: StartBody = call.json().await?;
+    let tty = call.engine.exec_inspect(id).await?.request.tty;
+    let how =
+        ExecStart { detach: body.detach.unwrap_or_default(), console_size: body.console_size };
+    match call.engine.exec_start(id, how).await {
+        Ok(None) => Ok(reply::empty(StatusCode::OK)),
+        Ok(Some(attached)) => {
+            Ok(hijack::take_over(call, Line { past: None, live: Some(attached), tty }))
+        }
+        Err(error) if !how.detach && is_commands_fault(error.kind()) => {
+            Ok(hijack::take_over(call, last_words(&error, tty)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_commands_fault(kind: Kind) -> bool {
+    matches!(kind, Kind::CommandNotFound | Kind::CommandNotExecutable)
+}
+
+/// Clients ask for the exit status, 126 or 127, only when they got streams; so the reason goes there.
+fn last_words(error: &engine::Error, tty: bool) -> Line {
+    let bytes = format!("{}\r\n", chain(error)).into_bytes();
+    let line = LogLine { stderr: false, time: SystemTime::now(), bytes };
+    Line { past: Some(Box::pin(stream::iter([Ok(line)]))), live: None, tty }
+}
+
+/// `POST /exec/ID/resize`.
+pub(crate) async fn resize(call: Call, id: &str) -> Answer {
+    if let Some(size) = life::size(&call.query)? {
+        call.engine.exec_resize(id, size).await?;
+    }
+    Ok(reply::empty(StatusCode::OK))
+}
+
+/// `GET /exec/ID/json`.
+pub(crate) async fn inspect(call: Call, id: &str) -> Answer {
+    Ok(reply::ok(&document(&call.engine.exec_inspect(id).await?)))
+}
+
+fn document(exec: &Exec) -> Value {
+    let (running, pid, code) = match exec.state {
+        ExecState::Created => (false, 0, None),
+        ExecState::Running { pid } => (true, pid, None),
+        ExecState::Exited { code } => (false, 0, Some(code)),
+    };
+    let request = &exec.request;
+    let (entrypoint, arguments) =
+        request.cmd.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
+    json!({
+        "ID": exec.id,
+        "Running": running,
+        "ExitCode": code,
+        "ProcessConfig": {
+            "tty": request.tty,
+            "entrypoint": entrypoint,
+            "arguments": arguments,
+            "privileged": false,
+            "user": request.user,
+        },
+        "OpenStdin": request.streams.stdin,
+        "OpenStdout": request.streams.stdout,
+        "OpenStderr": request.streams.stderr,
+        "CanRemove": matches!(exec.state, ExecState::Exited { .. }),
+        "ContainerID": exec.container,
+        "DetachKeys": "",
+        "Pid": pid,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_docker_client_sends_is_read_or_refused_by_the_fields_name() {
+        for line in include_str!("../tests/recorded/exec.jsonl").lines() {
+            let line: Value = serde_json::from_str(line).expect("recorded JSON");
+            let command = line["command"].as_str().expect("a command");
+            match parse(line["body"].clone()) {
+                Ok(request) => {
+                    assert!(!command.contains("--privileged"), "{command}");
+                    assert!(!request.cmd.is_empty());
+                    assert_eq!(request.streams.stdin, command.contains(" -i "), "{command}");
+                }
+                Err(error) => {
+                    assert!(command.contains("--privileged"), "{command}: {error}");
+                    assert!(error.message().starts_with("Privileged is not supported"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_exec_has_a_command() {
+        for body in [json!({}), json!({"Cmd": []}), json!({"Cmd": null})] {
+            assert_eq!(parse(body).unwrap_err().message(), "No exec command specified");
+        }
+    }
+
+    #[test]
+    fn an_exit_status_is_null_until_there_is_one() {
+        let exec = |state| Exec {
+            id: "a".into(),
+            container: "b".into(),
+            request: ExecCreate { cmd: vec!["ls".into(), "-l".into()], ..ExecCreate::default() },
+            state,
+        };
+        let running = document(&exec(ExecState::Running { pid: 7 }));
+        assert_eq!((&running["ExitCode"], &running["Pid"]), (&Value::Null, &json!(7)));
+        assert_eq!(running["ProcessConfig"]["arguments"], json!(["-l"]));
+        assert_eq!(document(&exec(ExecState::Exited { code: 127 }))["ExitCode"], 127);
+    }
+}

@@ -1,0 +1,187 @@
+//! Streams that take a connection over: attach and exec.
+//!
+//! ```text
+//!   client                      server                      shim
+//!     |-- POST, Upgrade: tcp --->|                            |
+//!     |<- 101 UPGRADED ----------|  (the process may still    |
+//!     |-- stdin, raw ----------->|   wait for its start)      |
+//!     |                          |-- stdin, raw ------------->|
+//!     |<- frames, or raw bytes --|<- the same ----------------|
+//!     |-- half-close = end of stdin                           |
+//!     |<- half-close = end of output, after the last byte     |
+//! ```
+//!
+//! The shim's socket already speaks what Docker's clients expect, so bytes are copied and not looked
+//! at. A client that asks for no upgrade gets the output as the body of a 200, and the request's body
+//! is the input.
+
+use std::io::{self, Cursor};
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::{Attached, Logs};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use http_body_util::BodyDataStream;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{StatusCode, ext::ReasonPhrase};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use crate::call::Call;
+use crate::containers::logs;
+use crate::reply::{self, Reply};
+use crate::server::HangUp;
+
+/// Bytes, with or without a terminal.
+pub(crate) const RAW: &str = "application/vnd.docker.raw-stream";
+/// Bytes in frames that say which stream they are of.
+pub(crate) const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
+
+/// How long input that nobody reads any more is thrown away before the connection is closed. A close
+/// with unread bytes would look to the client like a broken connection.
+const LINGER: Duration = Duration::from_secs(5);
+/// Bytes read at a time where a body is made of a stream.
+const CHUNK: usize = 32 << 10;
+
+/// What a client is connected to.
+pub(crate) struct Line {
+    /// What was logged before, if the client asks for it.
+    pub(crate) past: Option<Logs>,
+    /// The streams; `None` when the client wants the past only.
+    pub(crate) live: Option<Attached>,
+    /// Whether there is a terminal.
+    pub(crate) tty: bool,
+}
+
+/// Answers with the streams of a process.
+pub(crate) fn take_over(mut call: Call, line: Line) -> Reply {
+    let multiplexed = !line.tty && call.version.since_minor(42);
+    let content_type = if multiplexed { MULTIPLEXED } else { RAW };
+    if !call.request.headers().contains_key(UPGRADE) {
+        return in_bodies(call, line, content_type);
+    }
+    let upgrade = hyper::upgrade::on(&mut call.request);
+    tokio::spawn(async move {
+        if let Err(error) = relay(upgrade, line).await {
+            debug!(%error, "stream ended");
+        }
+    });
+    let mut reply = reply::empty(StatusCode::SWITCHING_PROTOCOLS);
+    reply.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("tcp"));
+    reply
+}
+
+/// Connects both sides once the connection is handed over.
+async fn relay(upgrade: OnUpgrade, line: Line) -> io::Result<()> {
+    let (client, early) = socket(upgrade.await.map_err(io::Error::other)?)?;
+    connect(client, early, line).await
+}
+
+/// Connects `client` until the output has ended or the client has gone. `early` was read from it
+/// before.
+async fn connect(client: UnixStream, early: Bytes, line: Line) -> io::Result<()> {
+    let hung_up = HangUp::of(&client);
+    let (mut input, mut output) = client.into_split();
+    let connected = async {
+        if let Some(past) = line.past {
+            replay(past, line.tty, &mut output).await?;
+        }
+        let process = match line.live {
+            Some(attached) => attached.stream().await,
+            None => None,
+        };
+        if let Some(process) = process {
+            join(Cursor::new(early).chain(&mut input), &mut output, process).await?;
+        }
+        output.shutdown().await
+    };
+    tokio::select! {
+        ended = connected => ended?,
+        () = hung_up.wait() => return Ok(()),
+    }
+    let mut nowhere = tokio::io::sink();
+    let rest = tokio::io::copy(&mut input, &mut nowhere);
+    // Whether the client ends, breaks or is cut off: there is nobody left to tell.
+    let _ = tokio::time::timeout(LINGER, rest).await;
+    Ok(())
+}
+
+/// The socket beneath an upgraded connection, and what was read from it too early.
+fn socket(upgraded: Upgraded) -> io::Result<(UnixStream, Bytes)> {
+    let parts = upgraded
+        .downcast::<TokioIo<UnixStream>>()
+        .map_err(|_| io::Error::other("the connection is no unix socket"))?;
+    Ok((parts.io.into_inner(), parts.read_buf))
+}
+
+/// Copies both ways. Ends with the process's output: input may go on for ever.
+async fn join(
+    mut input: impl AsyncRead + Unpin,
+    output: &mut (impl AsyncWrite + Unpin),
+    process: UnixStream,
+) -> io::Result<()> {
+    let (mut from_process, mut to_process) = process.into_split();
+    let feed = async {
+        let fed = tokio::io::copy(&mut input, &mut to_process).await;
+        // A process that ended, or closed its input, does not want the rest; its output still counts.
+        let closed = to_process.shutdown().await;
+        if let Err(error) = fed.and(closed) {
+            debug!(%error, "input ended");
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = tokio::io::copy(&mut from_process, output) => ended.map(drop),
+        () = feed => Ok(()),
+    }
+}
+
+/// Writes what was logged before.
+async fn replay(mut past: Logs, tty: bool, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    while let Some(line) = past.next().await {
+        let line = line.map_err(io::Error::other)?;
+        to.write_all(&logs::encode(&line, tty, false)).await?;
+    }
+    Ok(())
+}
+
+/// The streams in the bodies of request and answer, for clients that ask for no upgrade. The bodies
+/// are pumped through a socket of our own, which then is the client.
+fn in_bodies(call: Call, line: Line, content_type: &'static str) -> Reply {
+    let (near, far) = match UnixStream::pair() {
+        Ok(pair) => pair,
+        Err(error) => return reply::stream(content_type, stream::iter([Err(error)])),
+    };
+    let (output, mut input) = far.into_split();
+    let mut body = BodyDataStream::new(call.request.into_body());
+    let mut work = JoinSet::new();
+    work.spawn(connect(near, Bytes::new(), line));
+    work.spawn(async move {
+        while let Some(chunk) = body.try_next().await.map_err(io::Error::other)? {
+            input.write_all(&chunk).await?;
+        }
+        input.shutdown().await
+    });
+    reply::stream(content_type, chunks(output, work))
+}
+
+/// What can be read from `from`; `work` ends when the stream is dropped.
+fn chunks(
+    from: impl AsyncRead + Unpin,
+    work: JoinSet<io::Result<()>>,
+) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold((from, work), |(mut from, work)| async move {
+        let mut chunk = vec![0; CHUNK];
+        let length = from.read(&mut chunk).await?;
+        chunk.truncate(length);
+        Ok((length > 0).then(|| (Bytes::from(chunk), (from, work))))
+    })
+}

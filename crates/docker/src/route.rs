@@ -1,0 +1,139 @@
+//! Every page of the API in one table.
+
+use std::borrow::Cow;
+
+use engine::Engine;
+use hyper::Request;
+use hyper::body::Incoming;
+
+use crate::call::Call;
+use crate::error::Error;
+use crate::query::Query;
+use crate::reply::Reply;
+use crate::version::Version;
+use crate::{containers, exec, images, networks, system};
+
+/// What handlers give.
+pub(crate) type Answer = Result<Reply, Error>;
+
+/// Answers one request.
+pub(crate) async fn answer(engine: Engine, request: Request<Incoming>) -> Answer {
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let method = request.method().as_str().to_owned();
+    let path = decode(request.uri().path())?.into_owned();
+    let (version, path) = Version::split(&path)?;
+    let path: Vec<&str> = path.split('/').skip(1).collect();
+    let call = Call { engine, version, query, request };
+    match path.as_slice() {
+        ["containers", rest @ ..] => container_page(call, &method, rest).await,
+        ["exec", rest @ ..] => exec_page(call, &method, rest).await,
+        ["images", rest @ ..] => image_page(call, &method, rest).await,
+        ["networks", rest @ ..] => network_page(call, &method, rest).await,
+        path => system_page(call, &method, path).await,
+    }
+}
+
+/// A path without its percent signs.
+fn decode(path: &str) -> Result<Cow<'_, str>, Error> {
+    percent_encoding::percent_decode_str(path)
+        .decode_utf8()
+        .map_err(|_| Error::invalid("the path is not UTF-8"))
+}
+
+async fn container_page(call: Call, method: &str, path: &[&str]) -> Answer {
+    use containers::{life, list, streams, view};
+    match (method, path) {
+        ("GET", ["json"]) => list::list(call).await,
+        ("POST", ["create"]) => life::create(call).await,
+        ("POST", ["prune"]) => life::prune(call).await,
+        ("DELETE", [id]) => life::remove(call, id).await,
+        ("GET", [id, "json"]) => view::inspect(call, id).await,
+        ("GET", [id, "top"]) => view::top(call, id).await,
+        ("GET", [id, "logs"]) => streams::logs(call, id).await,
+        ("POST", [id, "attach"]) => streams::attach(call, id).await,
+        ("POST", [id, "wait"]) => streams::wait(call, id).await,
+        ("POST", [id, "start"]) => life::start(call, id).await,
+        ("POST", [id, "stop"]) => life::stop(call, id).await,
+        ("POST", [id, "restart"]) => life::restart(call, id).await,
+        ("POST", [id, "kill"]) => life::kill(call, id).await,
+        ("POST", [id, "pause"]) => life::pause(call, id).await,
+        ("POST", [id, "unpause"]) => life::unpause(call, id).await,
+        ("POST", [id, "rename"]) => life::rename(call, id).await,
+        ("POST", [id, "resize"]) => life::resize(call, id).await,
+        ("POST", [id, "exec"]) => exec::create(call, id).await,
+        ("GET", [_, "changes"]) => Err(Error::unsupported("diff")),
+        ("GET", [_, "export"]) => Err(Error::unsupported("export")),
+        ("GET", [_, "stats"]) => Err(Error::unsupported("stats")),
+        ("GET", [_, "attach", "ws"]) => Err(Error::unsupported("attach by websocket")),
+        ("GET" | "HEAD" | "PUT", [_, "archive"]) => Err(Error::unsupported("cp")),
+        ("POST", [_, "update"]) => Err(Error::unsupported("update")),
+        (_, [_, "checkpoints", ..]) => Err(Error::unsupported("checkpoint")),
+        _ => Err(Error::no_page()),
+    }
+}
+
+async fn exec_page(call: Call, method: &str, path: &[&str]) -> Answer {
+    match (method, path) {
+        ("GET", [id, "json"]) => exec::inspect(call, id).await,
+        ("POST", [id, "start"]) => exec::start(call, id).await,
+        ("POST", [id, "resize"]) => exec::resize(call, id).await,
+        _ => Err(Error::no_page()),
+    }
+}
+
+/// An image's name may have any number of slashes in it.
+async fn image_page(call: Call, method: &str, path: &[&str]) -> Answer {
+    match (method, path) {
+        ("GET", ["json"]) => images::list(&call),
+        ("POST", ["create"]) => images::pull::create(call).await,
+        ("GET", ["search"]) => Err(Error::unsupported("search")),
+        ("GET", ["get"] | [.., "get"]) => Err(Error::unsupported("save")),
+        ("POST", ["load"]) => Err(Error::unsupported("load")),
+        ("POST", ["prune"]) => Err(Error::unsupported("image prune")),
+        ("POST", [_, .., "push"]) => Err(Error::unsupported("push")),
+        ("GET", [name @ .., "json"]) => images::inspect(&call, &name.join("/")),
+        ("GET", [_, .., "history"]) => Err(Error::unsupported("history")),
+        ("POST", [name @ .., "tag"]) => images::tag(&call, &name.join("/")),
+        ("DELETE", [_, ..]) => images::remove(call, &path.join("/")).await,
+        _ => Err(Error::no_page()),
+    }
+}
+
+async fn network_page(call: Call, method: &str, path: &[&str]) -> Answer {
+    match (method, path) {
+        ("GET", [] | [""]) => networks::list(call).await,
+        ("POST", ["create"]) => Err(Error::unsupported("network create")),
+        ("POST", ["prune"]) => Err(Error::unsupported("network prune")),
+        ("GET", [name]) => networks::inspect(call, name).await,
+        ("DELETE", [name]) => networks::remove(&call, name),
+        ("POST", [_, "connect"]) => Err(Error::unsupported("network connect")),
+        ("POST", [_, "disconnect"]) => Err(Error::unsupported("network disconnect")),
+        _ => Err(Error::no_page()),
+    }
+}
+
+async fn system_page(call: Call, method: &str, path: &[&str]) -> Answer {
+    match (method, path) {
+        ("GET" | "HEAD", ["_ping"]) => Ok(system::ping(method)),
+        ("GET", ["version"]) => Ok(system::version()),
+        ("GET", ["info"]) => system::info(call).await,
+        ("GET", ["events"]) => system::events(&call),
+        ("GET", ["plugins"]) => Ok(system::plugins()),
+        ("GET", ["volumes"]) => system::volumes(&call),
+        ("GET" | "DELETE" | "PUT", ["volumes", name]) => Err(system::no_volume(name)),
+        ("POST", ["volumes", "create" | "prune"]) => Err(Error::unsupported("volume")),
+        ("POST", ["auth"]) => Err(Error::unsupported("login")),
+        ("POST", ["build"]) => Err(Error::unsupported("build")),
+        ("POST", ["build", "prune"]) => Err(Error::unsupported("builder prune")),
+        ("POST", ["commit"]) => Err(Error::unsupported("commit")),
+        ("GET", ["system", "df"]) => Err(Error::unsupported("system df")),
+        ("GET", ["distribution", .., "json"]) => Err(Error::unsupported("distribution inspect")),
+        ("POST", ["session" | "grpc"]) => Err(Error::unsupported("BuildKit")),
+        ("GET", ["plugins", name @ .., "json"]) => Err(system::no_plugin(&name.join("/"))),
+        (_, ["plugins", ..]) => Err(Error::unsupported("plugin")),
+        (_, ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", ..]) => {
+            Err(system::no_swarm())
+        }
+        _ => Err(Error::no_page()),
+    }
+}
