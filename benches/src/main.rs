@@ -1,3 +1,29 @@
-//! Benchmarks beside crun, runc, dockerd and podman.
+//! Hull beside crun, runc and dockerd, measured in one run: `make bench`.
+//!
+//! Each comparison takes turns, one run each in every round, so that a busy moment of the machine
+//! hits all alike; what counts is the ratio of the medians. Numbers of different runs or machines
+//! are not comparable.
 
-fn main() {}
+mod contest;
+mod engines;
+mod machines;
+mod runtimes;
+
+use std::env;
+use std::path::Path;
+
+use tests::Host;
+
+fn main() {
+    // `runtimes::compare` runs this program again, in a mount namespace of its own.
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if let [word, bundle] = &arguments[..]
+        && word == runtimes::AGAIN
+    {
+        return runtimes::measure(Path::new(bundle));
+    }
+    let host = Host::start();
+    runtimes::compare(&host);
+    engines::compare(&host);
+    machines::compare(&host);
+}
