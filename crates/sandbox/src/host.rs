@@ -1,0 +1,279 @@
+//! Process isolation: the host's own kernel, by way of the `container` crate.
+//!
+//! ```text
+//!   create: mount rootfs -> Store::create -> Process (pidfd, terminal)
+//!   delete: Process reaped -> Container::delete -> unmount rootfs -> nothing left
+//! ```
+//!
+//! Used by the shim, as one value for its whole life, from many threads. Every process is the shim's
+//! child and is reaped here, once; whoever waits for it gets the same answer. The same container can
+//! be reached with `hull-runtime --root`.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use container::{Console, CreateOptions, ExecOptions, Store, Stream};
+use spec::oci::runtime as oci;
+use spec::options::Options;
+use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal};
+
+use crate::facts::{self, Facts};
+use crate::{Bundle, Recipients, Rootfs, Sandbox, Stdio, WindowSize};
+
+mod process;
+mod rootfs;
+mod terminal;
+
+use process::Process;
+
+/// Why a container on the host's kernel could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The container itself.
+    #[error(transparent)]
+    Container(#[from] container::Error),
+    /// Its root filesystem.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// Its facts.
+    #[error(transparent)]
+    Facts(#[from] facts::Error),
+    /// One of its processes.
+    #[error(transparent)]
+    Process(#[from] process::Error),
+    /// No such process.
+    #[error("no such process: {0}")]
+    NoProcess(ProcessId),
+    /// There is such a process already.
+    #[error("{0} exists already")]
+    Exists(ProcessId),
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Container(error) => error.kind(),
+            Self::Rootfs(error) => error.kind(),
+            Self::Facts(error) => error.kind(),
+            Self::Process(error) => error.kind(),
+            Self::NoProcess(_) => Kind::NotFound,
+            Self::Exists(_) => Kind::Exists,
+        }
+    }
+}
+
+/// The containers of one shim that share the host's kernel.
+#[derive(Debug)]
+pub struct Host {
+    store: Store,
+    processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
+    /// What is to be unmounted with each container.
+    mounts: Mutex<HashMap<ContainerId, PathBuf>>,
+}
+
+impl Host {
+    /// The host; nothing is made yet.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        let store = Store::open(options.runtime_root());
+        Ok(Self { store, processes: Mutex::default(), mounts: Mutex::default() })
+    }
+
+    fn find(&self, id: &ProcessId) -> Result<Arc<Process>, Error> {
+        let found = lock(&self.processes).get(id).cloned();
+        found.ok_or_else(|| Error::NoProcess(id.clone()))
+    }
+
+    fn vacant(&self, id: &ProcessId) -> Result<(), Error> {
+        if lock(&self.processes).contains_key(id) {
+            return Err(Error::Exists(id.clone()));
+        }
+        Ok(())
+    }
+
+    /// Takes the container's processes off the list.
+    fn forget(&self, id: &ContainerId) -> Vec<Arc<Process>> {
+        let mut processes = lock(&self.processes);
+        let ours = processes.keys().filter(|process| process.container == *id);
+        let ours: Vec<_> = ours.cloned().collect();
+        ours.iter().filter_map(|process| processes.remove(process)).collect()
+    }
+
+    /// Makes the container on the rootfs at `path`.
+    fn create_on(
+        &self,
+        id: &ContainerId,
+        bundle: &Bundle,
+        rootfs: &Path,
+        io: Stdio,
+    ) -> Result<Process, Error> {
+        Facts::namespaces().write(&bundle.path)?;
+        let (stdio, ends) = streams(io, terminal(bundle.spec.process().as_ref()));
+        let options = CreateOptions {
+            rootfs: Some(rootfs.to_owned()),
+            stdio,
+            console: Console::Return,
+            ..CreateOptions::new(&bundle.path, &bundle.spec)
+        };
+        let (container, launched) = self.store.create(id, options)?;
+        Process::new(ProcessId::init(id.clone()), launched, None, ends).map_err(|error| {
+            // What failed first is what the caller is told.
+            let _ = container.delete(true);
+            error.into()
+        })
+    }
+
+    /// Frees a container whose init has ended or is to be ended by `force`. Goes on whatever fails;
+    /// gives the first failure.
+    fn free(&self, id: &ContainerId, force: bool) -> Result<(), Error> {
+        let deleted = match self.store.load(id) {
+            Ok(container) => container.delete(force).map_err(Error::from),
+            Err(error) if error.kind() == Kind::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        if deleted.as_ref().is_err_and(|error| error.kind() == Kind::Conflict) {
+            return deleted;
+        }
+        let gone = self.forget(id);
+        // They were killed with their cgroup; they are our children still.
+        let reaped = gone.iter().try_for_each(|process| process.wait().map(drop));
+        let mount = lock(&self.mounts).remove(id);
+        let unmounted = mount.map_or(Ok(()), |path| rootfs::unmount(&path));
+        deleted?;
+        reaped?;
+        Ok(unmounted?)
+    }
+}
+
+impl Sandbox for Host {
+    fn create(&self, id: &ContainerId, bundle: &Bundle, io: Stdio) -> Result<Pid, crate::Error> {
+        let init = ProcessId::init(id.clone());
+        self.vacant(&init)?;
+        let (path, mounted) = match &bundle.rootfs {
+            Rootfs::Directory(path) => (path.clone(), None),
+            Rootfs::Overlay { lower, upper, work } => {
+                let path = bundle.path.join("rootfs");
+                rootfs::mount_overlay(&path, lower, upper, work).map_err(Error::from)?;
+                (path.clone(), Some(path))
+            }
+        };
+        let process = self.create_on(id, bundle, &path, io).inspect_err(|_| {
+            // What failed first is what the caller is told.
+            let _ = mounted.as_ref().map(|path| rootfs::unmount(path));
+        })?;
+        let pid = process.pid();
+        lock(&self.mounts).extend(mounted.map(|path| (id.clone(), path)));
+        lock(&self.processes).insert(init, Arc::new(process));
+        Ok(pid)
+    }
+
+    fn exec(&self, id: &ProcessId, program: &oci::Process, io: Stdio) -> Result<Pid, crate::Error> {
+        self.vacant(id)?;
+        let container = self.store.load(&id.container).map_err(Error::from)?;
+        let (stdio, ends) = streams(io, terminal(Some(program)));
+        let options = ExecOptions { stdio, ..ExecOptions::new(program) };
+        let exec = container.exec(options).map_err(Error::from)?;
+        let process = Process::new(id.clone(), exec.process, Some(exec.gate), ends);
+        let process = process.map_err(Error::from)?;
+        let pid = process.pid();
+        lock(&self.processes).insert(id.clone(), Arc::new(process));
+        Ok(pid)
+    }
+
+    fn start(&self, id: &ProcessId) -> Result<(), crate::Error> {
+        let process = self.find(id)?;
+        let started = match id.exec {
+            Some(_) => process.gate().map_err(Error::from)?.open(),
+            None => self.store.load(&id.container).and_then(|container| container.start()),
+        };
+        Ok(started.map_err(Error::from)?)
+    }
+
+    fn signal(&self, id: &ProcessId, signal: Signal, to: Recipients) -> Result<(), crate::Error> {
+        let process = self.find(id)?;
+        let to = match (to, &id.exec) {
+            (Recipients::One, Some(_)) => {
+                return Ok(process.signal(signal).map_err(Error::from)?);
+            }
+            (Recipients::One, None) => container::Recipients::Init,
+            (Recipients::All, _) => container::Recipients::All,
+        };
+        let container = self.store.load(&id.container).map_err(Error::from)?;
+        Ok(container.signal(signal, to).map_err(Error::from)?)
+    }
+
+    fn wait(&self, id: &ProcessId) -> Result<Exit, crate::Error> {
+        Ok(self.find(id)?.wait().map_err(Error::from)?)
+    }
+
+    fn resize(&self, id: &ProcessId, size: WindowSize) -> Result<(), crate::Error> {
+        Ok(self.find(id)?.resize(size).map_err(Error::from)?)
+    }
+
+    /// The process reads the caller's pipe itself, or its terminal's pump does: closing the pipe's
+    /// other end is all it takes.
+    fn close_stdin(&self, id: &ProcessId) -> Result<(), crate::Error> {
+        Ok(self.find(id).map(drop)?)
+    }
+
+    fn processes(&self, id: &ContainerId) -> Result<Vec<ProcessInfo>, crate::Error> {
+        let container = self.store.load(id).map_err(Error::from)?;
+        Ok(container.processes().map_err(Error::from)?)
+    }
+
+    fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<(), crate::Error> {
+        let container = self.store.load(id).map_err(Error::from)?;
+        let done = if frozen { container.pause() } else { container.resume() };
+        Ok(done.map_err(Error::from)?)
+    }
+
+    fn delete(&self, id: &ProcessId) -> Result<Exit, crate::Error> {
+        let process = self.find(id)?;
+        let exit = process.ended().map_err(Error::from)?;
+        match id.exec {
+            Some(_) => drop(lock(&self.processes).remove(id)),
+            None => self.free(&id.container, false)?,
+        }
+        Ok(exit)
+    }
+
+    fn shutdown(&self) -> Result<(), crate::Error> {
+        let ids: Vec<_> = lock(&self.processes)
+            .keys()
+            .filter(|id| id.exec.is_none())
+            .map(|id| id.container.clone())
+            .collect();
+        let freed: Vec<_> = ids.iter().map(|id| self.free(id, true)).collect();
+        Ok(freed.into_iter().collect::<Result<(), Error>>()?)
+    }
+}
+
+/// Ends and removes what a [`Host`] left of `container` when its program was killed.
+pub fn clean(options: &Options, container: &ContainerId, bundle: &Path) -> Result<(), Error> {
+    let host = Host::open(options)?;
+    let freed = host.free(container, true);
+    let unmounted = rootfs::unmount(&bundle.join("rootfs"));
+    freed?;
+    Ok(unmounted?)
+}
+
+fn terminal(process: Option<&oci::Process>) -> bool {
+    process.and_then(oci::Process::terminal).unwrap_or(false)
+}
+
+/// The streams for the process itself, and with a terminal those for its pump.
+fn streams(io: Stdio, terminal: bool) -> (container::Stdio, Stdio) {
+    if terminal {
+        return (container::Stdio::default(), io);
+    }
+    let stream = |fd: Option<OwnedFd>| fd.map_or(Stream::Null, Stream::Fd);
+    let [stdin, stdout, stderr] = [io.stdin, io.stdout, io.stderr].map(stream);
+    (container::Stdio { stdin, stdout, stderr }, Stdio::default())
+}
+
+/// Nothing panics while it holds one of the locks, so a poisoned one is still good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
