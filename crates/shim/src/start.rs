@@ -1,0 +1,92 @@
+//! `start`: leaves a server behind and prints its address.
+//!
+//! ```text
+//!   engine --exec--> start --bind, spawn--> serve (same program, the listening socket as stdin)
+//!                      |                      |
+//!                      +-- prints address     +-- outlives both
+//! ```
+//!
+//! The socket listens before the server exists, so the address is good at once.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::args::Target;
+use crate::{place, record};
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No bundle to work in.
+    #[error("find the bundle")]
+    Bundle(#[source] io::Error),
+    /// The directory for sockets cannot be made.
+    #[error("make {}", path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    /// The socket cannot be made.
+    #[error("listen on {}", path.display())]
+    Listen { path: PathBuf, source: io::Error },
+    /// The server's own log for what it says when it dies.
+    #[error("open {}", path.display())]
+    Log { path: PathBuf, source: io::Error },
+    /// The server cannot be executed.
+    #[error("start the server")]
+    Spawn(#[source] io::Error),
+    /// Its address cannot be kept.
+    #[error(transparent)]
+    Record(#[from] record::Error),
+}
+
+/// Starts the server for `target`, unless there is one; gives its address.
+pub(crate) fn run(target: &Target) -> Result<String, Error> {
+    let bundle = place::bundle(target).map_err(Error::Bundle)?;
+    let socket = place::socket(target);
+    let address = place::address(&socket);
+    if UnixStream::connect(&socket).is_ok() {
+        return Ok(address);
+    }
+    let listener = listen(&socket)?;
+    let server = spawn(target, &bundle, &address, listener.into());
+    let written = server.and_then(|mut server| {
+        place::write(&bundle, &address, server.id()).map_err(|error| {
+            // It has done nothing yet.
+            let _ = server.kill();
+            error.into()
+        })
+    });
+    written.inspect_err(|_| place::remove(&bundle, &socket))?;
+    Ok(address)
+}
+
+fn listen(socket: &Path) -> Result<UnixListener, Error> {
+    let directory = socket.parent().expect("a socket lies in the exec root");
+    let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(directory);
+    made.map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
+    // Nobody answers there, or we would not be here.
+    let _ = fs::remove_file(socket);
+    UnixListener::bind(socket).map_err(|source| Error::Listen { path: socket.to_owned(), source })
+}
+
+fn spawn(target: &Target, bundle: &Path, address: &str, listener: OwnedFd) -> Result<Child, Error> {
+    let path = bundle.join("shim.log");
+    let log = OpenOptions::new().append(true).create(true).open(&path);
+    let log = log.map_err(|source| Error::Log { path, source })?;
+    // Its real name, not /proc/self/exe, so that `ps` shows what runs.
+    let program = std::env::current_exe().map_err(Error::Spawn)?;
+    let mut command = Command::new(program);
+    command.arg0("containerd-shim-hull-v2");
+    command.args(["-namespace", &target.namespace, "-id", target.id.as_str()]);
+    command.args(["-address", &target.address, "-socket", address]);
+    if target.debug {
+        command.arg("-debug");
+    }
+    command.arg("serve").current_dir(bundle);
+    command.stdin(listener).stdout(Stdio::null()).stderr(log);
+    command.spawn().map_err(Error::Spawn)
+}
