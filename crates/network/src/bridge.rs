@@ -4,11 +4,11 @@
 //!   ensure:  link + address + up  ->  forwarding on  ->  packet filter
 //!   attach:  address from the pool  ->  veth pair, one end in the namespace  ->  eth0 up, address,
 //!            default route
-//!   detach:  delete the host's end (the kernel deletes the other)  ->  address back to the pool
+//!   detach:  address back to the pool; the kernel deletes the pair with its namespace
 //! ```
 //!
-//! Invariant: an address is free in the pool only if no device of ours carries it; so `detach` gives
-//! it back last, and `attach` may delete any device that bears the name of a free address.
+//! Invariant: a device that bears the name of a free address belongs to nobody. `attach` deletes it:
+//! its namespace is about to go, or was left by an engine that died.
 //!
 //! Spec: rtnetlink(7), veth(4).
 
@@ -180,7 +180,7 @@ impl Bridge {
     }
 
     /// Connects `namespace` to the bridge: `eth0` with an address of its own, up, and the default
-    /// route by way of the bridge. On failure nothing is left.
+    /// route by way of the bridge. After a failure the namespace is to be deleted.
     pub fn attach(&self, id: &ContainerId, namespace: &Namespace) -> Result<Endpoint, Error> {
         let address = self.pool().take(id).map_err(|source| self.no_address(source))?;
         let endpoint = Endpoint {
@@ -190,25 +190,21 @@ impl Bridge {
             mac: mac_of(address),
             veth: host_end(address),
         };
-        match self.connect(id, namespace, &endpoint) {
-            Ok(()) => Ok(endpoint),
-            Err(error) => {
-                // The first error tells more; what cannot be deleted now is replaced by the next
-                // `attach` that is given this address.
-                let _ = self.detach(id, &endpoint);
-                Err(error)
-            }
+        if let Err(error) = self.connect(id, namespace, &endpoint) {
+            // What was made of the pair goes with the namespace.
+            self.detach(id, &endpoint);
+            return Err(error);
         }
+        Ok(endpoint)
     }
 
-    /// Takes the container off the bridge and gives its address back. Devices that are gone already,
-    /// with their namespace, are no error; nor is a second call.
-    pub fn detach(&self, id: &ContainerId, endpoint: &Endpoint) -> Result<(), Error> {
-        let failed = attach("delete veth", id);
-        let mut netlink = Netlink::open().map_err(&failed)?;
-        delete_if_there(&mut netlink, &endpoint.veth).map_err(&failed)?;
+    /// Gives the container's address back. A second call changes nothing.
+    ///
+    /// The devices go with the namespace, which the caller [deletes](crate::Namespaces::delete) in
+    /// any order with this: the kernel destroys them in the background, where deleting a veth would
+    /// have the caller wait 20 ms for it.
+    pub fn detach(&self, id: &ContainerId, endpoint: &Endpoint) {
         self.pool().give_back(id, endpoint.address);
-        Ok(())
     }
 
     /// Removes the bridge and its packet filter unless a container is attached; says whether it did.

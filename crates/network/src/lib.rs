@@ -27,8 +27,8 @@
 //! let namespace = namespaces.create(&id)?; // `--network none` ends here
 //! let endpoint = bridge.attach(&id, &namespace)?; // keep it in the container's record
 //!
-//! bridge.detach(&id, &endpoint)?;
-//! namespaces.delete(&id)?;
+//! namespaces.delete(&id)?; // the devices go with it
+//! bridge.detach(&id, &endpoint);
 //! # Ok(()) }
 //! ```
 

@@ -56,13 +56,23 @@ fn join(bridge: &Bridge, namespaces: &Namespaces, name: &str) -> (Namespace, End
 }
 
 fn leave(bridge: &Bridge, namespaces: &Namespaces, name: &str, endpoint: &Endpoint) {
-    bridge.detach(&id(name), endpoint).expect("detached");
     namespaces.delete(&id(name)).expect("deleted");
+    bridge.detach(&id(name), endpoint);
 }
 
 fn links() -> Vec<String> {
     let links = Netlink::open().and_then(|mut netlink| netlink.links()).expect("links");
     links.into_iter().map(|link| link.name).collect()
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if holds() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("not within 5 s: {what}");
 }
 
 fn nft(arguments: &[&str]) -> String {
@@ -172,13 +182,14 @@ fn nothing_is_left_once_all_is_removed_and_foreign_rules_are_untouched() {
         let foreign = nft(&["list", "ruleset"]);
         let bridge = bridge("hull0");
         assert!(nft(&["list", "tables"]).contains("hull-hull0"));
-        let (_, at_a) = join(&bridge, namespaces, "a");
+        let (a, at_a) = join(&bridge, namespaces, "a");
+        drop(a);
         assert_eq!(bridge.remove().map_err(|e| e.to_string()), Ok(false), "it is in use");
 
         leave(&bridge, namespaces, "a", &at_a);
         leave(&bridge, namespaces, "a", &at_a); // once more changes nothing
         assert_eq!(bridge.remove().map_err(|e| e.to_string()), Ok(true));
-        assert_eq!(links(), ["lo"]);
+        until("the kernel destroyed the namespace's devices", || links() == ["lo"]);
         assert_eq!(nft(&["list", "ruleset"]), foreign);
     });
 }
