@@ -9,6 +9,7 @@
 //!
 //! Spec: OCI image-spec, layer.md; POSIX pax, "pax Header Block".
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use spec::Kind;
@@ -146,7 +147,7 @@ impl<R: Read> Archive<R> {
         if extensions.sparse {
             return Err(Error::Unsupported { what: "sparse file", name: text(&name) });
         }
-        let own_link = || header.link_name_bytes().map_or_else(Vec::new, |link| link.into_owned());
+        let own_link = || header.link_name_bytes().map_or_else(Vec::new, Cow::into_owned);
         let header_size = header.entry_size().map_err(|_| self.damaged("size"))?;
         let size = match kind {
             Type::File => extensions.size.unwrap_or(header_size),
@@ -318,10 +319,10 @@ fn time(value: &[u8]) -> Option<(i64, u32)> {
     let seconds: i64 = whole.parse().ok()?;
     let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
     let nanoseconds: u32 = digits.parse().ok()?;
-    match whole.starts_with('-') && nanoseconds > 0 {
-        true => Some((seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds)),
-        false => Some((seconds, nanoseconds)),
+    if whole.starts_with('-') && nanoseconds > 0 {
+        return Some((seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds));
     }
+    Some((seconds, nanoseconds))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -335,7 +336,7 @@ mod tests {
     #[test]
     fn a_pax_value_may_hold_line_ends() {
         let mut extensions = Extensions::default();
-        let records = b"27 SCHILY.xattr.user.x=a\nb\n17 mtime=-1.25000\n";
+        let records = b"27 SCHILY.xattr.user.x=a\nb\n18 mtime=-1.25000\n";
         assert_eq!(extensions.pax(records), Some(()));
         assert_eq!(extensions.xattrs, [(b"user.x".to_vec(), b"a\nb".to_vec())]);
         assert_eq!(extensions.mtime, Some((-2, 750_000_000)));

@@ -157,7 +157,9 @@ impl Changes {
             ("WorkingDir", &self.working_dir),
         ];
         for (key, text) in texts {
-            text.iter().for_each(|text| set(key, json!(text)));
+            if let Some(text) = text {
+                set(key, json!(text));
+            }
         }
         config.into()
     }

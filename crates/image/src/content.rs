@@ -93,6 +93,7 @@ impl Content {
     }
 
     /// Gives a finished blob its name. The caller has compared [`Writer::digest`] with what it wanted.
+    #[expect(clippy::needless_pass_by_value, reason = "what is committed is written no more")]
     pub(crate) fn commit(&self, writer: Writer) -> Result<Digest, Error> {
         writer.file.sync_all().on("sync", &writer.path)?;
         let digest = writer.digest();

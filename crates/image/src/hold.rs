@@ -90,8 +90,8 @@ impl Store {
     fn make(&self, container: &ContainerId, chain: &[Digest]) -> Result<Snapshot, disk::Error> {
         let dir = self.containers.join(container.as_str());
         disk::make_dir(&dir)?;
-        let list: String = chain.iter().map(|id| format!("{id}\n")).collect();
-        disk::replace(&dir.join("layers"), list.as_bytes())?;
+        let lines: Vec<String> = chain.iter().map(Digest::to_string).collect();
+        disk::replace(&dir.join("layers"), lines.join("\n").as_bytes())?;
         let snapshot = self.paths(container, chain);
         disk::make_dir(&snapshot.upper)?;
         disk::make_dir(&snapshot.work)?;
@@ -124,10 +124,8 @@ impl Store {
         disk::remove_tree(&self.containers.join(container.as_str()))?;
         let mut state = self.state();
         let chain = state.holds.remove(container).unwrap_or_default();
-        let garbage = match chain.iter().all(|layer| state.stands_on(layer)) {
-            true => Vec::new(),
-            false => self.collect(&mut state)?,
-        };
+        let alone = chain.iter().any(|layer| !state.stands_on(layer));
+        let garbage = if alone { self.collect(&mut state)? } else { Vec::new() };
         drop(state);
         drop(garbage);
         Ok(())

@@ -53,12 +53,11 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Entry>, disk::Error> {
     for line in document.manifests {
         let name = line.annotations.get(NAME).map(|name| name.parse::<Reference>());
         let name = name.transpose().map_err(io::Error::other).on("parse", path)?;
-        match entries.iter_mut().find(|entry| entry.manifest.digest == line.manifest.digest) {
-            Some(entry) => entry.names.extend(name),
-            None => {
-                let names = name.into_iter().collect();
-                entries.push(Entry { manifest: line.manifest, names });
-            }
+        let same = |entry: &&mut Entry| entry.manifest.digest == line.manifest.digest;
+        if let Some(entry) = entries.iter_mut().find(same) {
+            entry.names.extend(name);
+        } else {
+            entries.push(Entry { manifest: line.manifest, names: name.into_iter().collect() });
         }
     }
     Ok(entries)

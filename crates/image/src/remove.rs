@@ -151,15 +151,15 @@ fn deleted<'a>(image: &'a Image, state: &'a State) -> impl Iterator<Item = Diges
 
 /// Decides; follows moby's `ImageDelete`.
 fn plan(image: &Image, name: &str, uses: &[Use], force: bool) -> Result<Plan, Error> {
-    let users: Vec<&Use> = uses.iter().filter(|user| user.image == image.id).collect();
+    let by: Vec<&Use> = uses.iter().filter(|user| user.image == image.id).collect();
     if is_id(&image.id, name) {
         if !single_repository(image) && !force {
             return Err(Error::Names(short(&image.id)));
         }
-        check_unused(image, &users, force)?;
+        check_unused(image, &by, force)?;
         return Ok(Plan { untag: image.names().cloned().collect(), delete: true });
     }
-    if let Some(user) = users.first().filter(|_| !force && single_repository(image)) {
+    if let Some(user) = by.first().filter(|_| !force && single_repository(image)) {
         return Err(Error::LastName {
             name: name.to_owned(),
             container: user.short(),
@@ -169,15 +169,15 @@ fn plan(image: &Image, name: &str, uses: &[Use], force: bool) -> Result<Plan, Er
     let untag = names_to_go(image, name)?;
     let last = untag.len() == image.names().count();
     // A container that stands on a nameless image keeps it; that is no conflict then.
-    Ok(Plan { untag, delete: last && check_unused(image, &users, force).is_ok() })
+    Ok(Plan { untag, delete: last && check_unused(image, &by, force).is_ok() })
 }
 
-fn check_unused(image: &Image, users: &[&Use], force: bool) -> Result<(), Error> {
+fn check_unused(image: &Image, by: &[&Use], force: bool) -> Result<(), Error> {
     let image = short(&image.id);
-    if let Some(user) = users.iter().find(|user| user.running) {
+    if let Some(user) = by.iter().find(|user| user.running) {
         return Err(Error::Running { image, container: user.short() });
     }
-    match users.first().filter(|_| !force) {
+    match by.first().filter(|_| !force) {
         Some(user) => Err(Error::Stopped { image, container: user.short() }),
         None => Ok(()),
     }

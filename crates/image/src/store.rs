@@ -109,7 +109,9 @@ impl Store {
         if !before.contains_key(&id) {
             state.insert(image);
         }
-        names.iter().for_each(|name| state.rename(name, &id));
+        for name in names {
+            state.rename(name, &id);
+        }
         if changed {
             self.save_or_restore(&mut state, before)?;
         }

@@ -149,10 +149,10 @@ impl<R: Read> Unpacker<R> {
         let made = |source| make("make the directory of", member, source);
         let dir = self.tree.make_dir(parents, &mut self.times).map_err(made)?;
         if let Some(hidden) = leaf.strip_prefix(WHITEOUT) {
-            return self.whiteout(member, hidden, &dir);
+            return whiteout(member, hidden, &dir);
         }
         let place = Place { dir, leaf: OsStr::from_bytes(leaf) };
-        let hides = self.clear(member, &place)?;
+        let hides = clear(member, &place)?;
         self.create(member, &place, hides)?;
         if member.kind == Type::Directory {
             self.times.push((parts.join(&b'/'), member.mtime));
@@ -168,31 +168,6 @@ impl<R: Read> Unpacker<R> {
         tree::dress(self.tree.root(), member).map_err(|e| make("set up", member, e))?;
         self.times.push((Vec::new(), member.mtime));
         Ok(())
-    }
-
-    /// A whiteout hides what is in lower layers; what this layer itself has of that name stays.
-    fn whiteout(&self, member: &Member, hidden: &[u8], dir: impl AsFd) -> Result<(), Error> {
-        let hide = |e| make("hide what is beneath", member, e);
-        if hidden == OPAQUE {
-            return tree::make_opaque(dir).map_err(hide);
-        }
-        // Names such as `.wh..wh.plnk` are what aufs kept for itself.
-        if matches!(hidden, b"" | b"." | b"..") || hidden.starts_with(WHITEOUT) {
-            return Err(Error::Whiteout { name: text(&member.name) });
-        }
-        tree::hide(&dir, OsStr::from_bytes(hidden)).map_err(hide)
-    }
-
-    /// Makes room for `member`. Returns whether a whiteout was there: then a directory hides as well.
-    fn clear(&self, member: &Member, place: &Place) -> Result<bool, Error> {
-        let existing = tree::existing(&place.dir, place.leaf);
-        let existing = existing.map_err(|e| make("look for", member, e))?;
-        if existing == Existing::Directory && member.kind == Type::Directory {
-            return Ok(false);
-        }
-        let replace = |e| make("replace", member, e);
-        tree::remove(&place.dir, place.leaf, existing).map_err(replace)?;
-        Ok(existing == Existing::Whiteout)
     }
 
     fn create(&mut self, member: &Member, place: &Place, hides: bool) -> Result<(), Error> {
@@ -259,6 +234,31 @@ impl<R: Read> Unpacker<R> {
         }
         Ok(())
     }
+}
+
+/// A whiteout hides what is in lower layers; what this layer itself has of that name stays.
+fn whiteout(member: &Member, hidden: &[u8], dir: impl AsFd) -> Result<(), Error> {
+    let hide = |e| make("hide what is beneath", member, e);
+    if hidden == OPAQUE {
+        return tree::make_opaque(dir).map_err(hide);
+    }
+    // Names such as `.wh..wh.plnk` are what aufs kept for itself.
+    if matches!(hidden, b"" | b"." | b"..") || hidden.starts_with(WHITEOUT) {
+        return Err(Error::Whiteout { name: text(&member.name) });
+    }
+    tree::hide(&dir, OsStr::from_bytes(hidden)).map_err(hide)
+}
+
+/// Makes room for `member`. Returns whether a whiteout was there: then a directory hides as well.
+fn clear(member: &Member, place: &Place) -> Result<bool, Error> {
+    let existing = tree::existing(&place.dir, place.leaf);
+    let existing = existing.map_err(|e| make("look for", member, e))?;
+    if existing == Existing::Directory && member.kind == Type::Directory {
+        return Ok(false);
+    }
+    let replace = |e| make("replace", member, e);
+    tree::remove(&place.dir, place.leaf, existing).map_err(replace)?;
+    Ok(existing == Existing::Whiteout)
 }
 
 /// Refuses what overlayfs would read as more than a file.
