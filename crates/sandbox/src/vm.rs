@@ -1,1 +1,335 @@
 //! VM isolation: the container in a small virtual machine with its own kernel.
+//!
+//! ```text
+//!   create:  translate ─▶ disks ─▶ cable ─▶ VM (a clone) ─▶ Configure ─▶ Create
+//!   the rest is asked of the agent, which does it with the same `container` crate as the host side
+//! ```
+//!
+//! One VM holds one container. Whatever fails on the way leaves nothing: each part is undone when it
+//! is dropped. It never silently becomes process isolation.
+
+use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use spec::oci::runtime as oci;
+use spec::options::{Accel, Options};
+use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal};
+use wire::{Request, client, message};
+
+use crate::{Bundle, Facts, Recipients, Sandbox, Stdio, WindowSize, facts};
+
+mod clean;
+mod image;
+mod network;
+mod running;
+mod stdio;
+mod translate;
+
+pub use clean::clean;
+
+use network::Cable;
+use running::{PATIENCE, Parts, Running};
+
+/// The guest's devices, in the order in which `vmm` attaches them.
+const IMAGE: &str = "/dev/vda";
+const SCRATCH: &str = "/dev/vdb";
+/// The most virtual processors that a VM gets.
+const MAX_CPUS: u32 = 64;
+
+/// Why a VM container could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration asks for what a VM cannot have.
+    #[error(transparent)]
+    Translate(#[from] translate::Error),
+    /// There are no disks.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// There is no network.
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    /// This host lacks a part.
+    #[error(transparent)]
+    Config(#[from] vmm::config::Error),
+    /// The VM did not start.
+    #[error(transparent)]
+    Machine(#[from] vmm::machine::Error),
+    /// The agent refused, or the call could not be made.
+    #[error(transparent)]
+    Refused(client::Error),
+    /// The guest does not answer.
+    #[error("the VM does not answer; its console ends with {console:?}")]
+    Silent {
+        /// The last lines.
+        console: String,
+        /// How that showed.
+        source: client::Error,
+    },
+    /// The channel cannot be set up.
+    #[error("set up the channel to the VM")]
+    Channel(#[source] io::Error),
+    /// The host gives no random numbers or time.
+    #[error("take a seed and the time for the VM")]
+    Seed(#[source] io::Error),
+    /// A thread could not be started.
+    #[error("start a thread")]
+    Thread(#[source] io::Error),
+    /// The facts could not be recorded.
+    #[error(transparent)]
+    Facts(#[from] facts::Error),
+    /// The id means nothing here.
+    #[error("no such process: {0}")]
+    NoProcess(ProcessId),
+    /// The name is taken.
+    #[error("{0} exists already")]
+    Exists(ProcessId),
+    /// It is in no state for that.
+    #[error("{process} {state}")]
+    State {
+        /// Which.
+        process: ProcessId,
+        /// Its state.
+        state: &'static str,
+    },
+    /// One VM, one container.
+    #[error("container {0}: several containers in one VM are not supported yet")]
+    Second(ContainerId),
+    /// What a dead shim left could not be removed.
+    #[error(transparent)]
+    Clean(#[from] clean::Error),
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Translate(error) => error.kind(),
+            Self::Image(error) => error.kind(),
+            Self::Network(error) => error.kind(),
+            Self::Config(error) => error.kind(),
+            Self::Machine(error) => error.kind(),
+            Self::Refused(error) => error.kind(),
+            Self::Facts(error) => error.kind(),
+            Self::Silent { .. } => Kind::Unavailable,
+            Self::Channel(_) | Self::Seed(_) | Self::Clean(_) => Kind::Internal,
+            Self::Thread(_) => Kind::Exhausted,
+            Self::NoProcess(_) => Kind::NotFound,
+            Self::Exists(_) => Kind::Exists,
+            Self::State { .. } => Kind::Conflict,
+            Self::Second(_) => Kind::Unsupported,
+        }
+    }
+}
+
+/// One VM and the container in it.
+pub struct Vm {
+    options: Options,
+    running: Mutex<Option<Arc<Running>>>,
+}
+
+impl Vm {
+    /// Takes note of the options; the VM starts with its container.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        Ok(Self { options: options.clone(), running: Mutex::default() })
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The VM that holds `id`.
+    fn running(&self, id: &ProcessId) -> Result<Arc<Running>, Error> {
+        let running = self.slot().clone().filter(|running| running.container == id.container);
+        running.ok_or_else(|| Error::NoProcess(id.clone()))
+    }
+
+    /// The VM that holds `id`, which has not ended.
+    fn alive(&self, id: &ProcessId) -> Result<Arc<Running>, Error> {
+        let running = self.running(id)?;
+        match running.exit(id)? {
+            None => Ok(running),
+            Some(_) => Err(Error::State { process: id.clone(), state: "has ended" }),
+        }
+    }
+
+    fn start_container(
+        &self,
+        id: &ContainerId,
+        bundle: &Bundle,
+        io: Stdio,
+    ) -> Result<Arc<Running>, Error> {
+        let begun = Instant::now();
+        let guest = translate::translate(&bundle.spec)?;
+        let disks = image::disks(&self.options, &bundle.rootfs)?;
+        let started = self.start_in(id, guest, &disks, io, bundle, begun);
+        if started.is_err() && disks.new {
+            // Nothing was written to it yet; the error that counts is the other one.
+            let _ = fs::remove_file(&disks.scratch);
+        }
+        started
+    }
+
+    fn start_in(
+        &self,
+        id: &ContainerId,
+        guest: translate::Guest,
+        disks: &image::Disks,
+        io: Stdio,
+        bundle: &Bundle,
+        begun: Instant,
+    ) -> Result<Arc<Running>, Error> {
+        let cable = guest.netns.as_deref().map(Cable::lay).transpose()?.flatten();
+        let network = cable.as_ref().map(|cable| cable.interface.clone());
+        let parts = Parts {
+            container: id.clone(),
+            hostname: guest.spec.hostname().clone().unwrap_or_else(|| id.to_string()),
+            memory_mib: memory_limit(&guest.spec).unwrap_or(self.options.vm.memory_mib),
+            cpus: processors(&guest.spec),
+            netns: guest.netns,
+            cable,
+        };
+        let running = Arc::new(Running::start(&self.options, parts, disks)?);
+        let create = |stdio| {
+            Request::Create(Box::new(message::Create {
+                container: id.clone(),
+                spec: guest.spec,
+                rootfs: message::Rootfs { image: IMAGE.into(), scratch: SCRATCH.into() },
+                files: guest.files,
+                network,
+                stdio,
+            }))
+        };
+        let made = running.make(&ProcessId::init(id.clone()), io, create);
+        let recorded = made.and_then(|()| Ok(facts(&running, begun).write(&bundle.path)?));
+        if let Err(error) = recorded {
+            running.machine.kill();
+            return Err(error);
+        }
+        Ok(running)
+    }
+}
+
+impl Sandbox for Vm {
+    fn create(&self, id: &ContainerId, bundle: &Bundle, io: Stdio) -> Result<Pid, crate::Error> {
+        let mut slot = self.slot();
+        if slot.is_some() {
+            return Err(Error::Second(id.clone()).into());
+        }
+        let running = self.start_container(id, bundle, io)?;
+        let pid = running.machine.pid();
+        *slot = Some(running);
+        Ok(pid)
+    }
+
+    fn exec(&self, id: &ProcessId, program: &oci::Process, io: Stdio) -> Result<Pid, crate::Error> {
+        let running = self.alive(&ProcessId::init(id.container.clone()))?;
+        let exec = |stdio| {
+            let (process, program) = (id.clone(), program.clone());
+            Request::Exec(Box::new(message::Exec { process, program, stdio }))
+        };
+        running.make(id, io, exec)?;
+        Ok(running.machine.pid())
+    }
+
+    fn start(&self, id: &ProcessId) -> Result<(), crate::Error> {
+        Ok(self.alive(id)?.order(&Request::Start { process: id.clone() })?)
+    }
+
+    fn signal(&self, id: &ProcessId, signal: Signal, to: Recipients) -> Result<(), crate::Error> {
+        let all = to == Recipients::All;
+        let running = if all { self.running(id)? } else { self.alive(id)? };
+        Ok(running.order(&Request::Signal { process: id.clone(), signal, all })?)
+    }
+
+    fn wait(&self, id: &ProcessId) -> Result<Exit, crate::Error> {
+        Ok(self.running(id)?.wait(id)?)
+    }
+
+    fn resize(&self, id: &ProcessId, size: WindowSize) -> Result<(), crate::Error> {
+        let WindowSize { rows, columns } = size;
+        Ok(self.alive(id)?.order(&Request::Resize { process: id.clone(), rows, columns })?)
+    }
+
+    fn close_stdin(&self, id: &ProcessId) -> Result<(), crate::Error> {
+        Ok(self.running(id)?.close_stdin(id)?)
+    }
+
+    fn processes(&self, id: &ContainerId) -> Result<Vec<ProcessInfo>, crate::Error> {
+        let running = self.alive(&ProcessId::init(id.clone()))?;
+        let request = Request::Processes { container: id.clone() };
+        let list = running.client.processes(&request, PATIENCE);
+        Ok(list.map_err(|error| running.explain(error))?)
+    }
+
+    fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<(), crate::Error> {
+        let running = self.alive(&ProcessId::init(id.clone()))?;
+        Ok(running.order(&Request::Freeze { container: id.clone(), frozen })?)
+    }
+
+    /// With its init the VM goes too; its disk is in order then.
+    fn delete(&self, id: &ProcessId) -> Result<Exit, crate::Error> {
+        let running = self.running(id)?;
+        let Some(exit) = running.exit(id)? else {
+            return Err(Error::State { process: id.clone(), state: "still runs" }.into());
+        };
+        // A guest that has ended has nothing left to forget.
+        match running.order(&Request::Delete { process: id.clone() }) {
+            Ok(()) | Err(Error::Silent { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        running.forget(id);
+        if id.exec.is_none() {
+            self.shutdown()?;
+        }
+        Ok(exit)
+    }
+
+    fn shutdown(&self) -> Result<(), crate::Error> {
+        let running = self.slot().take();
+        if let Some(running) = running {
+            running.end();
+        }
+        Ok(())
+    }
+}
+
+fn facts(running: &Running, begun: Instant) -> Facts {
+    let backend = running.machine.backend();
+    let accelerator = match backend.accel {
+        Accel::Kvm => "kvm",
+        Accel::Auto | Accel::Tcg => "tcg",
+    };
+    Facts {
+        backend: format!("qemu-{accelerator}"),
+        accelerator: Some(accelerator.into()),
+        hardware_isolation: backend.accel == Accel::Kvm,
+        worker_pid: Some(running.machine.pid()),
+        template: Some(backend.template),
+        start_ms: u64::try_from(begun.elapsed().as_millis()).ok(),
+    }
+}
+
+/// The container's memory limit in MiB, rounded up.
+fn memory_limit(spec: &oci::Spec) -> Option<u32> {
+    let limit = spec.linux().as_ref()?.resources().as_ref()?.memory().as_ref()?.limit()?;
+    let mib = u64::try_from(limit).ok().filter(|bytes| *bytes > 0)?.div_ceil(1 << 20);
+    u32::try_from(mib).ok()
+}
+
+/// The guest's memory for a container that may use `mib`.
+fn memory(mib: u32) -> u32 {
+    vmm::machine::class(mib)
+}
+
+/// As many virtual processors as the container's CPU quota can use at once; one without a quota.
+fn processors(spec: &oci::Spec) -> u32 {
+    let quota = || {
+        let cpu = spec.linux().as_ref()?.resources().as_ref()?.cpu().as_ref()?;
+        let quota = u64::try_from(cpu.quota()?).ok()?;
+        let period = cpu.period().filter(|period| *period > 0).unwrap_or(100_000);
+        u32::try_from(quota.div_ceil(period)).ok()
+    };
+    quota().unwrap_or(1).clamp(1, MAX_CPUS)
+}

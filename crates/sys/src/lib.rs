@@ -18,3 +18,4 @@ pub mod worker;
 pub mod pidfd;
 pub mod random;
 pub mod bpf;
+pub mod mntns;

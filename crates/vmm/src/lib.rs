@@ -14,13 +14,26 @@
 //! bytes off; a clone's agent, resumed behind that point, never sends them and hears the host first.
 //!
 //! Blocking; starts one thread a machine, on which the worker's life depends.
+
+pub mod accel;
+pub mod boot;
+pub mod config;
 pub mod disk;
+pub mod initramfs;
+pub mod jail;
 pub mod machine;
+pub mod qmp;
+pub mod template;
+pub mod worker;
 
-mod config;
+mod command;
+mod cpio;
+mod fingerprint;
+mod modules;
 
+pub use accel::accelerator;
 pub use config::Config;
-pub use machine::{Backend, Machine, Request, Start};
+pub use machine::{Backend, Machine, OVERHEAD_MIB, Request, Start, class};
 
 /// What a booting agent writes to the channel before anything else.
 pub const READY: &[u8; 8] = b"HULLAGNT";

@@ -121,8 +121,6 @@ pub struct File {
     pub mode: u32,
     /// Its bytes as lower-case hex digits.
     pub contents: String,
-    /// Whether the container may not write to it.
-    pub read_only: bool,
 }
 
 /// A container's interface to the network, `eth0` in the guest as in the container.

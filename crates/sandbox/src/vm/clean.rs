@@ -1,0 +1,93 @@
+//! Removing what a VM left on the host when its shim was killed.
+//!
+//! The worker normally died with its shim. What can be left is its directory, the redirection in the
+//! container's network namespace, and a worker whose death signal was lost.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{PidfdFlags, Signal};
+use spec::oci::runtime as oci;
+use spec::options::Options;
+use spec::{ContainerId, Pid};
+
+use super::{network, running, translate};
+use crate::Facts;
+
+/// The worker's name, which tells it from a process that got its number later.
+const WORKER: &str = "hull-vmwp";
+/// How long a killed worker may take to end.
+const DEATH: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+/// What could not be removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The worker.
+    #[error("kill VM worker {pid}")]
+    Worker {
+        /// Its number.
+        pid: Pid,
+        /// Why.
+        source: io::Error,
+    },
+    /// The VM's directory.
+    #[error("remove {}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Removes it, as far as there is any.
+pub fn clean(
+    options: &Options,
+    container: &ContainerId,
+    bundle: &Path,
+) -> Result<(), super::Error> {
+    let worker = Facts::read(bundle).and_then(|facts| facts.worker_pid);
+    let Some(pid) = worker else {
+        return Ok(remove(&running::directory(options, container))?);
+    };
+    let killed = kill(pid).map_err(|source| Error::Worker { pid, source });
+    let spec = oci::Spec::load(bundle.join("config.json")).ok();
+    if let Some(netns) = spec.and_then(|spec| translate::translate(&spec).ok()?.netns) {
+        network::clean(&netns);
+    }
+    remove(&running::directory(options, container))?;
+    Ok(killed?)
+}
+
+fn remove(directory: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(directory) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Directory { path: directory.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Kills the worker with this number, if that is what it is, and waits for its end.
+fn kill(pid: Pid) -> io::Result<()> {
+    let Some(raw) = rustix::process::Pid::from_raw(pid.raw()) else { return Ok(()) };
+    let pidfd = match rustix::process::pidfd_open(raw, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        opened => opened?,
+    };
+    // The name is read after the descriptor was opened: both are of the same process.
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    if name.trim_end() != WORKER {
+        return Ok(());
+    }
+    match rustix::process::pidfd_send_signal(&pidfd, Signal::KILL) {
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        sent => sent?,
+    }
+    match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&DEATH))? {
+        0 => Err(io::ErrorKind::TimedOut.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,168 @@
+//! Disks from layers: the read-only image, made once, and the writable layer's place.
+//!
+//! ```text
+//!   lower layers ──overlay, read-only──▶ mkfs.erofs ──▶ <data_root>/vm/erofs/KEY.erofs
+//! ```
+//!
+//! The key is the identity of the layers, so a layer that was removed and unpacked again gives another
+//! image. Whoever comes first makes it, under a lock; the others wait and use it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use rustix::mount::MountFlags;
+use sha2::{Digest, Sha256};
+use spec::Kind;
+use spec::options::Options;
+
+use crate::Rootfs;
+
+/// A container's disks.
+#[derive(Debug)]
+pub(super) struct Disks {
+    /// The image.
+    pub(super) root: PathBuf,
+    /// The writable layer; it outlives the VM.
+    pub(super) scratch: PathBuf,
+    /// Whether `scratch` was made just now.
+    pub(super) new: bool,
+}
+
+/// Why there are no disks.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The rootfs is a directory; it may change at any time, so no image of it could be kept.
+    #[error("rootfs {}: a VM container needs layers, not a directory", .0.display())]
+    Directory(PathBuf),
+    /// An overlay without layers.
+    #[error("rootfs: no layers")]
+    NoLayers,
+    /// A file of the cache or a layer.
+    #[error("{action} {}", path.display())]
+    File {
+        /// What was done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The layers could not be laid over each other.
+    #[error("mount the image's layers")]
+    Merge(#[source] io::Error),
+    /// A disk could not be made.
+    #[error(transparent)]
+    Disk(#[from] vmm::disk::Error),
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Directory(_) => Kind::Unsupported,
+            Self::NoLayers => Kind::Invalid,
+            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Kind::Exhausted
+            }
+            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => Kind::NotFound,
+            Self::File { .. } | Self::Merge(_) => Kind::Internal,
+            Self::Disk(error) => error.kind(),
+        }
+    }
+}
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::File { action, path: path.to_owned(), source }
+}
+
+/// Makes the disks of `rootfs`, or finds them.
+pub(super) fn disks(options: &Options, rootfs: &Rootfs) -> Result<Disks, Error> {
+    let (lower, upper) = match rootfs {
+        Rootfs::Directory(path) => return Err(Error::Directory(path.clone())),
+        Rootfs::Overlay { lower, upper, .. } => (lower, upper),
+    };
+    let root = image(&options.data("vm/erofs"), lower)?;
+    let scratch = upper.with_file_name("scratch.ext4");
+    let new = !scratch.exists();
+    if new {
+        let cache = options.data("vm/scratch");
+        vmm::disk::make_scratch(&scratch, options.vm.scratch_mib, &cache)?;
+    }
+    Ok(Disks { root, scratch, new })
+}
+
+/// The image of `lower`, topmost first.
+fn image(cache: &Path, lower: &[PathBuf]) -> Result<PathBuf, Error> {
+    let key = key(lower)?;
+    fs::create_dir_all(cache).map_err(failed("make", cache))?;
+    let image = cache.join(format!("{key}.erofs"));
+    if image.exists() {
+        return Ok(image);
+    }
+    let lock = cache.join("lock");
+    let held = File::create(&lock).map_err(failed("open", &lock))?;
+    rustix::fs::flock(&held, FlockOperation::LockExclusive)
+        .map_err(|error| failed("lock", &lock)(error.into()))?;
+    if image.exists() {
+        return Ok(image);
+    }
+    match lower {
+        [] => return Err(Error::NoLayers),
+        [only] => vmm::disk::make_erofs(only, &image)?,
+        several => make_merged(&cache.join("merge"), several, &image)?,
+    }
+    Ok(image)
+}
+
+/// What the layers are: their paths, and what changes when one is replaced.
+fn key(lower: &[PathBuf]) -> Result<String, Error> {
+    let mut hash = Sha256::new();
+    for layer in lower {
+        let of = fs::metadata(layer).map_err(failed("read layer", layer))?;
+        hash.update(layer.as_os_str().as_bytes());
+        hash.update([0]);
+        for number in [of.dev(), of.ino()] {
+            hash.update(number.to_le_bytes());
+        }
+        for number in [of.ctime(), of.ctime_nsec()] {
+            hash.update(number.to_le_bytes());
+        }
+    }
+    Ok(spec::Digest::from_sha256(hash.finalize().into()).hex().to_owned())
+}
+
+/// Makes an image of several layers, merged in a mount namespace that ends with this call. `at` is an
+/// empty directory to mount on.
+fn make_merged(at: &Path, lower: &[PathBuf], image: &Path) -> Result<(), Error> {
+    fs::create_dir_all(at).map_err(failed("make", at))?;
+    let merge_and_make = || {
+        merge(at, lower)?;
+        Ok(vmm::disk::make_erofs(&at.join("merged"), image))
+    };
+    Ok(sys::mntns::within_own(merge_and_make).map_err(Error::Merge)??)
+}
+
+/// Mounts the layers on `at/merged`. They are named by short links, for mount(2) takes a page of
+/// options and commas and colons end a name.
+fn merge(at: &Path, lower: &[PathBuf]) -> io::Result<()> {
+    rustix::mount::mount("tmpfs", at, "tmpfs", MountFlags::empty(), c"mode=700")?;
+    std::env::set_current_dir(at)?;
+    for (n, layer) in lower.iter().enumerate() {
+        symlink(fs::canonicalize(layer)?, n.to_string())?;
+    }
+    fs::create_dir("merged")?;
+    let names: Vec<String> = (0..lower.len()).map(|n| n.to_string()).collect();
+    let options = std::ffi::CString::new(format!("lowerdir={}", names.join(":")))?;
+    let mounted = rustix::mount::mount(
+        "overlay",
+        "merged",
+        "overlay",
+        MountFlags::RDONLY,
+        options.as_c_str(),
+    );
+    Ok(mounted?)
+}

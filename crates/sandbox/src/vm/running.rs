@@ -1,0 +1,193 @@
+//! A VM with a container in it.
+//!
+//! For each process one thread waits for the agent to report its end. When the VM ends first, however
+//! it did, that is every process's end: as if it had been killed.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use spec::options::Options;
+use spec::{ContainerId, Exit, ProcessId, Signal};
+use vmm::{Config, Machine, Start};
+use wire::client;
+use wire::message::{self, Configure};
+use wire::{Client, Request};
+
+use super::image::Disks;
+use super::network::Cable;
+use super::stdio::{Stdin, Streams};
+use super::{Error, memory};
+use crate::Stdio;
+
+/// How long the agent may take to answer; an emulated guest on a busy host is slow.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+/// How long it may take to put its disks in order.
+const FAREWELL: Duration = Duration::from_secs(20);
+/// Bytes of randomness for a guest.
+const SEED: usize = 64;
+
+/// A VM with a container in it. Dropping it ends the VM.
+pub(super) struct Running {
+    pub(super) container: ContainerId,
+    pub(super) machine: Machine,
+    pub(super) client: Arc<Client>,
+    processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
+    _cable: Option<Cable>,
+}
+
+/// A process in the VM, until it is deleted.
+struct Process {
+    stdin: Stdin,
+    exit: Mutex<Option<Exit>>,
+    ended: Condvar,
+}
+
+/// What a VM is started from.
+pub(super) struct Parts {
+    pub(super) container: ContainerId,
+    pub(super) hostname: String,
+    pub(super) memory_mib: u32,
+    pub(super) cpus: u32,
+    pub(super) netns: Option<PathBuf>,
+    pub(super) cable: Option<Cable>,
+}
+
+impl Running {
+    /// Starts the VM and makes it a machine of its own.
+    pub(super) fn start(options: &Options, parts: Parts, disks: &Disks) -> Result<Self, Error> {
+        let mut parts = parts;
+        let config = Config::locate(options)?;
+        let request = vmm::Request {
+            memory_mib: memory(parts.memory_mib),
+            cpus: parts.cpus,
+            root: disks.root.clone(),
+            scratch: disks.scratch.clone(),
+            tap: parts.cable.as_mut().and_then(|cable| cable.tap.take()),
+            netns: parts.netns,
+            dir: directory(options, &parts.container),
+        };
+        let machine = Machine::start(&config, request, Start::Template)?;
+        let writer = machine.channel()?;
+        // A guest that stops reading is as good as dead; nobody waits for it for ever.
+        writer.set_write_timeout(Some(PATIENCE)).map_err(Error::Channel)?;
+        let client = Arc::new(Client::start(machine.channel()?, writer).map_err(Error::Refused)?);
+        let (container, processes) = (parts.container, Mutex::default());
+        let running = Self { container, machine, client, processes, _cable: parts.cable };
+        running.order(&Request::Configure(configuration(parts.hostname)?))?;
+        Ok(running)
+    }
+
+    /// Calls the agent for something that has no result.
+    pub(super) fn order(&self, request: &Request) -> Result<(), Error> {
+        self.client.order(request, Some(PATIENCE)).map_err(|error| self.explain(error))
+    }
+
+    /// An error of a call, with the console's last words when the guest is to blame.
+    pub(super) fn explain(&self, error: client::Error) -> Error {
+        match error {
+            client::Error::Ended(_) | client::Error::TimedOut(_) => {
+                Error::Silent { console: self.machine.console_tail(), source: error }
+            }
+            other => Error::Refused(other),
+        }
+    }
+
+    /// Makes a process by `request`, which is told the numbers of its streams, and watches it.
+    pub(super) fn make(
+        self: &Arc<Self>,
+        id: &ProcessId,
+        io: Stdio,
+        request: impl FnOnce(message::Stdio) -> Request,
+    ) -> Result<(), Error> {
+        if self.processes().contains_key(id) {
+            return Err(Error::Exists(id.clone()));
+        }
+        let streams = Streams::announce(io, &self.client);
+        self.order(&request(streams.numbers))?;
+        let stdin = streams.connect(&self.client).map_err(Error::Thread)?;
+        let process = Arc::new(Process { stdin, exit: Mutex::default(), ended: Condvar::new() });
+        self.processes().insert(id.clone(), Arc::clone(&process));
+        let (running, client, id) = (Arc::downgrade(self), Arc::clone(&self.client), id.clone());
+        let watch = move || {
+            let exit = client.wait(id).map(Exit::now);
+            if exit.is_err() {
+                // The channel has ended: nobody can reach what may be left of the guest.
+                running.upgrade().inspect(|running| running.machine.kill());
+            }
+            process.end(exit.unwrap_or_else(|_| Exit::by(Signal::KILL)));
+        };
+        thread::Builder::new().name("waiter".into()).spawn(watch).map(drop).map_err(Error::Thread)
+    }
+
+    /// Blocks until the process ends.
+    pub(super) fn wait(&self, id: &ProcessId) -> Result<Exit, Error> {
+        let process = self.find(id)?;
+        let mut exit = lock(&process.exit);
+        loop {
+            match *exit {
+                Some(exit) => return Ok(exit),
+                None => exit = process.ended.wait(exit).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// How the process ended; `None` while it runs.
+    pub(super) fn exit(&self, id: &ProcessId) -> Result<Option<Exit>, Error> {
+        Ok(*lock(&self.find(id)?.exit))
+    }
+
+    pub(super) fn close_stdin(&self, id: &ProcessId) -> Result<(), Error> {
+        self.find(id)?.stdin.end();
+        Ok(())
+    }
+
+    pub(super) fn forget(&self, id: &ProcessId) {
+        self.processes().remove(id);
+    }
+
+    /// Ends the VM, its disks in order where the agent still answers.
+    pub(super) fn end(&self) {
+        if let Err(error) = self.client.order(&Request::Shutdown, Some(FAREWELL)) {
+            tracing::debug!(container = %self.container, %error, "guest ended without a farewell");
+        }
+        self.machine.kill();
+    }
+
+    fn find(&self, id: &ProcessId) -> Result<Arc<Process>, Error> {
+        self.processes().get(id).cloned().ok_or_else(|| Error::NoProcess(id.clone()))
+    }
+
+    fn processes(&self) -> MutexGuard<'_, HashMap<ProcessId, Arc<Process>>> {
+        lock(&self.processes)
+    }
+}
+
+impl Process {
+    fn end(&self, exit: Exit) {
+        *lock(&self.exit) = Some(exit);
+        self.ended.notify_all();
+        self.stdin.end();
+    }
+}
+
+/// The VM's own directory.
+pub(super) fn directory(options: &Options, container: &ContainerId) -> PathBuf {
+    options.exec_root.join("vm").join(container.as_str())
+}
+
+fn configuration(hostname: String) -> Result<Configure, Error> {
+    let mut seed = [0; SEED];
+    let filled = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
+    filled.map_err(|error| Error::Seed(error.into()))?;
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let clock = clock.map_err(|error| Error::Seed(io::Error::other(error)))?;
+    Ok(Configure { seed: message::to_hex(&seed), clock, hostname })
+}
+
+fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

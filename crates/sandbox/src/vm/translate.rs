@@ -1,0 +1,201 @@
+//! A container's configuration, as the guest can take it.
+//!
+//! Most of it means the same in the guest and passes unchanged. What names a thing of the host does
+//! not: the engine's own small files are copied, the network namespace becomes a cable, and everything
+//! else is refused by name. Nothing is dropped in silence.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use spec::oci::runtime as oci;
+use spec::{Kind, annotation};
+use wire::message;
+
+/// The largest file that is copied into a guest.
+const MAX_FILE: u64 = 1 << 20;
+/// Device nodes that every container gets anyway, from its own kernel: major and minor number.
+const DEFAULT_DEVICES: [(i64, i64); 6] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0)];
+
+/// What becomes of a configuration.
+#[derive(Debug)]
+pub(super) struct Guest {
+    /// For the guest.
+    pub(super) spec: oci::Spec,
+    /// Copies that are mounted where the configuration says.
+    pub(super) files: Vec<message::File>,
+    /// The network namespace on the host; `None` for a new one with nothing but `lo`.
+    pub(super) netns: Option<PathBuf>,
+}
+
+/// Why a configuration cannot be a VM's.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A directory or file of the host.
+    #[error(
+        "bind mount of {} on {}: host directories are not shared with VM containers yet; \
+         copy the files into the image, or use process isolation",
+        from.display(), on.display()
+    )]
+    Bind {
+        /// On the host.
+        from: PathBuf,
+        /// In the container.
+        on: PathBuf,
+    },
+    /// A namespace of the host.
+    #[error("linux.namespaces: {what} cannot cross the wall of a VM")]
+    Namespace {
+        /// Which, and what was to be done with it.
+        what: String,
+    },
+    /// A device of the host.
+    #[error("linux.devices: {}: host devices are not passed to VM containers yet", path.display())]
+    Device {
+        /// Its name.
+        path: PathBuf,
+    },
+    /// Programs of the host.
+    #[error("hooks: programs of the host are not run for VM containers yet")]
+    Hooks,
+    /// One of the engine's files cannot be copied.
+    #[error("copy {} into the VM", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// One of the engine's files is none, or too large to copy.
+    #[error("copy {} into the VM: it is not a regular file of at most 1 MiB", path.display())]
+    NotSmall {
+        /// Which.
+        path: PathBuf,
+    },
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Bind { .. } | Self::Namespace { .. } | Self::Device { .. } | Self::Hooks => {
+                Kind::Unsupported
+            }
+            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => Kind::NotFound,
+            Self::File { .. } => Kind::Internal,
+            Self::NotSmall { .. } => Kind::Invalid,
+        }
+    }
+}
+
+/// Translates a configuration, reading the files that go with it.
+pub(super) fn translate(spec: &oci::Spec) -> Result<Guest, Error> {
+    let mut guest = Guest { spec: spec.clone(), files: Vec::new(), netns: None };
+    if spec.hooks().as_ref().is_some_and(has_hooks) {
+        return Err(Error::Hooks);
+    }
+    guest.files = files(spec)?;
+    if let Some(linux) = guest.spec.linux_mut() {
+        guest.netns = namespaces(linux)?;
+        devices(linux)?;
+    }
+    Ok(guest)
+}
+
+fn has_hooks(hooks: &oci::Hooks) -> bool {
+    let lists = [
+        hooks.prestart(),
+        hooks.create_runtime(),
+        hooks.create_container(),
+        hooks.start_container(),
+        hooks.poststart(),
+        hooks.poststop(),
+    ];
+    lists.into_iter().flatten().any(|list| !list.is_empty())
+}
+
+/// Copies of the engine's files; refuses every other bind mount.
+fn files(spec: &oci::Spec) -> Result<Vec<message::File>, Error> {
+    let annotations = spec.annotations().as_ref();
+    let list = annotations.and_then(|all| all.get(annotation::ENGINE_FILES));
+    let ours: Vec<&Path> =
+        list.into_iter().flat_map(|list| list.split(':')).map(Path::new).collect();
+    let mut files = Vec::new();
+    for mount in spec.mounts().iter().flatten().filter(|mount| is_bind(mount)) {
+        let from = mount.source().clone().unwrap_or_default();
+        let on = mount.destination();
+        if !ours.contains(&on.as_path()) {
+            return Err(Error::Bind { from, on: on.clone() });
+        }
+        files.push(copy(&from, on)?);
+    }
+    Ok(files)
+}
+
+fn is_bind(mount: &oci::Mount) -> bool {
+    let named = mount.typ().as_deref() == Some("bind");
+    named || mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind")
+}
+
+fn copy(from: &Path, on: &Path) -> Result<message::File, Error> {
+    let failed = |source| Error::File { path: from.to_owned(), source };
+    let not_small = || Error::NotSmall { path: from.to_owned() };
+    // What is no regular file might not even open without waiting.
+    if !from.metadata().map_err(failed)?.is_file() {
+        return Err(not_small());
+    }
+    let file = File::open(from).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.mode();
+    let mut contents = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut contents).map_err(failed)?;
+    if contents.len() as u64 > MAX_FILE {
+        return Err(not_small());
+    }
+    let path = on.to_str().ok_or_else(not_small)?.to_owned();
+    Ok(message::File { path, mode: mode & 0o777, contents: message::to_hex(&contents) })
+}
+
+/// Takes the host's network namespace out of the list and checks the others.
+fn namespaces(linux: &mut oci::Linux) -> Result<Option<PathBuf>, Error> {
+    use oci::LinuxNamespaceType as Type;
+    let mut netns = None;
+    let list = linux.namespaces_mut().get_or_insert_default();
+    for namespace in list.iter_mut() {
+        let typ = namespace.typ();
+        let path = namespace.path().clone();
+        match path {
+            Some(path) if typ == Type::Network => netns = Some(path),
+            Some(path) => {
+                let what = format!("joining {typ} {}", path.display());
+                return Err(Error::Namespace { what });
+            }
+            None => {}
+        }
+        namespace.set_path(None);
+    }
+    for needed in [Type::Network, Type::Pid, Type::Ipc, Type::Uts] {
+        if !list.iter().any(|namespace| namespace.typ() == needed) {
+            return Err(Error::Namespace {
+                what: format!("sharing the host's {needed} namespace"),
+            });
+        }
+    }
+    Ok(netns)
+}
+
+/// Refuses devices of the host. The defaults that specs like to list are made by every container.
+fn devices(linux: &mut oci::Linux) -> Result<(), Error> {
+    let list = linux.devices_mut().iter_mut().flatten();
+    let is_default = |device: &oci::LinuxDevice| {
+        device.typ() == oci::LinuxDeviceType::P
+            || (device.typ() != oci::LinuxDeviceType::B
+                && DEFAULT_DEVICES.contains(&(device.major(), device.minor())))
+    };
+    for device in list {
+        if !is_default(device) {
+            return Err(Error::Device { path: device.path().clone() });
+        }
+    }
+    Ok(())
+}
