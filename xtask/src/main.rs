@@ -24,7 +24,7 @@ const CHECKS: [Check; 5] = [
     ("text", text::check),
     ("layers", layers::order),
     ("blocking", layers::blocking),
-    ("fmt", || cargo(&["fmt", "--all", "--check"])),
+    ("fmt", || cargo(&["fmt", "--all", "--", "--check", "-l"])),
     ("clippy", || {
         cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
     }),
