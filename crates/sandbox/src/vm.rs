@@ -16,6 +16,7 @@ use std::time::Instant;
 use spec::oci::runtime as oci;
 use spec::options::{Accel, Options};
 use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal};
+use vmm::machine::{OVERHEAD_MIB, class};
 use wire::{Request, client, message};
 
 use crate::{Bundle, Facts, Recipients, Sandbox, Stdio, WindowSize, facts};
@@ -185,7 +186,7 @@ impl Vm {
         let parts = Parts {
             container: id.clone(),
             hostname: guest.spec.hostname().clone().unwrap_or_else(|| id.to_string()),
-            memory_mib: memory_limit(&guest.spec).unwrap_or(self.options.vm.memory_mib),
+            memory_mib: memory(&guest.spec, &self.options),
             cpus: processors(&guest.spec),
             netns: guest.netns,
             cable,
@@ -311,16 +312,15 @@ fn facts(running: &Running, begun: Instant) -> Facts {
     }
 }
 
-/// The container's memory limit in MiB, rounded up.
-fn memory_limit(spec: &oci::Spec) -> Option<u32> {
-    let limit = spec.linux().as_ref()?.resources().as_ref()?.memory().as_ref()?.limit()?;
-    let mib = u64::try_from(limit).ok().filter(|bytes| *bytes > 0)?.div_ceil(1 << 20);
-    u32::try_from(mib).ok()
-}
-
-/// The guest's memory for a container that may use `mib`.
-fn memory(mib: u32) -> u32 {
-    vmm::machine::class(mib)
+/// The guest's memory in MiB: what the container may use and what the guest itself needs, or the
+/// host's default for a container without a limit.
+fn memory(spec: &oci::Spec, options: &Options) -> u32 {
+    let limit = || {
+        let limit = spec.linux().as_ref()?.resources().as_ref()?.memory().as_ref()?.limit()?;
+        let mib = u64::try_from(limit).ok().filter(|bytes| *bytes > 0)?.div_ceil(1 << 20);
+        Some(u32::try_from(mib).unwrap_or(u32::MAX).saturating_add(OVERHEAD_MIB))
+    };
+    class(limit().unwrap_or(options.vm.memory_mib))
 }
 
 /// As many virtual processors as the container's CPU quota can use at once; one without a quota.

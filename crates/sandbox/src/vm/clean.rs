@@ -1,19 +1,18 @@
 //! Removing what a VM left on the host when its shim was killed.
 //!
-//! The worker normally died with its shim. What can be left is its directory, the redirection in the
-//! container's network namespace, and a worker whose death signal was lost.
+//! The worker normally died with its shim, and it has no files. What can be left is the redirection
+//! in the container's network namespace, and a worker whose death signal was lost.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{PidfdFlags, Signal};
+use spec::Pid;
 use spec::oci::runtime as oci;
-use spec::options::Options;
-use spec::{ContainerId, Pid};
 
-use super::{network, running, translate};
+use super::{network, translate};
 use crate::Facts;
 
 /// The worker's name, which tells it from a process that got its number later.
@@ -21,53 +20,25 @@ const WORKER: &str = "hull-vmwp";
 /// How long a killed worker may take to end.
 const DEATH: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
-/// What could not be removed.
+/// The worker could not be ended.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The worker.
-    #[error("kill VM worker {pid}")]
-    Worker {
-        /// Its number.
-        pid: Pid,
-        /// Why.
-        source: io::Error,
-    },
-    /// The VM's directory.
-    #[error("remove {}", path.display())]
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+#[error("kill VM worker {pid}")]
+pub struct Error {
+    pid: Pid,
+    source: io::Error,
 }
 
 /// Removes it, as far as there is any.
-pub fn clean(
-    options: &Options,
-    container: &ContainerId,
-    bundle: &Path,
-) -> Result<(), super::Error> {
-    let worker = Facts::read(bundle).and_then(|facts| facts.worker_pid);
-    let Some(pid) = worker else {
-        return Ok(remove(&running::directory(options, container))?);
+pub fn clean(bundle: &Path) -> Result<(), super::Error> {
+    let Some(pid) = Facts::read(bundle).and_then(|facts| facts.worker_pid) else {
+        return Ok(());
     };
-    let killed = kill(pid).map_err(|source| Error::Worker { pid, source });
+    let killed = kill(pid).map_err(|source| Error { pid, source });
     let spec = oci::Spec::load(bundle.join("config.json")).ok();
     if let Some(netns) = spec.and_then(|spec| translate::translate(&spec).ok()?.netns) {
         network::clean(&netns);
     }
-    remove(&running::directory(options, container))?;
     Ok(killed?)
-}
-
-fn remove(directory: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(directory) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Directory { path: directory.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Kills the worker with this number, if that is what it is, and waits for its end.

@@ -17,10 +17,10 @@ use wire::client;
 use wire::message::{self, Configure};
 use wire::{Client, Request};
 
+use super::Error;
 use super::image::Disks;
 use super::network::Cable;
 use super::stdio::{Stdin, Streams};
-use super::{Error, memory};
 use crate::Stdio;
 
 /// How long the agent may take to answer; an emulated guest on a busy host is slow.
@@ -62,13 +62,12 @@ impl Running {
         let mut parts = parts;
         let config = Config::locate(options)?;
         let request = vmm::Request {
-            memory_mib: memory(parts.memory_mib),
+            memory_mib: parts.memory_mib,
             cpus: parts.cpus,
             root: disks.root.clone(),
             scratch: disks.scratch.clone(),
             tap: parts.cable.as_mut().and_then(|cable| cable.tap.take()),
             netns: parts.netns,
-            dir: directory(options, &parts.container),
         };
         let machine = Machine::start(&config, request, Start::Template)?;
         let writer = machine.channel()?;
@@ -172,11 +171,6 @@ impl Process {
         self.ended.notify_all();
         self.stdin.end();
     }
-}
-
-/// The VM's own directory.
-pub(super) fn directory(options: &Options, container: &ContainerId) -> PathBuf {
-    options.exec_root.join("vm").join(container.as_str())
 }
 
 fn configuration(hostname: String) -> Result<Configure, Error> {
