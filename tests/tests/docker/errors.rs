@@ -17,6 +17,7 @@ fn one_line(ran: Ran, code: i32) -> String {
             && !line.starts_with("Unable to find image")
             && !line.starts_with("Run 'docker")
             && !line.starts_with("See 'docker")
+            && !line.starts_with("Error: failed to start containers")
     });
     let line = lines.next().expect("a reason").to_owned();
     assert_eq!(lines.next(), None, "{said}");
