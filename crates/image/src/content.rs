@@ -41,6 +41,9 @@ impl Content {
     pub(crate) fn open(data_root: &Path) -> Result<Self, Error> {
         let content = Self { root: data_root.join("content") };
         disk::remove_tree(&content.ingest())?;
+        disk::make_dir(&content.root)?;
+        let half = disk::list(&content.root)?.into_iter().filter(|path| disk::is_temporary(path));
+        half.into_iter().try_for_each(|path| disk::remove_file(&path))?;
         disk::make_dir(&content.ingest())?;
         disk::make_dir(&content.blobs())?;
         let layout = content.root.join("oci-layout");

@@ -14,9 +14,9 @@ mod download;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use spec::{Digest, Kind};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::content::digest_of;
 use crate::disk;
@@ -307,20 +307,15 @@ async fn layers(
     }
     let (arrived, arrivals): (Vec<_>, Vec<_>) =
         layers.iter().map(|_| oneshot::channel::<bool>()).unzip();
-    let downloads = async {
-        let mut running = futures_util::stream::iter(layers.iter().zip(arrived))
-            .map(|(layer, arrived)| async {
-                let unpacked = download.layer(layer).await?;
-                // Gone only if the unpacking has failed, which says so itself.
-                let _ = arrived.send(unpacked);
-                Ok::<_, Failure>(())
-            })
-            .buffer_unordered(DOWNLOADS);
-        while let Some(result) = running.next().await {
-            result?;
-        }
+    let turns = Semaphore::new(DOWNLOADS);
+    let fetch = async |layer: &Layer, arrived: oneshot::Sender<bool>| {
+        let _turn = turns.acquire().await.map_err(|_| Failure::GivenUp)?;
+        let unpacked = download.layer(layer).await?;
+        // Gone only if the unpacking has failed, which says so itself.
+        let _ = arrived.send(unpacked);
         Ok::<_, Failure>(())
     };
+    let downloads: Vec<_> = layers.iter().zip(arrived).map(|(l, a)| fetch(l, a)).collect();
     let unpacking = async {
         for (layer, arrival) in layers.iter().zip(arrivals) {
             if !arrival.await.map_err(|_| Failure::GivenUp)? {
@@ -329,7 +324,7 @@ async fn layers(
         }
         Ok::<_, Failure>(())
     };
-    futures_util::try_join!(downloads, unpacking)?;
+    futures_util::try_join!(try_join_all(downloads), unpacking)?;
     Ok(pins)
 }
 
