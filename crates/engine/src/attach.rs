@@ -12,6 +12,10 @@ use tokio::sync::oneshot;
 pub struct Attached {
     /// Whether there is a terminal: bytes are raw, not frames.
     pub tty: bool,
+    /// Whether the end of this client's input is to be the end of the process's. If so, end the write
+    /// side of the stream when the client goes; if not, only drop it, and the process's input stays
+    /// open for the next client.
+    pub stdin_once: bool,
     opening: Opening,
 }
 
@@ -23,13 +27,17 @@ enum Opening {
 
 impl Attached {
     /// A line that is open.
-    pub(crate) fn open(tty: bool, stream: UnixStream) -> Self {
-        Self { tty, opening: Opening::Open(stream) }
+    pub(crate) fn open(tty: bool, stdin_once: bool, stream: UnixStream) -> Self {
+        Self { tty, stdin_once, opening: Opening::Open(stream) }
     }
 
     /// A line that opens with the process's start.
-    pub(crate) fn later(tty: bool, stream: oneshot::Receiver<UnixStream>) -> Self {
-        Self { tty, opening: Opening::Later(stream) }
+    pub(crate) fn later(
+        tty: bool,
+        stdin_once: bool,
+        stream: oneshot::Receiver<UnixStream>,
+    ) -> Self {
+        Self { tty, stdin_once, opening: Opening::Later(stream) }
     }
 
     /// The connection to the process's streams, from its first byte of output on; waits for the

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use network::Endpoint;
 use serde::{Deserialize, Serialize};
 use spec::{ContainerId, Isolation, Pid};
 
@@ -39,8 +40,6 @@ pub struct Container {
     pub started: Option<SystemTime>,
     /// When it last ended.
     pub finished: Option<SystemTime>,
-    /// How often `restart` was asked.
-    pub restarts: u32,
     /// Its address while it is connected.
     pub endpoint: Option<Endpoint>,
     /// What its wall is made of, while there is one.
@@ -84,19 +83,6 @@ pub enum Status {
     Removing,
     /// What held it was killed; whatever it had was cleaned up.
     Dead,
-}
-
-/// A container's end of the bridge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// Its IPv4 address.
-    pub address: std::net::Ipv4Addr,
-    /// Length of its network's prefix.
-    pub prefix: u8,
-    /// The bridge's address.
-    pub gateway: std::net::Ipv4Addr,
-    /// `02:42:…`.
-    pub mac: String,
 }
 
 /// What a container's wall is made of: the shim's `isolation.json`, unknown keys kept.

@@ -2,24 +2,36 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::Stream;
-use image::{Auth, Image, Images, Import, Platform, Progress, Reference, Removed};
-use spec::Signal;
+use image::{Auth, Image, Images, Import, Platform, Progress, Reference, Removed, Use};
+use spec::{ContainerId, Digest, Isolation, Kind, Signal};
 use tokio::io::AsyncRead;
 
 use crate::attach::Attached;
-use crate::config::{Create, Size};
-use crate::container::Container;
-use crate::error::Error;
-use crate::event::{Broker, Events};
-use crate::log::{LogLine, LogRequest};
+use crate::config::{Config, Create, Size};
+use crate::container::{Container, Files, Status};
+use crate::error::{Error, StateError};
+use crate::event::{EventKind, Events};
+use crate::list;
+use crate::log::{self, LogLine, LogRequest};
+use crate::merge;
+use crate::names;
+use crate::owner::{Handle, Owner};
+use crate::recover;
 use crate::request::{
-    Change, Condition, Created, Exec, ExecCreate, ExecStart, Info, List, Remove, Stop, Streams,
-    Top, Waited,
+    Change, Condition, Created, Exec, ExecCreate, ExecStart, ExecState, Info, List, Remove, Stop,
+    Streams, Top, Waited,
 };
 use crate::settings::Settings;
+use crate::shared::Shared;
+use crate::top;
+
+/// Seconds that `stop` waits where nobody says.
+const STOP_TIMEOUT: i64 = 10;
+/// Seconds in which a killed container must have ended.
+const KILL_PATIENCE: u64 = 10;
 
 /// The engine. Clones are handles to the same one.
 ///
@@ -30,13 +42,6 @@ pub struct Engine {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    settings: Settings,
-    broker: Broker,
-    images: Images,
-}
-
 /// A container's log, line by line.
 pub type Logs = Pin<Box<dyn Stream<Item = Result<LogLine, Error>> + Send>>;
 /// Resolves when what was waited for happens.
@@ -44,15 +49,29 @@ pub type Waiting = Pin<Box<dyn Future<Output = Waited> + Send>>;
 
 impl Engine {
     /// Opens the database, takes up what the last engine left (reconnects to shims, buries the dead,
-    /// collects orphans) and is ready.
+    /// collects orphans) and is ready. To be called once for the same roots, on a tokio runtime.
     pub async fn open(settings: Settings) -> Result<Self, Error> {
-        let images = Images::open(&settings.data_root, settings.registries.clone())?;
-        Ok(Self { shared: Arc::new(Shared { settings, broker: Broker::new(), images }) })
+        recover::open(settings).await.map(|shared| Self { shared })
+    }
+
+    /// Returns when everything is on disk. Containers go on.
+    pub async fn close(&self) -> Result<(), Error> {
+        Ok(self.shared.store.flush().done().await?)
     }
 
     /// What it was opened with.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
+    }
+
+    /// The id of the network behind the bridge: 64 hexadecimal digits.
+    pub fn network_id(&self) -> String {
+        self.shared.network_id()
+    }
+
+    /// The network behind the bridge.
+    pub fn subnet(&self) -> network::Subnet {
+        self.shared.bridge.subnet()
     }
 
     /// Makes a container. Nothing of it runs yet.
@@ -62,105 +81,270 @@ impl Engine {
     /// [`Error::NoSuchImage`], [`Error::NameInUse`], [`Error::Invalid`] and [`Error::Unsupported`] by
     /// the field's name.
     pub async fn create(&self, request: Create) -> Result<Created, Error> {
-        Err(pending(request))
+        let Create { name, config, host } = request;
+        merge::check(&config, &host)?;
+        let image = self.image(&config.image)?;
+        let id = names::fresh_id();
+        let (mut container, warnings) = self.describe(&id, config, host, &image)?;
+        container.name = self.shared.reserve(name.as_deref(), &id)?;
+        // Made by a task of its own: a client that goes away leaves no half container.
+        let shared = Arc::clone(&self.shared);
+        let made = tokio::spawn(async move { make(&shared, container, &image).await });
+        made.await.unwrap_or(Err(Error::Closing))?;
+        Ok(Created { id, warnings })
+    }
+
+    fn image(&self, name: &str) -> Result<Image, Error> {
+        self.shared.images.get(name).map_err(|error| match error.kind() {
+            Kind::NotFound => Error::NoSuchImage(with_tag(name)),
+            _ => error.into(),
+        })
+    }
+
+    /// The record of a container that is to be made.
+    fn describe(
+        &self,
+        id: &str,
+        mut config: Config,
+        mut host: crate::config::HostConfig,
+        image: &Image,
+    ) -> Result<(Container, Vec<String>), Error> {
+        let ((path, args), warnings) = merge::merge(&mut config, &image.config)?;
+        if config.hostname.is_empty() {
+            id.get(..12).unwrap_or(id).clone_into(&mut config.hostname);
+        }
+        let isolation = host.isolation.unwrap_or(self.shared.settings.isolation);
+        host.isolation = Some(isolation);
+        let places = self.shared.places(id);
+        let files = Files {
+            log: places.log(),
+            hosts: places.file("hosts"),
+            hostname: places.file("hostname"),
+            resolv_conf: places.file("resolv.conf"),
+            upper: places.file("upper"),
+        };
+        let container = Container {
+            id: id.parse().expect("64 hexadecimal digits are an id"),
+            name: String::new(),
+            created: SystemTime::now(),
+            image: image.id.to_string(),
+            config,
+            host,
+            isolation,
+            path,
+            args,
+            status: Status::Created,
+            exit_code: 0,
+            error: String::new(),
+            started: None,
+            finished: None,
+            endpoint: None,
+            wall: None,
+            shim: None,
+            execs: Vec::new(),
+            files,
+        };
+        Ok((container, warnings))
     }
 
     /// Runs it. On failure it is as before, with the exit code 126 or 127 for a command that cannot
     /// be executed, and nothing runs; if it is `auto_remove` it is removed.
     pub async fn start(&self, name: &str) -> Result<Change, Error> {
-        Err(pending(name))
+        self.find(name)?.ask(|owner| Box::pin(owner.start())).await
     }
 
     /// Sends its stop signal, waits, kills it, and waits for its end.
     pub async fn stop(&self, name: &str, how: Stop) -> Result<Change, Error> {
-        Err(pending((name, how)))
+        self.stop_handle(&self.find(name)?, how).await
+    }
+
+    async fn stop_handle(&self, handle: &Handle, how: Stop) -> Result<Change, Error> {
+        let life = handle.now();
+        if !life.container.status.is_live() {
+            return Ok(Change::Already);
+        }
+        let config = &life.container.config;
+        let signal = how.signal.or(config.stop_signal).unwrap_or(Signal::TERM);
+        let timeout = how.timeout.or(config.stop_timeout).unwrap_or(STOP_TIMEOUT);
+        match handle.ask(move |owner| Box::pin(owner.kill(signal))).await {
+            Err(Error::State(StateError::NotRunning(_)) | Error::NoSuchContainer(_)) => {}
+            sent => {
+                sent?;
+                // A frozen program cannot act on the signal.
+                let _ = handle.ask(|owner| Box::pin(owner.freeze(false))).await;
+            }
+        }
+        let patience = u64::try_from(timeout).ok().map(Duration::from_secs);
+        if !ended(handle, life.ends, patience).await {
+            kill_and_wait(handle).await?;
+        }
+        self.shared.tell(&life.container, "stop", &[]);
+        Ok(Change::Done)
     }
 
     /// Stops it if it runs, and starts it.
     pub async fn restart(&self, name: &str, how: Stop) -> Result<(), Error> {
-        Err(pending((name, how)))
+        let handle = self.find(name)?;
+        handle.ask(|owner| Box::pin(async { Ok(owner.keep_once()) })).await?;
+        self.stop_handle(&handle, how).await?;
+        handle.ask(|owner| Box::pin(owner.start())).await?;
+        self.shared.tell(&handle.now().container, "restart", &[]);
+        Ok(())
     }
 
     /// Sends a signal, SIGKILL if `None`; does not wait, except that after SIGKILL it has ended.
     pub async fn kill(&self, name: &str, signal: Option<Signal>) -> Result<(), Error> {
-        Err(pending((name, signal)))
+        let handle = self.find(name)?;
+        match signal.unwrap_or(Signal::KILL) {
+            Signal::KILL => {
+                if !handle.now().container.status.is_live() {
+                    return Err(
+                        StateError::NotRunning(handle.now().container.id.to_string()).into()
+                    );
+                }
+                kill_and_wait(&handle).await
+            }
+            signal => handle.ask(move |owner| Box::pin(owner.kill(signal))).await,
+        }
     }
 
     /// Freezes its processes.
     pub async fn pause(&self, name: &str) -> Result<(), Error> {
-        Err(pending(name))
+        self.find(name)?.ask(|owner| Box::pin(owner.freeze(true))).await
     }
 
     /// Thaws them.
     pub async fn unpause(&self, name: &str) -> Result<(), Error> {
-        Err(pending(name))
+        self.find(name)?.ask(|owner| Box::pin(owner.freeze(false))).await
     }
 
     /// Gives it another name.
     pub async fn rename(&self, name: &str, new: &str) -> Result<(), Error> {
-        Err(pending((name, new)))
+        let handle = self.find(name)?;
+        let id = handle.now().container.id.to_string();
+        let new = self.shared.reserve(Some(new), &id)?;
+        handle.ask(move |owner| Box::pin(owner.rename(new))).await
     }
 
     /// Takes it away with everything it holds.
     pub async fn remove(&self, name: &str, how: Remove) -> Result<(), Error> {
-        Err(pending((name, how)))
+        let handle = self.find(name)?;
+        if how.force && handle.now().container.status.is_live() {
+            kill_and_wait(&handle).await?;
+        }
+        match handle.ask(|owner| Box::pin(owner.remove())).await {
+            // It removed itself at its end.
+            Err(Error::NoSuchContainer(_)) if how.force => Ok(()),
+            removed => removed,
+        }
     }
 
     /// Begins to wait: when this returns, no end is missed any more, and the answer's headers can be
     /// sent. The inner future resolves when the condition is met.
     pub async fn wait(&self, name: &str, condition: Condition) -> Result<Waiting, Error> {
-        Err(pending((name, condition)))
+        let mut life = self.find(name)?.watch();
+        let first = life.borrow().ends;
+        Ok(Box::pin(async move {
+            let met = life
+                .wait_for(|life| match condition {
+                    Condition::NotRunning => life.gone || !life.container.status.is_live(),
+                    Condition::NextExit => life.gone || life.ends > first,
+                    Condition::Removed => life.gone,
+                })
+                .await
+                .map(|life| life.container.exit_code);
+            match met {
+                Ok(code) => Waited { code, error: None },
+                Err(_) => {
+                    let error = Some(Error::Closing.to_string());
+                    Waited { code: life.borrow().container.exit_code, error }
+                }
+            }
+        }))
     }
 
     /// Everything about it.
     pub async fn inspect(&self, name: &str) -> Result<Container, Error> {
-        Err(pending(name))
+        self.find(name)?.ask(|owner| Box::pin(async { Ok(owner.describe()) })).await
     }
 
     /// The containers that match, newest first.
     pub async fn list(&self, which: List) -> Result<Vec<Container>, Error> {
-        Err(pending(which))
+        let all = self.shared.all().iter().map(|handle| handle.now().container).collect();
+        let known = |name: &str| self.find(name).map(|handle| handle.now().container.created);
+        let image =
+            |name: &str| self.shared.images.get(name).ok().map(|image| image.id.to_string());
+        list::select(all, &which, known, image)
     }
 
     /// Its log. With `follow` the stream ends with the container's run.
     pub async fn logs(&self, name: &str, which: LogRequest) -> Result<Logs, Error> {
-        Err(pending((name, which)))
+        let life = self.find(name)?.watch();
+        Ok(log::read(life, which))
     }
 
     /// Takes a place at its streams. If it is not started yet, the line opens with its start and
-    /// misses nothing. [`crate::StateError::NotRunning`] if it has ended.
+    /// misses nothing.
     pub async fn attach(&self, name: &str, streams: Streams) -> Result<Attached, Error> {
-        Err(pending((name, streams)))
+        self.find(name)?.ask(move |owner| Box::pin(owner.attach(streams))).await
     }
 
     /// Sets its terminal's size; before the start, the size it will start with.
     pub async fn resize(&self, name: &str, size: Size) -> Result<(), Error> {
-        Err(pending((name, size)))
+        self.find(name)?.ask(move |owner| Box::pin(owner.resize(size))).await
     }
 
     /// Its processes, as `ps` with these arguments would print them; empty means `-ef`.
     pub async fn top(&self, name: &str, ps_args: &str) -> Result<Top, Error> {
-        Err(pending((name, ps_args)))
+        let format = top::Format::parse(ps_args)?;
+        let handle = self.find(name)?;
+        let processes = handle.ask(|owner| Box::pin(owner.processes())).await?;
+        let snapshot = self.shared.images.snapshot(&handle.now().container.id)?;
+        let accounts = crate::owner::blocking(move || crate::bundle::accounts(&snapshot)).await?;
+        Ok(format.print(&processes, &accounts, SystemTime::now()))
     }
 
     /// Prepares a process in a running container; gives the exec's id.
     pub async fn exec_create(&self, name: &str, request: ExecCreate) -> Result<String, Error> {
-        Err(pending((name, request)))
+        let handle = self.find(name)?;
+        handle.ask(move |owner| Box::pin(async move { owner.exec_create(request) })).await
     }
 
     /// Starts it. Gives the line to its streams unless `detach`; the line is open and misses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exec`] with kind `CommandNotFound` or `CommandNotExecutable`: the exec has then the
+    /// exit code 127 or 126. Docker's clients expect to read this error *in the stream*, and the
+    /// code from the exec's inspection; all other errors before it.
     pub async fn exec_start(&self, id: &str, how: ExecStart) -> Result<Option<Attached>, Error> {
-        Err(pending((id, how)))
+        let (id, handle) = self.shared.find_exec(id)?;
+        handle.ask(move |owner| Box::pin(owner.exec_start(id, how))).await
     }
 
     /// What became of it.
     pub async fn exec_inspect(&self, id: &str) -> Result<Exec, Error> {
-        Err(pending(id))
+        let (id, handle) = self.shared.find_exec(id)?;
+        handle.ask(move |owner| Box::pin(async move { Ok(owner.exec_inspect(&id)?.0) })).await
+    }
+
+    /// Waits for its end. After the end of its streams, to be awaited before the client's line is
+    /// closed: the client asks for the exit code at once.
+    pub async fn exec_wait(&self, id: &str) -> Result<u8, Error> {
+        let (id, handle) = self.shared.find_exec(id)?;
+        let (_, mut state) =
+            handle.ask(move |owner| Box::pin(async move { owner.exec_inspect(&id) })).await?;
+        let ended = state.wait_for(|state| matches!(state, ExecState::Exited { .. })).await;
+        match ended.map(|state| *state) {
+            Ok(ExecState::Exited { code }) => Ok(code),
+            _ => Err(Error::Closing),
+        }
     }
 
     /// Sets its terminal's size.
     pub async fn exec_resize(&self, id: &str, size: Size) -> Result<(), Error> {
-        Err(pending((id, size)))
+        let (id, handle) = self.shared.find_exec(id)?;
+        handle.ask(move |owner| Box::pin(owner.exec_resize(id, size))).await
     }
 
     /// The images: list, look up, tag. What is told as an event goes through the engine instead.
@@ -176,7 +360,9 @@ impl Engine {
         auth: Option<Auth>,
         progress: impl Fn(Progress) + Send + Sync,
     ) -> Result<Image, Error> {
-        Ok(self.shared.images.pull(reference, platform, auth, progress).await?)
+        let image = self.shared.images.pull(reference, platform, auth, progress).await?;
+        self.tell_image("pull", &reference.to_string());
+        Ok(image)
     }
 
     /// Makes an image of an archive, see [`Images::import`].
@@ -186,26 +372,117 @@ impl Engine {
         reference: Option<&Reference>,
         import: &Import,
     ) -> Result<Image, Error> {
-        Ok(self.shared.images.import(archive, reference, import).await?)
+        let image = self.shared.images.import(archive, reference, import).await?;
+        self.tell_image("import", &image.id.to_string());
+        Ok(image)
     }
 
     /// Removes an image's name, and the image with its last, unless a container uses it.
     pub async fn remove_image(&self, name: &str, force: bool) -> Result<Vec<Removed>, Error> {
-        Ok(self.shared.images.remove(name, &[], force).await?)
+        let uses: Vec<Use> = self.shared.all().iter().filter_map(used_by).collect();
+        let removed = self.shared.images.remove(name, &uses, force).await?;
+        for one in &removed {
+            match one {
+                Removed::Untagged(name) => self.tell_image("untag", name),
+                Removed::Deleted(id) => self.tell_image("delete", &id.to_string()),
+            }
+        }
+        Ok(removed)
+    }
+
+    fn tell_image(&self, action: &str, name: &str) {
+        let attributes = [("name".to_owned(), name.to_owned())].into();
+        self.shared.broker.publish(EventKind::Image, action, name, attributes);
     }
 
     /// Facts for `info`.
     pub async fn info(&self) -> Result<Info, Error> {
-        Err(pending(()))
+        let all: Vec<_> = self.shared.all().iter().map(|handle| handle.now().container).collect();
+        let count = |test: fn(Status) -> bool| all.iter().filter(|one| test(one.status)).count();
+        let newest_vm = all
+            .iter()
+            .filter(|one| one.isolation == Isolation::Vm && one.wall.is_some())
+            .max_by_key(|one| one.started);
+        let facts = newest_vm.and_then(|one| one.wall.clone()).unwrap_or_default();
+        let text = |value: serde_json::Value| match value {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        Ok(Info {
+            running: count(|status| matches!(status, Status::Running { .. })),
+            paused: count(|status| matches!(status, Status::Paused { .. })),
+            stopped: count(|status| !status.is_live()),
+            images: self.shared.images.list().len(),
+            isolation: self.shared.settings.isolation,
+            data_root: self.shared.settings.data_root.clone(),
+            vm: facts.into_iter().map(|(key, value)| (key, text(value))).collect(),
+            id: self.shared.store.engine_id().to_owned(),
+        })
     }
 
     /// Listens. With `since`, kept events of the past come first.
     pub fn events(&self, since: Option<SystemTime>) -> Events {
         self.shared.broker.subscribe(since)
     }
+
+    fn find(&self, name: &str) -> Result<Handle, Error> {
+        self.shared.find(name)
+    }
 }
 
-/// The interface is agreed before the work behind it: this goes away with the next commits.
-fn pending(request: impl std::fmt::Debug) -> Error {
-    Error::Unsupported { field: "engine", problem: format!("{request:?}") }
+/// Makes what a container has on disk, and its owner. Its name is reserved.
+async fn make(shared: &Arc<Shared>, container: Container, image: &Image) -> Result<(), Error> {
+    let (id, name) = (container.id.clone(), container.name.clone());
+    let written = match shared.images.prepare(&id, &image.id).await {
+        Ok(_) => shared.store.put(&container).done().await.map_err(Error::from),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = written {
+        shared.release(&name);
+        if let Err(error) = shared.images.release(&id).await {
+            tracing::warn!(container = %id, %error, "container's directory was not removed");
+        }
+        return Err(error);
+    }
+    Owner::spawn(shared, container.clone());
+    shared.tell(&container, "create", &[]);
+    Ok(())
+}
+
+/// Kills it and waits for its end.
+async fn kill_and_wait(handle: &Handle) -> Result<(), Error> {
+    let before = handle.now().ends;
+    match handle.ask(|owner| Box::pin(owner.kill(Signal::KILL))).await {
+        // It ended just now, or removed itself.
+        Err(Error::State(StateError::NotRunning(_)) | Error::NoSuchContainer(_)) => {}
+        sent => sent?,
+    }
+    if ended(handle, before, Some(Duration::from_secs(KILL_PATIENCE))).await {
+        return Ok(());
+    }
+    Err(Error::Stubborn(handle.now().container.id.to_string(), KILL_PATIENCE))
+}
+
+/// Whether it has ended more than `before` times, or does not run, within `patience`.
+async fn ended(handle: &Handle, before: u64, patience: Option<Duration>) -> bool {
+    let mut life = handle.watch();
+    let over =
+        life.wait_for(|life| life.gone || life.ends > before || !life.container.status.is_live());
+    match patience {
+        Some(patience) => tokio::time::timeout(patience, over).await.is_ok(),
+        None => over.await.is_ok(),
+    }
+}
+
+fn used_by(handle: &Handle) -> Option<Use> {
+    let container = handle.now().container;
+    let id: ContainerId = container.id.clone();
+    let image: Digest = container.image.parse().ok()?;
+    Some(Use { container: id, image, running: container.status.is_live() })
+}
+
+/// As Docker names an image that is not there: with its tag.
+fn with_tag(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
 }

@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use spec::Kind;
 
+use crate::bundle::user::Error as UserError;
+use crate::shim::Error as ShimError;
+use crate::store::Error as StoreError;
+
 /// Why the engine did not do what was asked. The texts are those that Docker's clients know.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -35,7 +39,7 @@ pub enum Error {
     #[error(transparent)]
     State(#[from] StateError),
     /// A field's value makes no sense.
-    #[error("invalid {field}: {problem}")]
+    #[error("Invalid {field}: {problem}")]
     Invalid {
         /// The field, as Docker's API spells it.
         field: &'static str,
@@ -58,6 +62,32 @@ pub enum Error {
         /// 126 and 127 are told apart by it.
         kind: Kind,
     },
+    /// A process could not be made or started in a container; the text is the runtime's.
+    #[error("OCI runtime exec failed: exec failed: {message}")]
+    Exec {
+        /// What the runtime said.
+        message: String,
+        /// 126 and 127 are told apart by it.
+        kind: Kind,
+    },
+    /// It did not end although it was killed.
+    #[error("container {0} did not end within {1} s after SIGKILL")]
+    Stubborn(String, u64),
+    /// The program's user is not in the image.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// The shim, other than in a start.
+    #[error(transparent)]
+    Shim(#[from] ShimError),
+    /// The records.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The bridge.
+    #[error(transparent)]
+    Bridge(#[from] network::bridge::Error),
+    /// A network namespace.
+    #[error(transparent)]
+    Namespace(#[from] network::netns::Error),
     /// A file of the engine's.
     #[error("{action} {}", path.display())]
     File {
@@ -68,9 +98,24 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
-    /// The image store.
+    /// The image store cannot be opened.
     #[error(transparent)]
-    Image(#[from] image::Error),
+    Images(#[from] image::Error),
+    /// No such image, or more than one.
+    #[error(transparent)]
+    Find(#[from] image::find::Error),
+    /// A pull.
+    #[error(transparent)]
+    Pull(#[from] image::pull::Error),
+    /// An import.
+    #[error(transparent)]
+    Import(#[from] image::import::Error),
+    /// An image's removal.
+    #[error(transparent)]
+    RemoveImage(#[from] image::remove::Error),
+    /// A container's layers.
+    #[error(transparent)]
+    Layers(#[from] image::hold::Error),
     /// The engine is ending.
     #[error("the engine is shutting down")]
     Closing,
@@ -112,17 +157,6 @@ pub enum StateError {
     /// Its streams are gone.
     #[error("exec {0} is not running")]
     ExecNotRunning(String),
-    /// A container is made of it.
-    #[error(
-        "conflict: unable to remove repository reference \"{image}\" (must force) - container \
-         {container} is using its referenced image"
-    )]
-    ImageInUse {
-        /// The image, as it was named.
-        image: String,
-        /// The container's short id.
-        container: String,
-    },
 }
 
 impl Error {
@@ -133,9 +167,19 @@ impl Error {
             Self::AmbiguousId(_) | Self::Invalid { .. } => Kind::Invalid,
             Self::NameInUse { .. } | Self::State(_) => Kind::Conflict,
             Self::Unsupported { .. } => Kind::Unsupported,
-            Self::Start { kind, .. } => *kind,
-            Self::Image(error) => error.kind(),
-            Self::File { .. } => Kind::Internal,
+            Self::Start { kind, .. } | Self::Exec { kind, .. } => *kind,
+            Self::User(error) => error.kind(),
+            Self::Shim(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Bridge(error) => error.kind(),
+            Self::Namespace(error) => error.kind(),
+            Self::Images(error) => error.kind(),
+            Self::Find(error) => error.kind(),
+            Self::Pull(error) => error.kind(),
+            Self::Import(error) => error.kind(),
+            Self::RemoveImage(error) => error.kind(),
+            Self::Layers(error) => error.kind(),
+            Self::File { .. } | Self::Stubborn(..) => Kind::Internal,
             Self::Closing => Kind::Unavailable,
         }
     }

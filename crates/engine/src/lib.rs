@@ -4,24 +4,39 @@
 //! and never knows which wall a container has: the wall is data in the bundle.
 
 mod attach;
+mod bundle;
+pub mod clock;
 pub mod config;
 pub mod container;
 mod engine;
 mod error;
 pub mod event;
+mod list;
 mod log;
+mod merge;
+mod names;
+mod owner;
+mod recover;
 mod request;
 mod settings;
+mod shared;
+mod shim;
+mod store;
+mod top;
 
 pub use attach::Attached;
+pub use bundle::user::Error as UserError;
 pub use config::{Config, Create, HostConfig, NetworkMode, Resources, Size, Ulimit};
-pub use container::{Container, Endpoint, Files, Status, Wall};
+pub use container::{Container, Files, Status, Wall};
 pub use engine::{Engine, Logs, Waiting};
 pub use error::{Error, StateError};
 pub use event::{Event, EventKind, Events};
 pub use log::{LogLine, LogRequest};
+pub use network::{Endpoint, Subnet};
 pub use request::{
     Change, Condition, Created, Exec, ExecCreate, ExecStart, ExecState, Info, List, Remove, Stop,
     Streams, Top, Waited,
 };
 pub use settings::Settings;
+pub use shim::Error as ShimError;
+pub use store::Error as StoreError;

@@ -1,0 +1,155 @@
+//! The three small files that connect a container's names with its network.
+
+use std::fs;
+use std::path::Path;
+
+use network::Endpoint;
+
+use crate::config::HostConfig;
+use crate::container::Container;
+use crate::error::Error;
+
+/// The host's list of name servers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Asked where the host names no server that a container can reach.
+const FALLBACK: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
+
+/// Writes `hosts`, `hostname` and `resolv.conf` of `container`.
+pub(super) fn write(container: &Container) -> Result<(), Error> {
+    let files = &container.files;
+    put(&files.hostname, &format!("{}\n", container.config.hostname))?;
+    put(&files.hosts, &hosts(container))?;
+    let host = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+    put(&files.resolv_conf, &resolv_conf(&host, &container.host, container.endpoint.is_some()))
+}
+
+/// Writes `text` to `path` in place: the file may be mounted somewhere.
+pub(super) fn put(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(|source| Error::File {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn hosts(container: &Container) -> String {
+    let mut text = "127.0.0.1\tlocalhost\n\
+                    ::1\tlocalhost ip6-localhost ip6-loopback\n\
+                    fe00::\tip6-localnet\n\
+                    ff00::\tip6-mcastprefix\n\
+                    ff02::1\tip6-allnodes\n\
+                    ff02::2\tip6-allrouters\n"
+        .to_owned();
+    let gateway = container.endpoint.as_ref().map(|endpoint| endpoint.gateway.to_string());
+    for entry in &container.host.extra_hosts {
+        let Some((name, address)) = split_host(entry) else { continue };
+        let address = match (address, &gateway) {
+            ("host-gateway", Some(gateway)) => gateway,
+            _ => address,
+        };
+        text += &format!("{address}\t{name}\n");
+    }
+    if let Some(Endpoint { address, .. }) = &container.endpoint {
+        let config = &container.config;
+        let names = match config.domainname.as_str() {
+            "" => config.hostname.clone(),
+            domain => format!("{0}.{domain} {0}", config.hostname),
+        };
+        text += &format!("{address}\t{names}\n");
+    }
+    text
+}
+
+/// Splits `NAME:ADDRESS` or `NAME=ADDRESS`; `None` when there is no name or no address.
+pub(crate) fn split_host(entry: &str) -> Option<(&str, &str)> {
+    let (name, address) = entry.split_once([':', '='])?;
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    let known = address == "host-gateway" || address.parse::<std::net::IpAddr>().is_ok();
+    let legal = |c: char| c.is_ascii_graphic() && c != '#';
+    (known && !name.is_empty() && name.chars().all(legal)).then_some((name, address))
+}
+
+/// The client's choice over the host's. Where a container is connected, a server on the host's
+/// loopback interface is of no use to it.
+fn resolv_conf(host: &str, wanted: &HostConfig, connected: bool) -> String {
+    let of_host = |word: &'static str| {
+        let lines = host.lines().filter_map(move |line| {
+            let mut words = line.split_whitespace();
+            (words.next() == Some(word)).then(|| words.map(str::to_owned).collect::<Vec<_>>())
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let usable = |server: &String| {
+        let address = server.split('%').next().unwrap_or(server).parse::<std::net::IpAddr>();
+        !connected || address.is_ok_and(|address| !address.is_loopback())
+    };
+    let mut servers = wanted.dns.clone();
+    if servers.is_empty() {
+        let firsts = of_host("nameserver").into_iter().filter_map(|words| words.into_iter().next());
+        servers = firsts.filter(usable).collect();
+        if servers.is_empty() && connected {
+            servers = FALLBACK.map(str::to_owned).to_vec();
+        }
+    }
+    let search = match wanted.dns_search.as_slice() {
+        [] => of_host("search").pop().unwrap_or_default(),
+        // "." is the client's word for "none".
+        [dot] if dot == "." => Vec::new(),
+        some => some.to_vec(),
+    };
+    let options = match wanted.dns_options.as_slice() {
+        [] => of_host("options").concat(),
+        some => some.to_vec(),
+    };
+    let mut text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    for (word, values) in [("search", search), ("options", options)] {
+        if !values.is_empty() {
+            text += &format!("{word} {}\n", values.join(" "));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_the_hosts_loopback_is_not_for_a_connected_container() {
+        let host = "# made by hand\nnameserver 127.0.0.53\nnameserver 10.0.0.2\nsearch a b\n";
+        let wanted = HostConfig::default();
+        let text = resolv_conf(host, &wanted, true);
+        assert_eq!(text, "nameserver 10.0.0.2\nsearch a b\n");
+        assert!(resolv_conf(host, &wanted, false).contains("127.0.0.53"));
+        assert!(resolv_conf("nameserver ::1\n", &wanted, true).contains("8.8.8.8"));
+    }
+
+    #[test]
+    fn the_clients_choice_replaces_the_hosts() {
+        let wanted = HostConfig {
+            dns: vec!["1.1.1.1".into()],
+            dns_search: vec![".".into()],
+            dns_options: vec!["ndots:2".into()],
+            ..Default::default()
+        };
+        let text = resolv_conf("nameserver 10.0.0.2\nsearch a\n", &wanted, true);
+        assert_eq!(text, "nameserver 1.1.1.1\noptions ndots:2\n");
+    }
+
+    #[test]
+    fn an_extra_host_is_a_name_and_an_address() {
+        let cases = [
+            ("db:10.0.0.9", Some(("db", "10.0.0.9"))),
+            ("db=::1", Some(("db", "::1"))),
+            ("six:[::1]", Some(("six", "::1"))),
+            ("gw:host-gateway", Some(("gw", "host-gateway"))),
+            ("db", None),
+            ("db:here", None),
+            (":10.0.0.9", None),
+            ("a\nb:10.0.0.9", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(split_host(text), want, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Limits: the OCI spec's `linux.resources`, and what a client may ask of them.
+//!
+//! Spec: OCI runtime-spec, config-linux.md "Control groups"; Docker's rules for `HostConfig`.
+
+use serde_json::{Map, Value, json};
+
+use super::defaults::device_rules;
+use crate::config::{HostConfig, MEMORY_MIN, Resources, Ulimit};
+use crate::error::Error;
+
+/// The processor's time is shared out in periods of so many microseconds.
+const PERIOD: u64 = 100_000;
+
+/// Resource limits by setrlimit(2)'s names.
+const ULIMITS: [&str; 15] = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+/// Parameters of the namespaces that every container has.
+const SYSCTLS: [&str; 9] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+    "kernel.domainname",
+];
+
+/// Refuses what no host could do.
+pub(crate) fn check(host: &HostConfig) -> Result<(), Error> {
+    memory(&host.resources)?;
+    processors(&host.resources)?;
+    host.ulimits.iter().try_for_each(ulimit)?;
+    host.sysctls.keys().try_for_each(|name| sysctl(name))?;
+    match host.oom_score_adj {
+        Some(score) if !(-1000..=1000).contains(&score) => Err(Error::Invalid {
+            field: "HostConfig.OomScoreAdj",
+            problem: format!("{score}: the range is [-1000, 1000]"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn memory(resources: &Resources) -> Result<(), Error> {
+    let invalid = |field, problem: &str| Err(Error::Invalid { field, problem: problem.to_owned() });
+    match resources.memory {
+        Some(memory) if memory < MEMORY_MIN => {
+            return invalid("HostConfig.Memory", "Minimum memory limit allowed is 6MB");
+        }
+        _ => {}
+    }
+    match (resources.memory, resources.memory_swap) {
+        (None, Some(swap)) if swap >= 0 => {
+            return invalid(
+                "HostConfig.MemorySwap",
+                "You should always set the Memory limit when using Memoryswap limit, see usage",
+            );
+        }
+        (Some(memory), Some(swap)) if swap != -1 && swap < memory => {
+            return invalid(
+                "HostConfig.MemorySwap",
+                "Minimum memoryswap limit should be larger than memory limit, see usage",
+            );
+        }
+        _ => {}
+    }
+    match (resources.memory, resources.memory_reservation) {
+        (_, Some(low)) if low < MEMORY_MIN => {
+            invalid("HostConfig.MemoryReservation", "Minimum memory reservation allowed is 6MB")
+        }
+        (Some(memory), Some(low)) if memory < low => invalid(
+            "HostConfig.MemoryReservation",
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn processors(resources: &Resources) -> Result<(), Error> {
+    let invalid = |field, problem: String| Err(Error::Invalid { field, problem });
+    let here = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if let Some(nano) = resources.nano_cpus {
+        if resources.cpu_quota.is_some() || resources.cpu_period.is_some() {
+            let problem = "cannot be combined with CpuQuota or CpuPeriod".to_owned();
+            return invalid("HostConfig.NanoCpus", problem);
+        }
+        let most = i64::try_from(here).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+        if !(10_000_000..=most).contains(&nano) {
+            let problem = format!(
+                "range of CPUs is from 0.01 to {here}.00, as there are only {here} CPUs available"
+            );
+            return invalid("HostConfig.NanoCpus", problem);
+        }
+    }
+    match resources.cpu_period {
+        Some(period) if !(1_000..=1_000_000).contains(&period) => {
+            let problem = "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s \
+                           (i.e. 1000000)";
+            return invalid("HostConfig.CpuPeriod", problem.to_owned());
+        }
+        _ => {}
+    }
+    match resources.cpu_quota {
+        Some(quota) if quota < 1_000 => {
+            let problem = "CPU cfs quota can not be less than 1ms (i.e. 1000)".to_owned();
+            invalid("HostConfig.CpuQuota", problem)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn ulimit(limit: &Ulimit) -> Result<(), Error> {
+    let invalid = |problem: String| Err(Error::Invalid { field: "HostConfig.Ulimits", problem });
+    let size = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
+    if !ULIMITS.contains(&limit.name.as_str()) {
+        return invalid(format!("invalid ulimit type: {}", limit.name));
+    }
+    if size(limit.soft) > size(limit.hard) {
+        let Ulimit { name, soft, hard } = limit;
+        return invalid(format!(
+            "{name}: ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+        ));
+    }
+    Ok(())
+}
+
+fn sysctl(name: &str) -> Result<(), Error> {
+    let mine =
+        SYSCTLS.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue.");
+    let safe = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte))
+        && !name.contains("..");
+    if mine && safe {
+        return Ok(());
+    }
+    let problem = format!("sysctl {name:?} is not in a separate kernel namespace");
+    Err(Error::Invalid { field: "HostConfig.Sysctls", problem })
+}
+
+/// The kernel parameters of a container: any user may ping and listen on low ports, unless asked
+/// otherwise.
+pub(super) fn sysctls(host: &HostConfig) -> Map<String, Value> {
+    let defaults = [
+        ("net.ipv4.ip_unprivileged_port_start", "0"),
+        ("net.ipv4.ping_group_range", "0 2147483647"),
+    ];
+    let defaults = defaults.map(|(name, value)| (name.to_owned(), value.into()));
+    let asked = host.sysctls.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+    defaults.into_iter().chain(asked).collect()
+}
+
+/// The OCI spec's `linux.resources`.
+pub(super) fn resources(resources: &Resources) -> Value {
+    let mut memory = Map::new();
+    if let Some(limit) = resources.memory {
+        memory.insert("limit".into(), limit.into());
+        // As much swap as memory unless told otherwise: the sum of both is what is limited.
+        let swap = resources.memory_swap.unwrap_or_else(|| limit.saturating_mul(2));
+        memory.insert("swap".into(), swap.into());
+    }
+    if let Some(low) = resources.memory_reservation {
+        memory.insert("reservation".into(), low.into());
+    }
+    let mut all = json!({ "devices": device_rules(), "memory": memory, "cpu": cpu(resources) });
+    if let Some(limit) = resources.pids_limit {
+        all["pids"] = json!({ "limit": limit });
+    }
+    all
+}
+
+fn cpu(resources: &Resources) -> Map<String, Value> {
+    let (quota, period) = match resources.nano_cpus {
+        Some(nano) => (Some(nano / (1_000_000_000 / PERIOD.cast_signed())), Some(PERIOD)),
+        None => (resources.cpu_quota, resources.cpu_period),
+    };
+    let set = |text: &String| (!text.is_empty()).then(|| Value::from(text.as_str()));
+    [
+        ("quota", quota.map(Value::from)),
+        ("period", period.map(Value::from)),
+        ("shares", resources.cpu_shares.map(Value::from)),
+        ("cpus", set(&resources.cpuset_cpus)),
+        ("mems", set(&resources.cpuset_mems)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_processor_is_half_of_each_period() {
+        let half = Resources { nano_cpus: Some(500_000_000), ..Default::default() };
+        assert_eq!(resources(&half)["cpu"], json!({ "quota": 50_000, "period": 100_000 }));
+        assert_eq!(resources(&Resources::default())["cpu"], json!({}));
+    }
+
+    #[test]
+    fn swap_counts_together_with_memory() {
+        let cases = [(None, 128 << 20), (Some(-1), -1), (Some(64 << 20), 64 << 20)];
+        for (memory_swap, want) in cases {
+            let limits = Resources { memory: Some(64 << 20), memory_swap, ..Default::default() };
+            assert_eq!(resources(&limits)["memory"]["swap"], want, "{memory_swap:?}");
+        }
+    }
+
+    #[test]
+    fn limits_that_nothing_could_run_in_are_refused() {
+        let memory = |memory, memory_swap| Resources { memory, memory_swap, ..Default::default() };
+        let cpus = |nano_cpus| Resources { nano_cpus: Some(nano_cpus), ..Default::default() };
+        let cases = [
+            ("least", memory(Some(MEMORY_MIN), None), true),
+            ("too little", memory(Some(MEMORY_MIN - 1), None), false),
+            ("more than any host", memory(Some(1 << 50), None), true),
+            ("swap below memory", memory(Some(64 << 20), Some(32 << 20)), false),
+            ("swap alone", memory(None, Some(32 << 20)), false),
+            ("no processor", cpus(1), false),
+            ("a million processors", cpus(1 << 50), false),
+        ];
+        for (name, resources, valid) in cases {
+            let host = HostConfig { resources, ..Default::default() };
+            assert_eq!(check(&host).is_ok(), valid, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_parameter_of_the_host_is_refused() {
+        for (name, mine) in [
+            ("net.core.somaxconn", true),
+            ("kernel.shmmax", true),
+            ("kernel.panic", false),
+            ("net.../../kernel/panic", false),
+        ] {
+            assert_eq!(sysctl(name).is_ok(), mine, "{name}");
+        }
+    }
+}

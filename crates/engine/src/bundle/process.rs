@@ -1,0 +1,225 @@
+//! The OCI spec's `process`: words, environment, user, privileges.
+//!
+//! Spec: OCI runtime-spec, config.md "Process".
+
+use serde_json::{Value, json};
+
+use super::defaults::{ALL_CAPABILITIES, CAPABILITIES, PATH};
+use super::user::Identity;
+use crate::config::{HostConfig, Size};
+use crate::container::Container;
+use crate::error::Error;
+use crate::request::ExecCreate;
+
+/// What a container's security options say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Security {
+    pub(crate) no_new_privileges: bool,
+    pub(crate) seccomp_off: bool,
+}
+
+impl Security {
+    /// Reads `HostConfig.SecurityOpt`.
+    pub(crate) fn parse(options: &[String]) -> Result<Self, Error> {
+        let mut security = Self::default();
+        for option in options {
+            // `no-new-privileges=true` is an old spelling.
+            match option.replace('=', ":").as_str() {
+                "no-new-privileges" | "no-new-privileges:true" => security.no_new_privileges = true,
+                "no-new-privileges:false" => security.no_new_privileges = false,
+                "seccomp:unconfined" => security.seccomp_off = true,
+                // This kernel-side confinement is not applied to anyone, so nobody is confined.
+                "apparmor:unconfined" | "label:disable" | "seccomp:builtin" => {}
+                _ => {
+                    return Err(Error::Unsupported {
+                        field: "HostConfig.SecurityOpt",
+                        problem: option.clone(),
+                    });
+                }
+            }
+        }
+        Ok(security)
+    }
+}
+
+/// The capabilities of a container: the default ones, those added, without those dropped.
+pub(crate) fn capabilities(host: &HostConfig) -> Result<Vec<String>, Error> {
+    let normal = |name: &String| {
+        let upper = name.to_ascii_uppercase();
+        if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
+    };
+    let add: Vec<_> = host.cap_add.iter().map(normal).collect();
+    let drop: Vec<_> = host.cap_drop.iter().map(normal).collect();
+    let known = |name: &str| name == "ALL" || ALL_CAPABILITIES.contains(&name);
+    for (field, names) in [("HostConfig.CapAdd", &add), ("HostConfig.CapDrop", &drop)] {
+        if let Some(name) = names.iter().find(|name| !known(name)) {
+            return Err(Error::Invalid { field, problem: format!("unknown capability {name:?}") });
+        }
+    }
+    let all = |names: &[String]| names.iter().any(|name| name == "ALL");
+    let base: &[&str] = match (all(&add), all(&drop)) {
+        (true, _) => &ALL_CAPABILITIES,
+        (false, true) => &[],
+        (false, false) => &CAPABILITIES,
+    };
+    let dropped = |name: &str| drop.iter().any(|drop| drop == name);
+    let granted = |name: &&&str| {
+        (base.contains(*name) && !dropped(name)) || add.iter().any(|add| add == **name)
+    };
+    Ok(ALL_CAPABILITIES.iter().filter(granted).map(|name| (*name).to_owned()).collect())
+}
+
+/// The container's own process.
+pub(super) fn of_init(
+    container: &Container,
+    identity: &Identity,
+    size: Option<Size>,
+) -> Result<Value, Error> {
+    let mut args = vec![container.path.clone()];
+    args.extend(container.args.iter().cloned());
+    let config = &container.config;
+    let env = environment(container, config.tty, &[], identity);
+    let cwd = if config.working_dir.is_empty() { "/" } else { &config.working_dir };
+    let mut process = process(container, identity, &args, &env, cwd)?;
+    terminal(&mut process, config.tty, size);
+    if let Some(score) = container.host.oom_score_adj {
+        process["oomScoreAdj"] = score.into();
+    }
+    Ok(process)
+}
+
+/// Another process in it.
+pub(crate) fn of_exec(
+    container: &Container,
+    request: &ExecCreate,
+    identity: &Identity,
+    size: Option<Size>,
+) -> Result<Value, Error> {
+    let env = environment(container, request.tty, &request.env, identity);
+    let cwd = [&request.working_dir, &container.config.working_dir]
+        .into_iter()
+        .find(|dir| !dir.is_empty())
+        .map_or("/", String::as_str);
+    let mut process = process(container, identity, &request.cmd, &env, cwd)?;
+    terminal(&mut process, request.tty, size);
+    Ok(process)
+}
+
+fn process(
+    container: &Container,
+    identity: &Identity,
+    args: &[String],
+    env: &[String],
+    cwd: &str,
+) -> Result<Value, Error> {
+    let host = &container.host;
+    let bounding = capabilities(host)?;
+    // A user other than root has them once it executes something that grants them, as execve does.
+    let held = if identity.uid == 0 { bounding.clone() } else { Vec::new() };
+    let limits: Vec<_> = host
+        .ulimits
+        .iter()
+        .map(|limit| {
+            json!({
+                "type": format!("RLIMIT_{}", limit.name.to_ascii_uppercase()),
+                "soft": unlimited(limit.soft),
+                "hard": unlimited(limit.hard),
+            })
+        })
+        .collect();
+    Ok(json!({
+        "user": {
+            "uid": identity.uid, "gid": identity.gid, "additionalGids": identity.groups,
+        },
+        "args": args,
+        "env": env,
+        "cwd": cwd,
+        "capabilities": { "bounding": bounding, "effective": held, "permitted": held },
+        "rlimits": limits,
+        "noNewPrivileges": Security::parse(&host.security_opt)?.no_new_privileges,
+    }))
+}
+
+/// setrlimit(2)'s "unlimited" is the largest number, the client's is -1.
+fn unlimited(limit: i64) -> u64 {
+    u64::try_from(limit).unwrap_or(u64::MAX)
+}
+
+fn terminal(process: &mut Value, tty: bool, size: Option<Size>) {
+    process["terminal"] = tty.into();
+    if let (true, Some(size)) = (tty, size) {
+        process["consoleSize"] = json!({ "height": size.rows, "width": size.columns });
+    }
+}
+
+/// Defaults, then the container's own, then `extra`; a later value of a name replaces an earlier.
+fn environment(
+    container: &Container,
+    tty: bool,
+    extra: &[String],
+    identity: &Identity,
+) -> Vec<String> {
+    let mut env = vec![format!("PATH={PATH}"), format!("HOSTNAME={}", container.config.hostname)];
+    if tty {
+        env.push("TERM=xterm".to_owned());
+    }
+    for entry in container.config.env.iter().chain(extra) {
+        set(&mut env, entry);
+    }
+    if !env.iter().any(|entry| entry.starts_with("HOME=")) {
+        env.push(format!("HOME={}", identity.home));
+    }
+    env
+}
+
+/// Puts `NAME=value` into `env` in place of an older one; `NAME` alone takes it out.
+pub(crate) fn set(env: &mut Vec<String>, entry: &str) {
+    let (name, value) = entry.split_once('=').map_or((entry, None), |(n, v)| (n, Some(v)));
+    let same = |other: &String| other.split_once('=').map_or(other.as_str(), |(n, _)| n) == name;
+    match (env.iter().position(same), value) {
+        (Some(at), Some(_)) => entry.clone_into(&mut env[at]),
+        (Some(at), None) => drop(env.remove(at)),
+        (None, Some(_)) => env.push(entry.to_owned()),
+        (None, None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_the_default_ones_with_changes() {
+        let count = |add: &[&str], drop: &[&str]| {
+            let strings = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let host =
+                HostConfig { cap_add: strings(add), cap_drop: strings(drop), ..Default::default() };
+            capabilities(&host).map(|capabilities| capabilities.len()).ok()
+        };
+        assert_eq!(count(&[], &[]), Some(14));
+        assert_eq!(count(&["net_admin"], &[]), Some(15));
+        assert_eq!(count(&["CAP_CHOWN"], &[]), Some(14));
+        assert_eq!(count(&[], &["all"]), Some(0));
+        assert_eq!(count(&["SYS_TIME"], &["ALL"]), Some(1));
+        assert_eq!(count(&["ALL"], &["MKNOD"]), Some(40));
+        assert_eq!(count(&["FLY"], &[]), None);
+    }
+
+    #[test]
+    fn a_later_variable_replaces_an_earlier_and_a_bare_name_removes_it() {
+        let mut env = vec!["A=1".to_owned(), "B=2".to_owned()];
+        for entry in ["A=3=4", "B", "C=", "D"] {
+            set(&mut env, entry);
+        }
+        assert_eq!(env, ["A=3=4", "C="]);
+    }
+
+    #[test]
+    fn an_unknown_security_option_is_refused() {
+        let parse = |option: &str| Security::parse(&[option.to_owned()]).ok();
+        let on = Security { no_new_privileges: true, seccomp_off: false };
+        assert_eq!(parse("no-new-privileges=true"), Some(on));
+        assert_eq!(parse("seccomp={}"), None);
+        assert_eq!(parse("apparmor=mine"), None);
+    }
+}

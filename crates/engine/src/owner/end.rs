@@ -1,0 +1,90 @@
+//! Ending: how a run's end is recorded, and how a container goes away.
+
+use spec::{Exit, Signal};
+
+use super::Owner;
+use super::start::chain;
+use crate::container::Status;
+use crate::error::{Error, StateError};
+use crate::shim;
+
+impl Owner {
+    /// Records the end of run number `run`; a shim that is gone has taken the program with it.
+    pub(super) async fn ended(&mut self, run: u64, outcome: Result<Exit, shim::Error>) {
+        if run != self.run {
+            return;
+        }
+        let (exit, status) = match outcome {
+            Ok(exit) => (exit, Status::Exited),
+            Err(error) => {
+                self.warn("wait", &error);
+                self.shim = None;
+                let exit = self.bury().await.unwrap_or_else(|| Exit::by(Signal::KILL));
+                (exit, Status::Dead)
+            }
+        };
+        self.finish(exit, status).await;
+    }
+
+    /// Frees what the run held and records how it ended.
+    pub(super) async fn finish(&mut self, exit: Exit, status: Status) {
+        self.run += 1;
+        self.container.exit_code = exit.code;
+        self.container.finished = Some(exit.at);
+        self.container.status = status;
+        self.tell("die", &[("exitCode", exit.code.to_string())]);
+        self.tear_down().await;
+        self.end_execs();
+        self.waiting.clear();
+        tracing::info!(container = %self.container.id, code = exit.code, "container ended");
+        if self.container.host.auto_remove && !self.keep {
+            // Its end is seen at once, its removal when it is done.
+            self.record_end();
+            if let Err(error) = self.remove().await {
+                tracing::warn!(container = %self.container.id, error = %chain(&error), "not removed");
+            }
+        } else {
+            self.record_end();
+        }
+    }
+
+    /// Keeps an `auto_remove` container over its next end.
+    pub(crate) fn keep_once(&mut self) {
+        self.keep = true;
+    }
+
+    /// Removes it unless it runs.
+    pub(crate) async fn remove(&mut self) -> Result<(), Error> {
+        let id = self.id().to_owned();
+        match self.container.status {
+            Status::Running { .. } => return Err(StateError::RemoveRunning(id).into()),
+            Status::Paused { .. } => return Err(StateError::RemovePaused(id).into()),
+            Status::Removing => return Err(StateError::Removing(id).into()),
+            Status::Created | Status::Exited | Status::Dead => {}
+        }
+        let before = self.container.status;
+        self.container.status = Status::Removing;
+        self.record();
+        match self.take_away().await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // Nothing is lost: it can be tried again.
+                self.container.status = before;
+                self.container.error = chain(&error);
+                self.record();
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes everything it has on disk, then the record.
+    pub(super) async fn take_away(&mut self) -> Result<(), Error> {
+        self.shared.images.release(&self.container.id).await?;
+        self.shared.store.delete(self.id()).done().await?;
+        self.waiting.clear();
+        self.shared.forget(&self.container);
+        self.tell("destroy", &[]);
+        self.life.send_modify(|life| life.gone = true);
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! Starting: from the record to a running program, or back.
+//!
+//! ```text
+//!   namespace, address  ->  bundle, shim  ->  record  ->  create  ->  attachers  ->  start
+//!         |                     |               |           |             |            |
+//!         +---------------------+---------------+-any failure: free what there is------+
+//! ```
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use image::Snapshot;
+use spec::{ContainerId, Kind, Pid};
+
+use super::Owner;
+use crate::bundle;
+use crate::config::NetworkMode;
+use crate::container::{Status, Wall};
+use crate::error::{Error, StateError};
+use crate::request::Change;
+use crate::shim::{self, Creation, Shim};
+
+/// Where the shim tells what the wall is made of.
+const WALL: &str = "isolation.json";
+
+impl Owner {
+    /// Runs the program. On failure nothing of it is left and the record tells why.
+    pub(crate) async fn start(&mut self) -> Result<Change, Error> {
+        self.keep = false;
+        match self.container.status {
+            Status::Running { .. } => return Ok(Change::Already),
+            Status::Paused { .. } => {
+                return Err(StateError::Paused(self.id().to_owned()).into());
+            }
+            Status::Removing => return Err(StateError::Removing(self.id().to_owned()).into()),
+            Status::Created | Status::Exited | Status::Dead => {}
+        }
+        match self.launch().await {
+            Ok(()) => Ok(Change::Done),
+            Err(error) => {
+                self.not_started(&error).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn launch(&mut self) -> Result<(), Error> {
+        let snapshot = self.shared.images.snapshot(&self.container.id)?;
+        self.connect().await?;
+        self.make_streams()?;
+        let (written, shim) = tokio::join!(
+            self.write_bundle(&snapshot),
+            Shim::spawn(&self.shared.settings, self.id(), &self.places.bundle),
+        );
+        let shim = self.shim.insert(shim?).clone();
+        written?;
+        self.container.shim = Some(shim.address().to_owned());
+        // Whoever finds the record after a crash must find the shim.
+        let recorded = self.shared.store.put(&self.container);
+        let creation = Creation {
+            places: &self.places,
+            snapshot: &snapshot,
+            settings: &self.shared.settings,
+            terminal: self.container.config.tty,
+            stdin: self.container.config.open_stdin,
+        };
+        let created = shim.create(&creation).await.map_err(|error| self.refused(error))?;
+        recorded.done().await?;
+        self.connect_waiting().await?;
+        self.watch_end(&shim);
+        let started = shim.start("").await.map_err(|error| self.refused(error))?;
+        self.running(started.or(created));
+        Ok(())
+    }
+
+    /// Connects it to its network: at least a namespace of its own.
+    async fn connect(&mut self) -> Result<(), Error> {
+        let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
+        let connected = self.container.host.network == NetworkMode::Bridge;
+        let make = move || -> Result<_, Error> {
+            let namespace = shared.namespaces.create(&id)?;
+            Ok(if connected { Some(shared.bridge.attach(&id, &namespace)?) } else { None })
+        };
+        self.container.endpoint = blocking(make).await?;
+        if connected {
+            self.shared.tell_network(&self.container, "connect");
+        }
+        Ok(())
+    }
+
+    /// The directory of stream sockets; the log that the shim writes there is the bundle's.
+    fn make_streams(&self) -> Result<(), Error> {
+        use std::os::unix::fs::{DirBuilderExt, symlink};
+        let failed = |action, path: &std::path::Path| {
+            let path = path.to_owned();
+            move |source| Error::File { action, path, source }
+        };
+        let streams = &self.places.streams;
+        let _ = std::fs::remove_dir_all(streams);
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(streams).map_err(failed("make", streams))?;
+        let link = streams.join("json.log");
+        symlink(self.places.log(), &link).map_err(failed("make", &link))
+    }
+
+    async fn write_bundle(&self, snapshot: &Snapshot) -> Result<(), Error> {
+        let (container, snapshot) = (self.container.clone(), snapshot.clone());
+        let (places, size) =
+            (self.places.clone(), self.size.or(self.container.config.console_size));
+        blocking(move || {
+            bundle::write(&bundle::Inputs {
+                container: &container,
+                snapshot: &snapshot,
+                netns: &places.netns,
+                bundle: &places.bundle,
+                size,
+            })
+        })
+        .await
+    }
+
+    /// Opens the lines of those who attached before the start.
+    async fn connect_waiting(&mut self) -> Result<(), Error> {
+        let socket = self.places.streams.join("attach.sock");
+        for (streams, client) in std::mem::take(&mut self.waiting) {
+            if !client.is_closed() {
+                // The client may go at any time.
+                let _ = client.send(shim::attach(&socket, streams).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the end of this run told to the owner.
+    pub(super) fn watch_end(&mut self, shim: &Shim) {
+        self.run += 1;
+        let (run, shim, queue) = (self.run, shim.clone(), self.queue.clone());
+        tokio::spawn(async move {
+            let outcome = shim.wait("").await;
+            Self::later(&queue, move |owner| Box::pin(owner.ended(run, outcome)));
+        });
+    }
+
+    fn running(&mut self, pid: Option<Pid>) {
+        let Some(pid) = pid.or_else(|| Pid::new(1)) else { return };
+        self.container.status = Status::Running { pid };
+        self.container.started = Some(SystemTime::now());
+        self.container.exit_code = 0;
+        self.container.error.clear();
+        self.read_wall();
+        self.record();
+        self.tell("start", &[]);
+        tracing::info!(container = %self.container.id, isolation = %self.container.isolation, "container started");
+    }
+
+    /// Reads what the shim told of the wall.
+    pub(super) fn read_wall(&mut self) {
+        let text = std::fs::read(self.places.file(WALL)).unwrap_or_default();
+        self.container.wall = serde_json::from_slice::<Wall>(&text).ok();
+    }
+
+    async fn not_started(&mut self, error: &Error) {
+        self.run += 1;
+        self.tear_down().await;
+        self.waiting.clear();
+        self.container.exit_code = match error.kind() {
+            Kind::CommandNotFound => 127,
+            Kind::CommandNotExecutable => 126,
+            _ => 128,
+        };
+        self.container.error = chain(error);
+        self.record();
+        if self.container.host.auto_remove {
+            if let Err(error) = self.remove().await {
+                tracing::warn!(container = %self.container.id, error = %chain(&error), "not removed");
+            }
+        }
+    }
+
+    /// What the shim says of a container that it did not make or start. Clients tell the exit codes
+    /// 126 and 127 by the text, so it is there whatever the runtime says.
+    fn refused(&self, error: shim::Error) -> Error {
+        let kind = error.kind();
+        let message = chain(&error);
+        let (known, text) = match kind {
+            Kind::CommandNotFound => ("executable file not found", " in $PATH"),
+            Kind::CommandNotExecutable => ("permission denied", ""),
+            _ => return Error::Start { message, kind },
+        };
+        if message.contains(known) {
+            return Error::Start { message, kind };
+        }
+        let path = &self.container.path;
+        Error::Start { message: format!("exec: {path:?}: {known}{text}: {message}"), kind }
+    }
+
+    /// Frees what a run holds: task, shim, network, stream sockets. Goes on over failures.
+    pub(super) async fn tear_down(&mut self) {
+        if let Some(shim) = self.shim.take() {
+            match shim.delete("").await {
+                Ok(_) => shim.shutdown().await,
+                Err(error) if error.kind() == Kind::NotFound => shim.shutdown().await,
+                Err(error) => {
+                    self.warn("delete of the task", &error);
+                    shim.shutdown().await;
+                    self.bury().await;
+                }
+            }
+        }
+        self.container.shim = None;
+        self.container.wall = None;
+        self.free_host().await;
+    }
+
+    /// Has the shim's program free what a killed shim left; gives the exit if it was known.
+    pub(super) async fn bury(&mut self) -> Option<spec::Exit> {
+        match shim::bury(&self.shared.settings, self.id(), &self.places.bundle).await {
+            Ok(exit) => exit,
+            Err(error) => {
+                self.warn("clean-up after the shim", &error);
+                None
+            }
+        }
+    }
+
+    /// Frees network and sockets.
+    pub(super) async fn free_host(&mut self) {
+        let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
+        let endpoint = self.container.endpoint.take();
+        let was_connected = endpoint.is_some();
+        let free = move || free_network(&shared, &id, endpoint.as_ref());
+        if let Err(error) = blocking(free).await {
+            self.warn("network clean-up", &error);
+        }
+        if was_connected {
+            self.shared.tell_network(&self.container, "disconnect");
+        }
+        let _ = std::fs::remove_dir_all(&self.places.streams);
+    }
+
+    pub(super) fn warn(&self, what: &'static str, error: &(dyn std::error::Error + 'static)) {
+        tracing::warn!(container = %self.container.id, error = %chain(error), "{what} failed");
+    }
+}
+
+/// Gives the container's address back and removes its namespace, and with it its devices.
+fn free_network(
+    shared: &crate::shared::Shared,
+    id: &ContainerId,
+    endpoint: Option<&network::Endpoint>,
+) -> Result<(), Error> {
+    if let Some(endpoint) = endpoint {
+        shared.bridge.detach(id, endpoint);
+    }
+    Ok(shared.namespaces.delete(id)?)
+}
+
+/// Runs what blocks where it may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Closing))
+}
+
+/// An error with its causes, as the edge prints it.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,123 @@
+//! Opening the engine: taking up what the last one left.
+//!
+//! ```text
+//!   directories, database, images, bridge
+//!     ->  addresses of all records claimed
+//!     ->  each record: shim there?  running: watch it   ended: take its exit code
+//!                      gone?        bury it, 137        being removed: finish that
+//!     ->  namespaces, sockets and directories without a record removed
+//! ```
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use image::Images;
+use network::{Bridge, Namespaces};
+
+use crate::container::Container;
+use crate::error::Error;
+use crate::owner::{Owner, blocking, chain};
+use crate::settings::{Places, Settings};
+use crate::shared::Shared;
+use crate::shim;
+use crate::store::Store;
+
+/// Opens everything and takes up the records.
+pub(crate) async fn open(settings: Settings) -> Result<Arc<Shared>, Error> {
+    let (shared, containers) = blocking(move || stores(settings)).await?;
+    let shared = Arc::new(shared);
+    let mut handles = Vec::new();
+    for container in containers {
+        handles.push(Owner::spawn(&shared, container));
+    }
+    for handle in &handles {
+        handle.ask(|owner| Box::pin(owner.take_up())).await?;
+    }
+    collect(&shared).await;
+    Ok(shared)
+}
+
+/// Blocks.
+fn stores(settings: Settings) -> Result<(Shared, Vec<Container>), Error> {
+    for dir in [&settings.data_root, &settings.containers()] {
+        directory(dir, 0o710)?;
+    }
+    for dir in [&settings.exec_root, &settings.streams(), &settings.shim_address()] {
+        directory(dir, 0o711)?;
+    }
+    let (store, containers) = Store::open(&settings.database())?;
+    let images = Images::open(&settings.data_root, settings.registries.clone())?;
+    let namespaces = Namespaces::at(settings.netns())?;
+    let invalid = |field, problem: String| Error::Invalid { field, problem };
+    let name = settings.bridge.parse();
+    let name =
+        name.map_err(|error: network::bridge::InvalidName| invalid("--bridge", error.to_string()))?;
+    let subnet = settings.subnet.parse();
+    let subnet =
+        subnet.map_err(|error: network::address::Error| invalid("--subnet", error.to_string()))?;
+    let bridge = Bridge::ensure(&name, subnet)?;
+    for container in &containers {
+        if let Some(endpoint) = &container.endpoint {
+            if let Err(error) = bridge.adopt(&container.id, endpoint) {
+                // Another subnet than before: the container keeps what it has until it ends.
+                tracing::warn!(container = %container.id, error = %chain(&error), "address kept");
+            }
+        }
+    }
+    Ok((Shared::new(settings, store, images, namespaces, bridge), containers))
+}
+
+fn directory(path: &Path, mode: u32) -> Result<(), Error> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(mode).create(path).map_err(|source| Error::File {
+        action: "make",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Removes what belongs to no record: an engine died between making it and writing the record, or
+/// between removing the record and it.
+async fn collect(shared: &Arc<Shared>) {
+    let known = shared.ids();
+    for id in names_in(&shared.settings.containers()) {
+        if !known.contains(&id) {
+            remove_orphan(shared, &id).await;
+        }
+    }
+    for id in names_in(&shared.settings.netns()).into_iter().filter(|id| !known.contains(id)) {
+        let Ok(container) = id.parse() else { continue };
+        if let Err(error) = shared.namespaces.delete(&container) {
+            tracing::warn!(id, error = %chain(&error), "orphaned network namespace");
+        }
+    }
+    let used: Vec<_> = known.iter().map(|id| Places::of(&shared.settings, id).streams).collect();
+    for name in names_in(&shared.settings.streams()) {
+        let path = shared.settings.streams().join(name);
+        if !used.contains(&path) {
+            let _ = std::fs::remove_dir_all(path);
+        }
+    }
+}
+
+async fn remove_orphan(shared: &Arc<Shared>, id: &str) {
+    let Ok(container) = id.parse() else { return };
+    let places = shared.places(id);
+    if places.file("shim.json").exists() {
+        if let Err(error) = shim::bury(&shared.settings, id, &places.bundle).await {
+            tracing::warn!(id, error = %chain(&error), "orphaned shim");
+        }
+    }
+    match shared.images.release(&container).await {
+        Ok(()) => tracing::info!(id, "removed a container's directory without a record"),
+        Err(error) => tracing::warn!(id, error = %chain(&error), "orphaned directory"),
+    }
+}
+
+/// The names of what is in a directory, if they can be ids.
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}

@@ -1,0 +1,237 @@
+//! The engine's records on disk: `meta.redb`.
+//!
+//! ```text
+//!   put, delete  ->  queue  ->  one thread: everything queued in one transaction  ->  synced
+//! ```
+//!
+//! Whoever must be sure waits for the answer; others go on, as a state that was not written before a
+//! crash is found again by asking the shim.
+//!
+//! Invariant: the names table has exactly the names of the containers table.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use spec::Kind;
+use tokio::sync::oneshot;
+
+use crate::container::Container;
+
+/// Id to record, JSON.
+const CONTAINERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("containers");
+/// Name to id.
+const NAMES: TableDefinition<'_, &str, &str> = TableDefinition::new("names");
+/// Facts of the engine itself.
+const FACTS: TableDefinition<'_, &str, &str> = TableDefinition::new("facts");
+/// The fact that tells this engine from others.
+const ENGINE_ID: &str = "id";
+
+/// The records cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database.
+    #[error("database {}", path.display())]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<redb::Error>,
+    },
+    /// A record that is none.
+    #[error("record of container {id} in the database")]
+    Record {
+        /// Whose.
+        id: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The writing thread is gone: it could not be made, or panicked.
+    #[error("the database's writer is gone")]
+    Writer,
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Database { source, .. } => match **source {
+                redb::Error::DatabaseAlreadyOpen => Kind::Conflict,
+                redb::Error::Io(ref error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                    Kind::Exhausted
+                }
+                _ => Kind::Internal,
+            },
+            Self::Record { .. } | Self::Writer => Kind::Internal,
+        }
+    }
+}
+
+/// The database, open.
+#[derive(Debug)]
+pub(crate) struct Store {
+    queue: mpsc::Sender<Request>,
+    engine_id: String,
+}
+
+/// A change that is on its way; awaited, it is on disk.
+#[derive(Debug)]
+pub(crate) struct Written(oneshot::Receiver<Result<(), Error>>);
+
+impl Written {
+    pub(crate) async fn done(self) -> Result<(), Error> {
+        self.0.await.unwrap_or(Err(Error::Writer))
+    }
+}
+
+#[derive(Debug)]
+enum Change {
+    Put(Box<Container>),
+    Delete(String),
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Request {
+    change: Change,
+    answer: oneshot::Sender<Result<(), Error>>,
+}
+
+impl Store {
+    /// Opens the database and reads what is there. Blocks.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Container>), Error> {
+        let failed = |error: redb::Error| database(path, error);
+        let db = Database::create(path).map_err(|error| failed(error.into()))?;
+        let engine_id = prepare(&db).map_err(failed)?;
+        let containers = load(&db, path)?;
+        let (queue, requests) = mpsc::channel();
+        let path = path.to_owned();
+        std::thread::Builder::new()
+            .name("database".into())
+            .spawn(move || write(&db, &path, &requests))
+            .map_err(|_| Error::Writer)?;
+        Ok((Self { queue, engine_id }, containers))
+    }
+
+    /// An id that is the same for every start of this engine.
+    pub(crate) fn engine_id(&self) -> &str {
+        &self.engine_id
+    }
+
+    /// Writes the record of a container, new or changed.
+    pub(crate) fn put(&self, container: &Container) -> Written {
+        self.request(Change::Put(Box::new(container.clone())))
+    }
+
+    /// Forgets a container.
+    pub(crate) fn delete(&self, id: &str) -> Written {
+        self.request(Change::Delete(id.to_owned()))
+    }
+
+    /// Nothing; done when everything before it is.
+    pub(crate) fn flush(&self) -> Written {
+        self.request(Change::Nothing)
+    }
+
+    fn request(&self, change: Change) -> Written {
+        let (answer, written) = oneshot::channel();
+        // A writer that is gone has dropped the answer's sender as well.
+        let _ = self.queue.send(Request { change, answer });
+        Written(written)
+    }
+}
+
+fn database(path: &Path, error: redb::Error) -> Error {
+    Error::Database { path: path.to_owned(), source: Box::new(error) }
+}
+
+fn prepare(db: &Database) -> Result<String, redb::Error> {
+    let transaction = db.begin_write()?;
+    let id = {
+        transaction.open_table(CONTAINERS)?;
+        transaction.open_table(NAMES)?;
+        let mut facts = transaction.open_table(FACTS)?;
+        let known = facts.get(ENGINE_ID)?.map(|id| id.value().to_owned());
+        match known {
+            Some(id) => id,
+            None => {
+                let id = crate::names::fresh_id();
+                facts.insert(ENGINE_ID, id.as_str())?;
+                id
+            }
+        }
+    };
+    transaction.commit()?;
+    Ok(id)
+}
+
+fn load(db: &Database, path: &Path) -> Result<Vec<Container>, Error> {
+    let rows = || -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+        let table = db.begin_read()?.open_table(CONTAINERS)?;
+        let mut rows = Vec::new();
+        for row in table.iter()? {
+            let (id, record) = row?;
+            rows.push((id.value().to_owned(), record.value().to_owned()));
+        }
+        Ok(rows)
+    };
+    rows()
+        .map_err(|error| database(path, error))?
+        .into_iter()
+        .map(|(id, record)| {
+            serde_json::from_slice(&record).map_err(|source| Error::Record { id, source })
+        })
+        .collect()
+}
+
+/// Serves requests until the store is dropped.
+fn write(db: &Database, path: &Path, requests: &mpsc::Receiver<Request>) {
+    while let Ok(first) = requests.recv() {
+        let batch: Vec<_> = std::iter::once(first).chain(requests.try_iter()).collect();
+        let result = apply(db, &batch);
+        if let Err(error) = &result {
+            tracing::error!(%error, "records could not be written");
+        }
+        let failed = result.err().map(|error| error.to_string());
+        for request in batch {
+            let answer = match &failed {
+                None => Ok(()),
+                Some(text) => {
+                    let error = redb::Error::Io(std::io::Error::other(text.clone()));
+                    Err(database(path, error))
+                }
+            };
+            // Who asked may not wait.
+            let _ = request.answer.send(answer);
+        }
+    }
+}
+
+fn apply(db: &Database, batch: &[Request]) -> Result<(), redb::Error> {
+    let transaction = db.begin_write()?;
+    {
+        let mut containers = transaction.open_table(CONTAINERS)?;
+        let mut names = transaction.open_table(NAMES)?;
+        for request in batch {
+            let id = match &request.change {
+                Change::Put(container) => container.id.as_str(),
+                Change::Delete(id) => id,
+                Change::Nothing => continue,
+            };
+            let old = containers.remove(id)?.and_then(|record| {
+                serde_json::from_slice::<Container>(record.value()).ok().map(|old| old.name)
+            });
+            if let Some(name) = old {
+                names.remove(name.as_str())?;
+            }
+            if let Change::Put(container) = &request.change {
+                let record = serde_json::to_vec(container)
+                    .expect("a record is strings and numbers, which always become JSON");
+                containers.insert(id, record.as_slice())?;
+                names.insert(container.name.as_str(), id)?;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
