@@ -139,7 +139,11 @@ async fn join(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        ended = tokio::io::copy(&mut from_process, output) => ended.map(drop),
+        ended = tokio::io::copy(&mut from_process, output) => match ended {
+            // The process ended with input left unread: that too is the end of its output.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+            ended => ended.map(drop),
+        },
         () = feed => Ok(()),
     }
 }
@@ -185,3 +189,6 @@ fn chunks(
         Ok((length > 0).then(|| (Bytes::from(chunk), (from, work))))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,6 +105,8 @@ fn row(container: &Container, image: &str, now: SystemTime) -> Value {
         "HostConfig": { "NetworkMode": container.host.network.to_string() },
         "NetworkSettings": { "Networks": view::networks(container) },
         "Mounts": view::mounts(container),
+        // Docker has no field for it here.
+        "Hull": { "Isolation": container.isolation.to_string() },
     })
 }
 

@@ -26,11 +26,8 @@ pub(crate) async fn attach(call: Call, id: &str) -> Answer {
     let container = call.engine.inspect(id).await?;
     let id = container.id.as_str();
     // The line is taken before the log is read: a line may be seen twice, but none is lost.
-    let live = if call.query.flag("stream") {
-        Some(call.engine.attach(id, streams).await?)
-    } else {
-        None
-    };
+    let live =
+        if call.query.flag("stream") { Some(call.engine.attach(id, streams).await?) } else { None };
     let past = if call.query.flag("logs") {
         let (stdout, stderr) = (streams.stdout, streams.stderr);
         let which = LogRequest { stdout, stderr, ..LogRequest::default() };
