@@ -2,7 +2,10 @@
 //!
 //! A seccomp filter that sends one kind of open to whoever holds its listener, and the answer. Made for
 //! programs that insist on opening a file for writing which they must only be able to read.
+//!
+//! See seccomp_unotify(2).
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -43,37 +46,75 @@ impl Broker {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Takes the open that is waiting and lets it return a copy of `file`. Blocks until there is one:
-    /// poll [`Broker::as_fd`] for reading first.
+    /// Takes the open that is waiting. If it is for `path`, it returns a copy of `file`, and this
+    /// `true`; else the kernel goes on with it. Blocks until there is one: poll [`Broker::as_fd`] for
+    /// reading first.
+    ///
+    /// The path is read from the opener's memory, which an opener with several threads could change
+    /// afterwards: it chooses between the two answers, and must not be what protects anything.
     ///
     /// # Errors
     ///
-    /// `ENOENT` when the caller died meanwhile; those of `SECCOMP_IOCTL_NOTIF_ADDFD`, Linux 5.14.
-    pub fn answer(&self, file: BorrowedFd<'_>) -> io::Result<()> {
-        // The kernel wants the structure zeroed and may be newer than this one: take its size.
-        let mut notification = MaybeUninit::<[libc::seccomp_notif; 2]>::zeroed();
-        // SAFETY: NOTIF_RECV writes one seccomp_notif, for which there is twice the room; it is zeroed.
-        let ret = unsafe {
-            libc::ioctl(self.0.as_raw_fd(), SECCOMP_IOCTL_NOTIF_RECV, notification.as_mut_ptr())
-        };
-        if ret < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: all zeroes is a valid value of these plain integers, and the kernel filled the first.
-        let [notification, _] = unsafe { notification.assume_init() };
+    /// `ENOENT` when the opener died meanwhile; those of process_vm_readv(2) and of
+    /// `SECCOMP_IOCTL_NOTIF_ADDFD`, Linux 5.14.
+    pub fn answer(&self, path: &CStr, file: BorrowedFd<'_>) -> io::Result<bool> {
+        let open = self.receive()?;
+        let wanted = path.to_bytes_with_nul();
+        let given = read_memory(open.pid, open.data.args[1], wanted.len())? == wanted;
+        if given { self.give(open.id, file) } else { self.allow(open.id) }.map(|()| given)
+    }
+
+    fn receive(&self) -> io::Result<libc::seccomp_notif> {
+        // The kernel wants the structure zeroed.
+        let mut open = MaybeUninit::<libc::seccomp_notif>::zeroed();
+        // SAFETY: NOTIF_RECV writes one seccomp_notif (the command holds its size, so that a kernel
+        // with another refuses), for which `open` has the room.
+        let ret =
+            unsafe { libc::ioctl(self.0.as_raw_fd(), SECCOMP_IOCTL_NOTIF_RECV, open.as_mut_ptr()) };
+        check(ret)?;
+        // SAFETY: plain integers, of which all were initialised with zero.
+        Ok(unsafe { open.assume_init() })
+    }
+
+    fn give(&self, id: u64, file: BorrowedFd<'_>) -> io::Result<()> {
         let answer = libc::seccomp_notif_addfd {
-            id: notification.id,
+            id,
             flags: SECCOMP_ADDFD_FLAG_SEND,
             srcfd: file.as_raw_fd().cast_unsigned(),
             newfd: 0,
             newfd_flags: libc::O_CLOEXEC.cast_unsigned(),
         };
         // SAFETY: NOTIF_ADDFD reads one seccomp_notif_addfd, borrowed for the call.
-        let ret = unsafe {
+        check(unsafe {
             libc::ioctl(self.0.as_raw_fd(), SECCOMP_IOCTL_NOTIF_ADDFD, &raw const answer)
-        };
-        if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        })
     }
+
+    fn allow(&self, id: u64) -> io::Result<()> {
+        let flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+        let mut answer = libc::seccomp_notif_resp { id, val: 0, error: 0, flags };
+        // SAFETY: NOTIF_SEND reads one seccomp_notif_resp, borrowed for the call.
+        check(unsafe { libc::ioctl(self.0.as_raw_fd(), SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) })
+    }
+}
+
+/// Up to `length` bytes at `address` in the memory of process `pid`; fewer where its memory ends.
+fn read_memory(pid: u32, address: u64, length: usize) -> io::Result<Vec<u8>> {
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    let address = usize::try_from(address).map_err(io::Error::other)?;
+    let mut buffer = vec![0; length];
+    let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: length };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: length };
+    // SAFETY: writes at most `length` bytes to `buffer`, which is that long; the remote address is only
+    // a number to this process, and the kernel checks it.
+    let read = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+    buffer.truncate(read);
+    Ok(buffer)
+}
+
+fn check(ret: libc::c_int) -> io::Result<()> {
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 impl AsFd for Broker {
@@ -84,6 +125,10 @@ impl AsFd for Broker {
 
 /// linux/seccomp.h: `SECCOMP_IOWR(0, struct seccomp_notif)`.
 const SECCOMP_IOCTL_NOTIF_RECV: libc::Ioctl = 0xc050_2100;
+/// linux/seccomp.h: `SECCOMP_IOWR(1, struct seccomp_notif_resp)`.
+const SECCOMP_IOCTL_NOTIF_SEND: libc::Ioctl = 0xc018_2101;
+/// linux/seccomp.h: the call goes on as if there were no filter.
+const SECCOMP_USER_NOTIF_FLAG_CONTINUE: u32 = 1;
 /// linux/seccomp.h: `SECCOMP_IOW(3, struct seccomp_notif_addfd)`.
 const SECCOMP_IOCTL_NOTIF_ADDFD: libc::Ioctl = 0x4018_2103;
 /// linux/seccomp.h: the answer and the descriptor in one step, Linux 5.14.
@@ -98,7 +143,6 @@ fn filter() -> [Instruction; 6] {
     const NUMBER: u32 = 0; // offsetof(struct seccomp_data, nr)
     const FLAGS: u32 = 32; // offsetof(struct seccomp_data, args[2]), low half
     let step = |code, jt, jf, k| Instruction { code, jt, jf, k };
-    #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "257")]
     let openat = libc::SYS_openat as u32;
     [
         step(LOAD, 0, 0, NUMBER),
@@ -119,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_open_for_writing_gives_what_the_broker_holds() {
+    fn an_open_of_the_path_gives_what_the_broker_holds_and_others_go_on() {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: needs root");
             return;
@@ -131,21 +175,25 @@ mod tests {
         let (send, receive) = mpsc::channel();
         let opener = thread::spawn(move || {
             send.send(Broker::install().unwrap()).unwrap();
-            let got = File::from(open().unwrap());
-            (io::read_to_string(got).unwrap(), open().map(drop).map_err(|e| e.raw_os_error()))
+            let missing = open(c"/nowhere").unwrap_err();
+            let got = File::from(open(c"/wanted").unwrap());
+            let late = open(c"/wanted").unwrap_err();
+            let errors = [missing, late].map(|error| error.raw_os_error());
+            (io::read_to_string(got).unwrap(), errors)
         });
         let broker = receive.recv().unwrap();
-        broker.answer(file.as_fd()).unwrap();
+        assert!(!broker.answer(c"/wanted", file.as_fd()).unwrap(), "nobody wants it yet");
+        assert!(broker.answer(c"/wanted", file.as_fd()).unwrap());
         drop(broker);
-        let (text, second) = opener.join().unwrap();
+        let (text, errors) = opener.join().unwrap();
         assert_eq!(text, "from the broker");
-        assert_eq!(second, Err(Some(libc::ENOSYS)));
+        assert_eq!(errors, [Some(libc::ENOENT), Some(libc::ENOSYS)]);
     }
 
     /// As C programs do it; rustix adds `O_LARGEFILE`.
-    fn open() -> io::Result<OwnedFd> {
-        // SAFETY: the path is a literal C string.
-        let fd = unsafe { libc::open(c"/nowhere".as_ptr(), libc::O_RDWR) };
+    fn open(path: &CStr) -> io::Result<OwnedFd> {
+        // SAFETY: the path is a C string, borrowed for the call.
+        let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -1,17 +1,38 @@
 //! One running virtual machine.
 
+use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use spec::options::Accel;
 use spec::{Kind, Pid};
 
-use crate::Config;
+use crate::boot::{self, Origin, Parts, Running};
+use crate::qmp::{self, Qmp};
+use crate::template::{self, Recipe, Template};
+use crate::worker::Worker;
+use crate::{Config, accel, command, disk, initramfs};
 
-/// What one machine is made from. Every file is opened by the caller's rights and passed to the worker
-/// as a descriptor; the worker can open none of them itself.
+/// What the guest's kernel and agent need besides what a container may use, in MiB.
+pub const OVERHEAD_MIB: u32 = 96;
+
+/// How long the monitor may take for a command.
+const PROMPTLY: Duration = Duration::from_secs(10);
+
+/// How long a clone may take to run. Busy hosts are slow; a clone that hangs is a broken one.
+const CLONING: Duration = Duration::from_secs(30);
+
+/// How many lines of the console are the tail.
+const TAIL: usize = 20;
+
+/// What one machine is made from. Every file is opened here, with the caller's rights, and passed to
+/// the worker as a descriptor; the worker can open none of them itself.
 #[derive(Debug)]
 pub struct Request {
     /// Guest memory in MiB: a class as [`class`] gives it, since there is a template for each.
@@ -22,15 +43,12 @@ pub struct Request {
     pub root: PathBuf,
     /// The writable layer, made by [`crate::disk::make_scratch`]; the guest's `/dev/vdb`.
     pub scratch: PathBuf,
-    /// The host's side of the guest's `eth0`, made by `sys::tap::open` in the sandbox's network
+    /// The host's side of the guest's `eth0`, made by [`sys::tap::open`] in the sandbox's network
     /// namespace. `None` is a cable that leads nowhere. A clone's `eth0` has the template's MAC
     /// address: the agent sets the right one.
     pub tap: Option<OwnedFd>,
     /// The network namespace the worker runs in; `None` for an empty one of its own.
     pub netns: Option<PathBuf>,
-    /// A directory of this machine's own, for its console log. Made if missing; what the machine puts
-    /// there is removed with it.
-    pub dir: PathBuf,
 }
 
 /// How a machine comes up.
@@ -54,76 +72,218 @@ pub struct Backend {
     pub template: bool,
 }
 
-/// The size of guest memory for a container that may use `mib`: guest overhead added, rounded up to a
-/// class (256, 512, 1024, ... MiB).
+/// The smallest class of guest memory that holds `mib` MiB: 256, 512, 1024, ... For a container's own
+/// limit, add [`OVERHEAD_MIB`] first.
 pub fn class(mib: u32) -> u32 {
-    mib.next_power_of_two().max(256)
+    mib.checked_next_power_of_two().unwrap_or(1 << 31).max(256)
 }
 
-/// A running virtual machine. Dropping it kills the worker and removes what it left.
+/// A running virtual machine. Dropping it kills the worker; there is nothing else to clean up.
 #[derive(Debug)]
-pub struct Machine {}
+pub struct Machine {
+    worker: Worker,
+    qmp: Mutex<Qmp>,
+    channel: UnixStream,
+    backend: Backend,
+}
 
 impl Machine {
-    /// Starts a machine whose agent answers on [`Machine::channel`].
+    /// Starts a machine whose agent listens on [`Machine::channel`].
     ///
     /// # Errors
     ///
     /// One that says which step did not work, with the guest's last console lines where there are
     /// any. Nothing is left behind: no process, no file.
-    pub fn start(_config: &Config, _request: Request, _start: Start) -> Result<Self, Error> {
-        todo!()
+    pub fn start(config: &Config, request: Request, start: Start) -> Result<Self, Error> {
+        let accel = accel::accelerator(config)?;
+        let Request { memory_mib, cpus, .. } = request;
+        let machine = command::Machine { accel, memory_mib, cpus };
+        let (parts, scratch_bytes) = open(request)?;
+        let running = match start {
+            Start::Cold => cold(config, &machine, parts)?,
+            Start::Template => clone(config, &machine, parts, scratch_bytes)?,
+        };
+        let Running { worker, qmp, channel } = running;
+        let backend =
+            Backend { accel, qemu: qmp.version.clone(), template: start == Start::Template };
+        Ok(Self { worker, qmp: Mutex::new(qmp), channel, backend })
     }
 
     /// The byte stream to the agent's port: one more handle to the same stream. End of file when the
     /// worker is gone.
     pub fn channel(&self) -> Result<UnixStream, Error> {
-        todo!()
+        self.channel.try_clone().map_err(|source| Error::Channel { source })
     }
 
     /// The worker's process on the host.
     pub fn pid(&self) -> Pid {
-        todo!()
+        self.worker.pid()
     }
 
     /// What runs it.
     pub fn backend(&self) -> &Backend {
-        todo!()
+        &self.backend
     }
 
     /// Stops the virtual processors; the guest notices nothing but the time.
     pub fn pause(&self) -> Result<(), Error> {
-        todo!()
+        self.order("stop")
     }
 
     /// Lets them run again.
     pub fn resume(&self) -> Result<(), Error> {
-        todo!()
+        self.order("cont")
     }
 
     /// Kills the worker and waits for its end. Safe to call twice.
     pub fn kill(&self) {
-        todo!()
+        self.worker.kill();
     }
 
     /// Blocks until the worker has ended, by itself (the guest powered off or panicked) or killed.
     pub fn wait(&self) {
-        todo!()
+        self.worker.wait();
     }
 
     /// The last lines on the guest's console, for messages about its death.
     pub fn console_tail(&self) -> String {
-        todo!()
+        self.worker.console_tail(TAIL)
     }
+
+    fn order(&self, command: &'static str) -> Result<(), Error> {
+        let mut qmp = self.qmp.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = qmp.execute(command, &json!({}), Instant::now() + PROMPTLY);
+        done.map(drop).map_err(|source| Error::Monitor { source })
+    }
+}
+
+/// Opens everything behind the devices; also gives the scratch disk's size.
+fn open(request: Request) -> Result<(Parts, u64), Error> {
+    let root = opened(&request.root, false)?;
+    let scratch = opened(&request.scratch, true)?;
+    let sizes = [(&request.root, &root), (&request.scratch, &scratch)].map(|(path, file)| {
+        let size = file.metadata().map(|found| found.len());
+        size.map_err(|source| Error::Open { path: path.clone(), source })
+    });
+    let [root_bytes, scratch_bytes] = sizes;
+    if root_bytes? != disk::ROOT_BYTES {
+        return Err(Error::RootSize { path: request.root });
+    }
+    let netns = request.netns.as_deref().map(|path| opened(path, false)).transpose()?;
+    let (netns, tap) = match (netns, request.tap) {
+        (Some(netns), Some(tap)) => (netns.into(), tap),
+        (netns, tap) => {
+            let (empty, loose) = boot::unplugged()?;
+            (netns.map_or(empty, OwnedFd::from), tap.unwrap_or(loose))
+        }
+    };
+    Ok((Parts { root: root.into(), scratch: scratch.into(), tap, netns }, scratch_bytes?))
+}
+
+fn opened(path: &Path, write: bool) -> Result<File, Error> {
+    let file = File::options().read(true).write(write).open(path);
+    file.map_err(|source| Error::Open { path: path.to_owned(), source })
+}
+
+fn cold(config: &Config, machine: &command::Machine, parts: Parts) -> Result<Running, Error> {
+    let initramfs = initramfs::ensure(config).map_err(template::Error::from)?;
+    let origin = Origin::Boot { initramfs: &initramfs, memory: None };
+    Ok(boot::bring_up(config, machine, parts, &origin, boot::patience(machine.accel))?)
+}
+
+/// Starts from the template. When that does not work, the template may be broken in a way that does
+/// not show on its files: it is made again, once.
+fn clone(
+    config: &Config,
+    machine: &command::Machine,
+    parts: Parts,
+    scratch_bytes: u64,
+) -> Result<Running, Error> {
+    let recipe = Recipe::new(config, machine, scratch_bytes)?;
+    let template = recipe.ensure()?;
+    let again = parts.duplicate()?;
+    match from_template(config, machine, parts, &template) {
+        Err(error @ boot::Error::Guest { .. }) if error.kind() != Kind::Exhausted => {
+            tracing::warn!(error = %error, "template does not start, making it again");
+            let template = recipe.replace(&template)?;
+            Ok(from_template(config, machine, again, &template)?)
+        }
+        done => Ok(done?),
+    }
+}
+
+fn from_template(
+    config: &Config,
+    machine: &command::Machine,
+    parts: Parts,
+    template: &Template,
+) -> Result<Running, boot::Error> {
+    let origin = Origin::Clone { memory: &template.memory, state: &template.state };
+    boot::bring_up(config, machine, parts, &origin, CLONING)
 }
 
 /// Why a machine did not start or could not be driven.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {}
+pub enum Error {
+    /// No accelerator.
+    #[error("choose the accelerator")]
+    Accel(#[from] accel::Error),
+    /// No template.
+    #[error("make the VM's template")]
+    Template(#[from] template::Error),
+    /// The guest does not run.
+    #[error("start the VM")]
+    Boot(#[from] boot::Error),
+    /// A file behind a device cannot be opened.
+    #[error("open {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The root image was not made by [`crate::disk::make_erofs`].
+    #[error("root image {} is not padded to {} bytes", path.display(), disk::ROOT_BYTES)]
+    RootSize {
+        /// The image.
+        path: PathBuf,
+    },
+    /// No more descriptors.
+    #[error("duplicate the agent's channel")]
+    Channel {
+        /// Why.
+        source: io::Error,
+    },
+    /// The hypervisor does not do what it is told.
+    #[error("drive the VM")]
+    Monitor {
+        /// Why.
+        source: qmp::Error,
+    },
+}
 
 impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
-        match *self {}
+        match self {
+            Self::Accel(error) => error.kind(),
+            Self::Template(error) => error.kind(),
+            Self::Boot(error) => error.kind(),
+            Self::Open { .. } | Self::RootSize { .. } => Kind::Internal,
+            Self::Channel { .. } => Kind::Exhausted,
+            Self::Monitor { .. } => Kind::Unavailable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_double_from_256() {
+        for (mib, want) in [(0, 256), (256, 256), (257, 512), (1024, 1024), (u32::MAX, 1 << 31)] {
+            assert_eq!(class(mib), want, "{mib}");
+        }
     }
 }

@@ -1,0 +1,207 @@
+//! The guest's first root: the agent and the modules that its devices need. No shell, no script.
+//!
+//! ```text
+//!   /init           the agent
+//!   /modules        the modules' paths, one a line, in the order they are loaded
+//!   /lib/modules/…  the modules, unpacked
+//!   /dev/console    so that the kernel gives init a console
+//!   /proc /sys /dev /run /tmp     mount points
+//! ```
+//!
+//! Archives are kept beneath `<data_root>/vm/initramfs`, named by what went into them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Serialize;
+use spec::Kind;
+
+use crate::Config;
+use crate::cpio::Archive;
+use crate::fingerprint::{self, Fingerprint};
+use crate::modules::{self, Tree};
+
+/// Goes up when what is put into the archive changes.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Inputs<'a> {
+    version: u32,
+    agent: &'a Fingerprint,
+    modules: &'a Fingerprint,
+    needed: &'a [&'a str],
+    wanted: &'a [&'a str],
+}
+
+/// The archive for this agent and these modules, made if it is not there yet.
+pub(crate) fn ensure(config: &Config) -> Result<PathBuf, Error> {
+    let taken = |path: PathBuf| {
+        Fingerprint::of(&path).map_err(|source| Error::Read { path: path.clone(), source })
+    };
+    let inputs = Inputs {
+        version: VERSION,
+        agent: &taken(config.agent.clone())?,
+        modules: &taken(config.modules.join("modules.dep"))?,
+        needed: &modules::NEEDED,
+        wanted: &modules::WANTED,
+    };
+    let directory = config.data_root.join("vm/initramfs");
+    let path = directory.join(format!("{}.cpio", fingerprint::key(&inputs)));
+    if !path.exists() {
+        let write = |source| Error::Write { path: path.clone(), source };
+        fs::create_dir_all(&directory).map_err(write)?;
+        let archive = build(config)?;
+        let temporary = directory.join(format!(".{}.tmp", std::process::id()));
+        fs::write(&temporary, archive)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .inspect_err(|_| drop(fs::remove_file(&temporary)))
+            .map_err(write)?;
+        remove_others(&directory, &path);
+    }
+    Ok(path)
+}
+
+/// Archives for another agent are of no use; a start that has one open keeps it.
+fn remove_others(directory: &Path, keep: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path != keep && path.extension().is_some_and(|extension| extension == "cpio") {
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+fn build(config: &Config) -> Result<Vec<u8>, Error> {
+    let dep = read_text(&config.modules.join("modules.dep"))?;
+    let builtin = read_text(&config.modules.join("modules.builtin")).unwrap_or_default();
+    let order = Tree::parse(&dep, &builtin)
+        .order(&modules::NEEDED, &modules::WANTED)
+        .map_err(|name| Error::NoModule { name: name.to_owned(), tree: config.modules.clone() })?;
+    let agent = read(&config.agent)?;
+    let loaded = order
+        .iter()
+        .map(|file| Ok((in_guest(file), unpacked(&config.modules.join(file))?)))
+        .collect::<Result<Vec<_>, Error>>()?;
+    archive(&agent, &loaded).map_err(|source| Error::Write { path: "initramfs".into(), source })
+}
+
+fn archive(agent: &[u8], modules: &[(String, Vec<u8>)]) -> io::Result<Vec<u8>> {
+    let mut archive = Archive::new(Vec::new());
+    for directory in ["dev", "proc", "sys", "run", "tmp", "lib", "lib/modules"] {
+        archive.directory(directory)?;
+    }
+    archive.device("dev/console", 5, 1)?;
+    archive.file("init", 0o755, agent)?;
+    for (path, content) in modules {
+        archive.file(path.trim_start_matches('/'), 0o644, content)?;
+    }
+    let list: String = modules.iter().flat_map(|(path, _)| [path.as_str(), "\n"]).collect();
+    archive.file("modules", 0o644, list.as_bytes())?;
+    archive.finish()
+}
+
+/// `kernel/fs/fuse/fuse.ko.xz` becomes `/lib/modules/fuse.ko`; names are unique in a kernel.
+fn in_guest(file: &str) -> String {
+    let file = file.rsplit('/').next().unwrap_or(file);
+    format!("/lib/modules/{}.ko", file.split(".ko").next().unwrap_or(file))
+}
+
+/// The module's object. Compressed ones are unpacked here, so that the agent need not: distributions
+/// that compress modules have the tool, since kmod comes before it.
+fn unpacked(path: &Path) -> Result<Vec<u8>, Error> {
+    let tool = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("xz") => "xz",
+        Some("zst") => "zstd",
+        Some("gz") => "gzip",
+        _ => return read(path),
+    };
+    let failed = |source| Error::Unpack { tool, path: path.to_owned(), source };
+    let output = Command::new(tool).arg("-dc").arg(path).output().map_err(failed)?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(failed(io::Error::other(said)))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// Why the initramfs could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel lacks something that every guest needs.
+    #[error("guest kernel modules in {} lack {name}: set --vm-kernel to another kernel", tree.display())]
+    NoModule {
+        /// The module.
+        name: String,
+        /// The module tree.
+        tree: PathBuf,
+    },
+    /// A part cannot be read.
+    #[error("read {}", path.display())]
+    Read {
+        /// The part.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A compressed module cannot be unpacked.
+    #[error("unpack {} with {tool}", path.display())]
+    Unpack {
+        /// The tool for it.
+        tool: &'static str,
+        /// The module.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The archive cannot be written.
+    #[error("write {}", path.display())]
+    Write {
+        /// The archive.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::NoModule { .. } => Kind::Unsupported,
+            Self::Read { .. } | Self::Unpack { .. } => Kind::Internal,
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Kind::Exhausted
+            }
+            Self::Write { .. } => Kind::Internal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_names_the_modules_as_the_guest_sees_them() {
+        let modules = [("/lib/modules/virtio.ko".to_owned(), b"object".to_vec())];
+        let made = archive(b"agent", &modules).unwrap();
+        let text = String::from_utf8_lossy(&made);
+        assert!(text.contains("lib/modules/virtio.ko\0"));
+        assert!(text.contains("modules\0") && text.contains("/lib/modules/virtio.ko\n"));
+        assert_eq!(
+            in_guest("kernel/drivers/virtio/virtio_pci.ko.xz"),
+            "/lib/modules/virtio_pci.ko"
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! The worker's filesystem: what the hypervisor's program needs to run, and nothing of the host besides.
+//!
+//! A read-only tmpfs as root, in it:
+//!
+//! ```text
+//!   /usr /lib /lib64 …    the host's programs, read-only
+//!   /etc/ld.so.cache      the loader's
+//!   /dev/null urandom     and kvm where it is used
+//!   /boot/kernel initrd   for a machine that boots
+//! ```
+//!
+//! No `/proc`, no `/sys`, no `/tmp`. All else the worker works with it gets as descriptors.
+//!
+//! Runs in the worker's own thread after [`sys::worker::isolate`], as root.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use spec::Kind;
+use sys::mount::Attributes;
+
+/// Where programs and their libraries are, on distributions old, new and unusual.
+const PROGRAMS: [&str; 9] =
+    ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix/store", "gnu/store"];
+
+/// What is put into the jail.
+#[derive(Debug)]
+pub(crate) struct Jail {
+    /// An existing directory, covered in the worker's namespace only.
+    pub(crate) place: PathBuf,
+    /// The program that must be found in it, an absolute path without links.
+    pub(crate) program: PathBuf,
+    /// Whether it may use `/dev/kvm`.
+    pub(crate) kvm: bool,
+    /// Files of the host and the names they get in `/boot`.
+    pub(crate) boot: Vec<(PathBuf, &'static str)>,
+}
+
+impl Jail {
+    /// Makes the jail the calling thread's root.
+    pub(crate) fn enter(&self) -> Result<(), Error> {
+        let root = &self.place;
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        step("unshare mounts", root, rustix::mount::mount_change("/", private))?;
+        let flags = MountFlags::NOSUID;
+        let options = Some(c"mode=0755,size=64k");
+        step("mount tmpfs on", root, rustix::mount::mount("tmpfs", root, "tmpfs", flags, options))?;
+        self.programs()?;
+        self.devices()?;
+        for (file, name) in &self.boot {
+            bind_file(file, &root.join("boot").join(name))?;
+        }
+        pivot(root)
+    }
+
+    fn programs(&self) -> Result<(), Error> {
+        for name in PROGRAMS {
+            let (from, to) = (Path::new("/").join(name), self.place.join(name));
+            match fs::read_link(&from) {
+                Ok(target) => step("link", &to, std::os::unix::fs::symlink(target, &to))?,
+                Err(_) if from.is_dir() => bind_directory(&from, &to)?,
+                Err(_) => {}
+            }
+        }
+        if Path::new("/etc/ld.so.cache").exists() {
+            bind_file(Path::new("/etc/ld.so.cache"), &self.place.join("etc/ld.so.cache"))?;
+        }
+        let elsewhere =
+            !PROGRAMS.iter().any(|at| self.program.starts_with(Path::new("/").join(at)));
+        match self.program.parent().and_then(Path::parent) {
+            // Its data is beside it: PREFIX/bin/qemu… and PREFIX/share/qemu.
+            Some(prefix) if elsewhere && prefix != Path::new("/") => {
+                let below = prefix.strip_prefix("/").unwrap_or(prefix);
+                bind_directory(prefix, &self.place.join(below))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn devices(&self) -> Result<(), Error> {
+        let directory = self.place.join("dev");
+        step("create", &directory, fs::create_dir(&directory))?;
+        for name in ["null", "urandom", "kvm"] {
+            if name == "kvm" && !self.kvm {
+                continue;
+            }
+            let (from, to) = (Path::new("/dev").join(name), directory.join(name));
+            let device = step("stat", &from, rustix::fs::stat(&from))?.st_rdev;
+            let made = rustix::fs::mknodat(
+                CWD,
+                &to,
+                FileType::CharacterDevice,
+                Mode::from_raw_mode(0o666),
+                device,
+            );
+            step("create", &to, made)?;
+            let open = Mode::from_raw_mode(0o666); // whatever the umask is
+            step("chmod", &to, rustix::fs::chmod(&to, open))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes `root` the root of everything this thread sees, and lets go of the old one.
+fn pivot(root: &Path) -> Result<(), Error> {
+    step("chdir to", root, rustix::process::chdir(root))?;
+    step("pivot_root to", root, rustix::process::pivot_root(".", "."))?;
+    step("unmount", Path::new("/"), rustix::mount::unmount(".", UnmountFlags::DETACH))?;
+    step("chdir to", Path::new("/"), rustix::process::chdir("/"))?;
+    read_only(Path::new("/"))
+}
+
+fn bind_directory(from: &Path, to: &Path) -> Result<(), Error> {
+    step("create", to, fs::create_dir_all(to))?;
+    step("bind", from, rustix::mount::mount_bind(from, to))?;
+    read_only(to)
+}
+
+fn bind_file(from: &Path, to: &Path) -> Result<(), Error> {
+    if let Some(parent) = to.parent() {
+        step("create", parent, fs::create_dir_all(parent))?;
+    }
+    step("create", to, fs::write(to, ""))?;
+    step("bind", from, rustix::mount::mount_bind(from, to))?;
+    read_only(to)
+}
+
+fn read_only(at: &Path) -> Result<(), Error> {
+    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
+    let attributes = Attributes { set, ..Attributes::default() };
+    let path = rustix::path::Arg::into_c_str(at);
+    let done = path
+        .map_err(io::Error::from)
+        .and_then(|path| sys::mount::set_attributes(CWD, &path, false, &attributes));
+    step("make read-only", at, done)
+}
+
+fn step<T, E: Into<io::Error>>(
+    step: &'static str,
+    path: &Path,
+    done: Result<T, E>,
+) -> Result<T, Error> {
+    done.map_err(|source| Error { step, path: path.to_owned(), source: source.into() })
+}
+
+/// A step that was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("jail the hypervisor: {step} {}", path.display())]
+pub struct Error {
+    step: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self.source.kind() {
+            io::ErrorKind::PermissionDenied => Kind::Denied,
+            _ => Kind::Internal,
+        }
+    }
+}
