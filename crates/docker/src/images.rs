@@ -105,7 +105,7 @@ pub(crate) fn inspect(call: &Call, name: &str) -> Answer {
         "RepoDigests": names(&image.digests),
         "Parent": "",
         "Comment": "",
-        "Created": config.created().clone().unwrap_or_else(|| clock::ZERO.to_owned()),
+        "Created": config.created().clone().unwrap_or_else(|| clock::zero().to_owned()),
         "DockerVersion": "",
         "Author": config.author().clone().unwrap_or_default(),
         "Config": config.config().as_ref().map_or_else(|| json!({}), |config| json!(config)),
@@ -114,7 +114,7 @@ pub(crate) fn inspect(call: &Call, name: &str) -> Answer {
         "Size": image.size,
         "GraphDriver": { "Name": "overlay2", "Data": {} },
         "RootFS": { "Type": "layers", "Layers": config.rootfs().diff_ids() },
-        "Metadata": { "LastTagTime": clock::ZERO },
+        "Metadata": { "LastTagTime": clock::zero() },
     });
     if let Some(variant) = config.variant() {
         document["Variant"] = json!(variant);

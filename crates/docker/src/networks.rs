@@ -13,13 +13,12 @@ use crate::route::Answer;
 /// Every network.
 const ALL: [NetworkMode; 2] = [NetworkMode::Bridge, NetworkMode::None];
 
-/// The id by which clients know a network: 64 hexadecimal digits that begin with its name's bytes.
-pub(crate) fn id(network: NetworkMode) -> String {
-    let digits = match network {
-        NetworkMode::Bridge => "627269646765",
-        NetworkMode::None => "6e6f6e65",
-    };
-    format!("{digits:0<64}")
+/// The id by which clients know a network; `bridge` is that of the bridge's.
+pub(crate) fn id(network: NetworkMode, bridge: &str) -> String {
+    match network {
+        NetworkMode::Bridge => bridge.to_owned(),
+        NetworkMode::None => format!("{:0<64}", "6e6f6e65"),
+    }
 }
 
 /// `GET /networks`.
@@ -27,10 +26,11 @@ pub(crate) async fn list(call: Call) -> Answer {
     let filters =
         call.query.filters(&["name", "id", "driver", "scope", "type", "label", "dangling"])?;
     let dangling = filters.switch("dangling")?;
+    let bridge = call.engine.network_id();
     let chosen = ALL.into_iter().filter(|network| {
         let name = network.to_string();
         filters.any("name", |text| name.contains(text))
-            && filters.any("id", |text| id(*network).starts_with(text))
+            && filters.any("id", |text| id(*network, &bridge).starts_with(text))
             && filters.any("driver", |text| text == driver(*network))
             && filters.any("scope", |text| text == "local")
             && filters.any("type", |text| text == "builtin")
@@ -46,20 +46,20 @@ pub(crate) async fn list(call: Call) -> Answer {
 
 /// `GET /networks/NAME`.
 pub(crate) async fn inspect(call: Call, name: &str) -> Answer {
-    let network = find(name).ok_or_else(|| absent(name))?;
+    let network = find(name, &call.engine.network_id()).ok_or_else(|| absent(name))?;
     Ok(reply::ok(&document(&call, network, true).await?))
 }
 
 /// `DELETE /networks/NAME`: those that there are belong to the engine.
-pub(crate) fn remove(_call: &Call, name: &str) -> Answer {
-    let network = find(name).ok_or_else(|| absent(name))?;
+pub(crate) fn remove(call: &Call, name: &str) -> Answer {
+    let network = find(name, &call.engine.network_id()).ok_or_else(|| absent(name))?;
     let message = format!("{network} is a pre-defined network and cannot be removed");
     Err(Error::new(StatusCode::FORBIDDEN, message))
 }
 
-fn find(name: &str) -> Option<NetworkMode> {
+fn find(name: &str, bridge: &str) -> Option<NetworkMode> {
     ALL.into_iter().find(|network| {
-        name == network.to_string() || (name.len() >= 12 && id(*network).starts_with(name))
+        name == network.to_string() || (name.len() >= 12 && id(*network, bridge).starts_with(name))
     })
 }
 
@@ -79,8 +79,8 @@ async fn document(call: &Call, network: NetworkMode, members: bool) -> Result<Va
     let settings = call.engine.settings();
     let mut document = json!({
         "Name": network.to_string(),
-        "Id": id(network),
-        "Created": clock::ZERO,
+        "Id": id(network, &call.engine.network_id()),
+        "Created": clock::zero(),
         "Scope": "local",
         "Driver": driver(network),
         "EnableIPv4": true,
@@ -96,7 +96,9 @@ async fn document(call: &Call, network: NetworkMode, members: bool) -> Result<Va
         "Labels": {},
     });
     if network == NetworkMode::Bridge {
-        document["IPAM"]["Config"] = json!([{ "Subnet": settings.subnet }]);
+        let subnet = call.engine.subnet();
+        let (subnet, gateway) = (subnet.to_string(), subnet.gateway());
+        document["IPAM"]["Config"] = json!([{ "Subnet": subnet, "Gateway": gateway }]);
         document["Options"] = json!({ "com.docker.network.bridge.name": settings.bridge });
     }
     if members {
@@ -107,7 +109,7 @@ async fn document(call: &Call, network: NetworkMode, members: bool) -> Result<Va
             let member = json!({
                 "Name": container.name,
                 "EndpointID": container.id,
-                "MacAddress": endpoint.mac,
+                "MacAddress": endpoint.mac.to_string(),
                 "IPv4Address": format!("{}/{}", endpoint.address, endpoint.prefix),
                 "IPv6Address": "",
             });
@@ -124,13 +126,14 @@ mod tests {
 
     #[test]
     fn a_network_is_found_by_name_and_by_the_beginning_of_its_id() {
+        let bridge = "ab".repeat(32);
         for network in ALL {
-            let id = id(network);
+            let id = id(network, &bridge);
             assert_eq!(id.len(), 64);
-            assert_eq!(find(&id[..12]), Some(network));
-            assert_eq!(find(&network.to_string()), Some(network));
+            assert_eq!(find(&id[..12], &bridge), Some(network));
+            assert_eq!(find(&network.to_string(), &bridge), Some(network));
         }
-        assert_eq!(find("mine"), None);
-        assert_eq!(find("6"), None);
+        assert_eq!(find("mine", &bridge), None);
+        assert_eq!(find("a", &bridge), None);
     }
 }

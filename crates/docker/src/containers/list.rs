@@ -36,8 +36,10 @@ pub(crate) async fn list(call: Call) -> Answer {
     }
     let containers = call.engine.list(which(&call.query)?).await?;
     let now = SystemTime::now();
-    let rows =
-        containers.iter().map(|container| row(container, &image_name(&call, container), now));
+    let bridge = call.engine.network_id();
+    let rows = containers
+        .iter()
+        .map(|container| row(container, &image_name(&call, container), &bridge, now));
     Ok(reply::ok(&rows.collect()))
 }
 
@@ -88,7 +90,7 @@ fn image_name(call: &Call, container: &Container) -> String {
     }
 }
 
-fn row(container: &Container, image: &str, now: SystemTime) -> Value {
+fn row(container: &Container, image: &str, bridge: &str, now: SystemTime) -> Value {
     let words = std::iter::once(&container.path).chain(&container.args);
     let command = words.map(String::as_str).collect::<Vec<_>>().join(" ");
     json!({
@@ -103,7 +105,7 @@ fn row(container: &Container, image: &str, now: SystemTime) -> Value {
         "State": container.status.name(),
         "Status": status(container, now),
         "HostConfig": { "NetworkMode": container.host.network.to_string() },
-        "NetworkSettings": { "Networks": view::networks(container) },
+        "NetworkSettings": { "Networks": view::networks(container, bridge) },
         "Mounts": view::mounts(container),
         // Docker has no field for it here.
         "Hull": { "Isolation": container.isolation.to_string() },

@@ -17,7 +17,7 @@ pub(crate) async fn inspect(call: Call, id: &str) -> Answer {
     }
     let container = call.engine.inspect(id).await?;
     let netns = call.engine.settings().exec_root.join("netns").join(container.id.as_str());
-    Ok(reply::ok(&document(&container, &netns)))
+    Ok(reply::ok(&document(&container, &netns, &call.engine.network_id())))
 }
 
 /// `GET /containers/ID/top`.
@@ -27,7 +27,7 @@ pub(crate) async fn top(call: Call, id: &str) -> Answer {
 }
 
 /// Everything about a container. `Hull` is our own and holds what Docker has no field for.
-fn document(container: &Container, netns: &Path) -> Value {
+fn document(container: &Container, netns: &Path, bridge: &str) -> Value {
     let (config, files) = (&container.config, &container.files);
     json!({
         "Id": container.id,
@@ -41,7 +41,7 @@ fn document(container: &Container, netns: &Path) -> Value {
         "HostsPath": files.hosts,
         "LogPath": files.log,
         "Name": format!("/{}", container.name),
-        "RestartCount": container.restarts,
+        "RestartCount": 0,
         "Driver": "overlay2",
         "Platform": "linux",
         "MountLabel": "",
@@ -55,7 +55,7 @@ fn document(container: &Container, netns: &Path) -> Value {
         },
         "Mounts": mounts(container),
         "Config": program(config),
-        "NetworkSettings": network_settings(container, netns),
+        "NetworkSettings": network_settings(container, netns, bridge),
         "Hull": {
             "Isolation": isolation(container.wall.as_ref()),
             "Piercings": [],
@@ -223,7 +223,7 @@ fn some(list: &[String]) -> Option<&[String]> {
 }
 
 /// `NetworkSettings`, with the fields at its top that repeat the bridge's endpoint for old clients.
-fn network_settings(container: &Container, netns: &Path) -> Value {
+fn network_settings(container: &Container, netns: &Path, bridge: &str) -> Value {
     let id = container.id.as_str();
     let live = container.status.is_live();
     let mut document = json!({
@@ -236,9 +236,9 @@ fn network_settings(container: &Container, netns: &Path) -> Value {
         "Ports": {},
         "SecondaryIPAddresses": null,
         "SecondaryIPv6Addresses": null,
-        "Networks": networks(container),
+        "Networks": networks(container, bridge),
     });
-    let endpoint = endpoint(container);
+    let endpoint = endpoint(container, bridge);
     for field in [
         "EndpointID",
         "Gateway",
@@ -254,14 +254,14 @@ fn network_settings(container: &Container, netns: &Path) -> Value {
     document
 }
 
-/// The networks it is connected to, or will be when it runs.
-pub(crate) fn networks(container: &Container) -> Value {
+/// The networks it is connected to, or will be when it runs; `bridge` is the id of the bridge's.
+pub(crate) fn networks(container: &Container, bridge: &str) -> Value {
     let mut networks = Map::new();
-    networks.insert(container.host.network.to_string(), endpoint(container));
+    networks.insert(container.host.network.to_string(), endpoint(container, bridge));
     Value::Object(networks)
 }
 
-fn endpoint(container: &Container) -> Value {
+fn endpoint(container: &Container, bridge: &str) -> Value {
     let endpoint = container.endpoint.as_ref();
     let text = |address: Option<std::net::Ipv4Addr>| {
         address.map(|address| address.to_string()).unwrap_or_default()
@@ -270,10 +270,10 @@ fn endpoint(container: &Container) -> Value {
         "IPAMConfig": null,
         "Links": null,
         "Aliases": null,
-        "MacAddress": endpoint.map(|endpoint| endpoint.mac.as_str()).unwrap_or_default(),
+        "MacAddress": endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
         "DriverOpts": null,
         "GwPriority": 0,
-        "NetworkID": networks::id(container.host.network),
+        "NetworkID": networks::id(container.host.network, bridge),
         "EndpointID": endpoint.map(|_| container.id.as_str()).unwrap_or_default(),
         "Gateway": text(endpoint.map(|endpoint| endpoint.gateway)),
         "IPAddress": text(endpoint.map(|endpoint| endpoint.address)),

@@ -1,6 +1,6 @@
 use std::time::UNIX_EPOCH;
 
-use engine::{Endpoint, Files, NetworkMode};
+use engine::{Files, NetworkMode};
 use spec::{Isolation, Pid};
 
 use super::*;
@@ -31,13 +31,11 @@ pub(crate) fn container() -> Container {
         error: String::new(),
         started: Some(UNIX_EPOCH),
         finished: None,
-        restarts: 0,
-        endpoint: Some(Endpoint {
-            address: [172, 30, 0, 2].into(),
-            prefix: 16,
-            gateway: [172, 30, 0, 1].into(),
-            mac: "02:42:ac:1e:00:02".into(),
-        }),
+        endpoint: serde_json::from_value(json!({
+            "address": "172.30.0.2", "prefix": 16, "gateway": "172.30.0.1",
+            "mac": "02:42:ac:1e:00:02", "veth": "veth0",
+        }))
+        .expect("an endpoint"),
         wall: wall.as_object().cloned(),
         shim: None,
         execs: Vec::new(),
@@ -47,20 +45,20 @@ pub(crate) fn container() -> Container {
 
 #[test]
 fn an_inspected_container_has_the_shape_that_clients_parse() {
-    let document = document(&container(), Path::new("/run/hull/netns/x"));
+    let document = document(&container(), Path::new("/run/hull/netns/x"), "");
     // The types of bollard are generated from Docker's own description of the API.
     let parsed: bollard_stubs::models::ContainerInspectResponse =
         serde_json::from_value(document.clone()).expect("Docker's shape");
     assert_eq!(parsed.name.as_deref(), Some("/web"));
     assert_eq!(parsed.state.expect("a state").pid, Some(7));
-    assert_eq!(document["State"]["FinishedAt"], clock::ZERO);
+    assert_eq!(document["State"]["FinishedAt"], clock::zero());
     assert_eq!(document["ExecIDs"], Value::Null);
     assert_eq!(document["NetworkSettings"]["Ports"], json!({}));
 }
 
 #[test]
 fn the_wall_is_shown() {
-    let document = document(&container(), Path::new(""));
+    let document = document(&container(), Path::new(""), "");
     assert_eq!(document["HostConfig"]["Isolation"], "hyperv");
     assert_eq!(
         document["Hull"]["Isolation"],
@@ -70,7 +68,7 @@ fn the_wall_is_shown() {
 
 #[test]
 fn the_address_is_shown_where_old_and_new_clients_look_for_it() {
-    let document = document(&container(), Path::new(""));
+    let document = document(&container(), Path::new(""), "");
     let settings = &document["NetworkSettings"];
     assert_eq!(settings["IPAddress"], "172.30.0.2");
     assert_eq!(settings["Networks"]["bridge"]["IPAddress"], "172.30.0.2");
