@@ -137,16 +137,17 @@ const SECCOMP_ADDFD_FLAG_SEND: u32 = 2;
 /// `openat` whose third argument is `O_RDWR` alone: to the broker. The filter only redirects, so it need
 /// not defend itself against other ABIs' call numbers.
 fn filter() -> [Instruction; 6] {
+    #[expect(clippy::cast_possible_truncation, reason = "call numbers are small")]
+    const OPENAT: u32 = libc::SYS_openat.cast_unsigned() as u32;
     const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
     const EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
     const RETURN: u16 = 0x06; // BPF_RET | BPF_K
     const NUMBER: u32 = 0; // offsetof(struct seccomp_data, nr)
     const FLAGS: u32 = 32; // offsetof(struct seccomp_data, args[2]), low half
     let step = |code, jt, jf, k| Instruction { code, jt, jf, k };
-    let openat = libc::SYS_openat as u32;
     [
         step(LOAD, 0, 0, NUMBER),
-        step(EQUAL, 0, 3, openat),
+        step(EQUAL, 0, 3, OPENAT),
         step(LOAD, 0, 0, FLAGS),
         step(EQUAL, 0, 1, libc::O_RDWR.cast_unsigned()),
         step(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF),

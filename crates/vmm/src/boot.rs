@@ -24,8 +24,8 @@ use crate::qmp::{self, Qmp};
 use crate::worker::{self, Job, Worker};
 use crate::{Config, READY};
 
-/// How many lines of the console an error shows.
-const CONSOLE_LINES: usize = 8;
+/// How many lines of the console are searched for what went wrong.
+const LINES: usize = 60;
 
 /// A guest that runs.
 #[derive(Debug)]
@@ -91,8 +91,7 @@ pub(crate) fn bring_up(
     let fail = |step, cause| {
         // The worker's own last words are part of the reason: let it finish them.
         worker.kill();
-        let console = worker.console_tail(CONSOLE_LINES);
-        Error::Guest { step, console: quoted(&console), cause }
+        Error::Guest { step, console: last_words(&worker.console_tail(LINES)), cause }
     };
     if let (Some(broker), Some(memory)) = (broker, origin.memory()) {
         lend(&broker, memory, &worker, deadline)
@@ -239,8 +238,16 @@ pub(crate) fn settled(qmp: &mut Qmp, deadline: Instant) -> Result<(), qmp::Error
     }
 }
 
-fn quoted(console: &str) -> String {
-    if console.is_empty() { String::new() } else { format!(" (console: {console})") }
+/// What the console has to say about a guest's end, in parentheses: the line before a panic is usually
+/// its cause, and what follows it a trace that helps nobody here. Empty when there is nothing.
+pub(crate) fn last_words(console: &str) -> String {
+    let lines: Vec<&str> = console.lines().collect();
+    let panic = lines.iter().position(|line| line.contains("Kernel panic"));
+    let told = match panic {
+        Some(at) => &lines[at.saturating_sub(2)..=at],
+        None => &lines[lines.len().saturating_sub(3)..],
+    };
+    if told.is_empty() { String::new() } else { format!(" (console: {})", told.join(" | ")) }
 }
 
 /// Why the guest does not run.
@@ -302,4 +309,20 @@ pub(crate) fn unplugged() -> Result<(OwnedFd, OwnedFd), Error> {
     let tap = sys::netns::within(netns.as_fd(), || sys::tap::open("tap0"))
         .map_err(prepare("a tap (is /dev/net/tun there?)"))?;
     Ok((netns, tap))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_with_what_led_to_it_and_without_its_trace() {
+        let console = "one\ntwo\nthree\nKernel panic - not syncing: why\nCall Trace:\nmore";
+        assert_eq!(
+            last_words(console),
+            " (console: two | three | Kernel panic - not syncing: why)"
+        );
+        assert_eq!(last_words("qemu: no"), " (console: qemu: no)");
+        assert_eq!(last_words(""), "");
+    }
 }

@@ -69,15 +69,15 @@ pub(crate) fn line(
 /// The kernel's command line. `tsc_khz` is the rate of the host's time stamp counter, which TCG shows
 /// to the guest as it is.
 pub(crate) fn append(accel: Accel, tsc_khz: Option<u64>) -> String {
-    let mut append = "console=ttyS0 quiet panic=-1 reboot=t no_timer_check audit=0".to_owned();
-    if accel == Accel::Tcg {
+    let append = "console=ttyS0 quiet panic=-1 reboot=t no_timer_check audit=0";
+    match (accel, tsc_khz) {
+        (Accel::Kvm, _) => append.to_owned(),
         // Translated code does not speculate as the mitigations expect; they only cost.
-        append.push_str(" mitigations=off tsc=reliable");
-        if let Some(khz) = tsc_khz {
-            append.push_str(&format!(" tsc_early_khz={khz}"));
+        (_, None) => format!("{append} mitigations=off tsc=reliable"),
+        (_, Some(khz)) => {
+            format!("{append} mitigations=off tsc=reliable tsc_early_khz={khz}")
         }
     }
-    append
 }
 
 fn platform(line: &mut Line, machine: &Machine) {

@@ -179,11 +179,10 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::NoModule { .. } => Kind::Unsupported,
-            Self::Read { .. } | Self::Unpack { .. } => Kind::Internal,
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Kind::Exhausted
             }
-            Self::Write { .. } => Kind::Internal,
+            Self::Read { .. } | Self::Unpack { .. } | Self::Write { .. } => Kind::Internal,
         }
     }
 }

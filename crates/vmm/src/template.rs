@@ -200,7 +200,7 @@ impl<'a> Recipe<'a> {
         let mut running = boot::bring_up(self.config, self.machine, parts, &origin, patience)?;
         thread::sleep(SETTLE);
         save(&mut running, &state).map_err(|cause| Error::Save {
-            console: running.worker.console_tail(4),
+            console: boot::last_words(&running.worker.console_tail(4)),
             source: cause,
         })?;
         drop(running);
@@ -283,9 +283,9 @@ pub enum Error {
     #[error(transparent)]
     Boot(#[from] boot::Error),
     /// The guest could not be saved.
-    #[error("save the guest (console: {console})")]
+    #[error("save the guest{console}")]
     Save {
-        /// The guest's last words.
+        /// The last lines of the console, in parentheses, or nothing.
         console: String,
         /// Why.
         source: qmp::Error,

@@ -165,10 +165,8 @@ fn spawn(job: Job) -> Result<(Child, OwnedFd, Started), Error> {
         .map_err(|errno| step("enter the network namespace")(errno.into()))?;
     sys::worker::isolate().map_err(step("unshare namespaces"))?;
     job.jail.enter()?;
-    let broker = match job.brokered {
-        true => Some(broker().map_err(step("install the memory file's broker"))?),
-        false => None,
-    };
+    let broker = job.brokered.then(broker).transpose();
+    let broker = broker.map_err(step("install the memory file's broker"))?;
     let (console, output) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| step("make the console's pipe")(errno.into()))?;
     let errors = output.try_clone().map_err(step("duplicate the console's pipe"))?;

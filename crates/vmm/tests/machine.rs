@@ -3,13 +3,15 @@
 //! Needs root, QEMU and a guest kernel; runs when `HULL_VM_TESTS` is set. `HULL_VM_KERNEL` may name a
 //! directory made by `scripts/vm-kernel.sh`, else /var/lib/hull/vm/kernel is taken.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy.toml does not know as such")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use spec::options::{Accel, Options};
+use spec::options::{Accel, Options, Vm};
 use vmm::{Config, Machine, Request, Start, disk};
 
 const SCRATCH_MIB: u32 = 64;
@@ -25,11 +27,9 @@ impl Host {
         let directory = tempfile::tempdir().unwrap();
         let kernel = std::env::var_os("HULL_VM_KERNEL")
             .map_or_else(|| PathBuf::from("/var/lib/hull/vm/kernel"), PathBuf::from);
-        let mut options = Options::default();
-        options.data_root = directory.path().join("data");
-        options.exec_root = directory.path().join("exec");
-        options.vm.accel = Accel::Tcg;
-        options.vm.agent = Some(agent());
+        let (data_root, exec_root) = (directory.path().join("data"), directory.path().join("exec"));
+        let vm = Vm { accel: Accel::Tcg, agent: Some(agent()), ..Vm::default() };
+        let options = Options { data_root, exec_root, vm };
         fs::create_dir_all(options.kernel_dir()).unwrap();
         for part in ["boot", "lib"] {
             std::os::unix::fs::symlink(kernel.join(part), options.kernel_dir().join(part)).unwrap();
@@ -231,4 +231,30 @@ fn a_guest_that_does_not_come_up_is_one_error_with_its_console() {
     assert!(message.contains("boot the guest") && message.contains("panic"), "{message}");
     let left = fs::read_dir(host.directory.path().join("data/templates")).unwrap().count();
     assert_eq!(left, 0, "a template is left");
+}
+
+#[test]
+fn the_accelerator_is_proven_by_a_boot_and_the_answer_kept() {
+    if !enabled() {
+        return;
+    }
+    let host = Host::new();
+    let config = Config { accel: Accel::Auto, ..host.config.clone() };
+    let timed = || {
+        let began = Instant::now();
+        (vmm::accelerator(&config).unwrap(), began.elapsed())
+    };
+    let (first, probing) = timed();
+    let (second, knowing) = timed();
+    println!("accelerator: {first:?}, probed in {:.2} s", probing.as_secs_f64());
+    assert!(first != Accel::Auto && first == second);
+    assert!(knowing < Duration::from_millis(100), "asked again: {knowing:?}");
+    let kvm = vmm::accelerator(&Config { accel: Accel::Kvm, ..config.clone() });
+    match kvm {
+        Ok(accel) => assert_eq!((accel, first), (Accel::Kvm, Accel::Kvm)),
+        Err(error) => {
+            println!("{error}");
+            assert_eq!((error.kind(), first), (spec::Kind::Unsupported, Accel::Tcg));
+        }
+    }
 }
