@@ -40,8 +40,8 @@ impl Content {
     /// Opens or makes the layout and removes blobs that were never finished.
     pub(crate) fn open(data_root: &Path) -> Result<Self, Error> {
         let content = Self { root: data_root.join("content") };
+        disk::make_private(&content.root)?;
         disk::remove_tree(&content.ingest())?;
-        disk::make_dir(&content.root)?;
         let half = disk::list(&content.root)?.into_iter().filter(|path| disk::is_temporary(path));
         half.into_iter().try_for_each(|path| disk::remove_file(&path))?;
         disk::make_dir(&content.ingest())?;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +24,11 @@ impl Error {
     /// [`Kind::Exhausted`] when the disk is full, else [`Kind::Internal`].
     pub fn kind(&self) -> Kind {
         kind_of(&self.source)
+    }
+
+    /// Whether the file was simply not there.
+    pub(crate) fn is_absence(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
     }
 }
 
@@ -61,6 +67,12 @@ pub(crate) fn is_temporary(path: &Path) -> bool {
 /// Makes `path` and what is above it.
 pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).on("create", path)
+}
+
+/// The same, closed to other users: images bring set-id programs, which are for containers alone.
+pub(crate) fn make_private(path: &Path) -> Result<(), Error> {
+    make_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).on("change the mode of", path)
 }
 
 /// Replaces `path` by a file with these contents.

@@ -1,23 +1,25 @@
 //! What containers stand on.
 //!
 //! ```text
-//!   containers/ID/layers    chain ids, lowest first, one a line: keeps those layers
+//!   containers/ID/layer     symlink to the topmost layer: keeps it and all beneath
 //!   containers/ID/upper     what the container writes
 //!   containers/ID/work      overlayfs's own
-//!   containers/ID/empty     the lower directory of an image without layers
+//!   containers/ID/empty     the lower directory of an image without layers, in place of `layer`
 //! ```
 //!
-//! The list lies with the container, so that the directory's end is the hold's end, whatever happens in
-//! between.
+//! The hold lies with the container, so that the directory's end is the hold's end, whatever happens in
+//! between. It is a symlink because making one is a single change of the filesystem: whoever syncs
+//! anything after it (the engine's database does) has synced it, and there is no half of it.
 
 use std::collections::HashMap;
-use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use spec::{ContainerId, Digest, Kind};
 
 use crate::disk::{self, Context};
 use crate::find;
+use crate::snapshot::Snapshots;
 use crate::store::Store;
 use crate::unpack::copy_root_attributes;
 
@@ -90,8 +92,10 @@ impl Store {
     fn make(&self, container: &ContainerId, chain: &[Digest]) -> Result<Snapshot, disk::Error> {
         let dir = self.containers.join(container.as_str());
         disk::make_dir(&dir)?;
-        let lines: Vec<String> = chain.iter().map(Digest::to_string).collect();
-        disk::replace(&dir.join("layers"), lines.join("\n").as_bytes())?;
+        if let Some(top) = chain.last() {
+            let (link, target) = (dir.join("layer"), Path::new("../../snapshots").join(top.hex()));
+            symlink(target, &link).on("create", &link)?;
+        }
         let snapshot = self.paths(container, chain);
         disk::make_dir(&snapshot.upper)?;
         disk::make_dir(&snapshot.work)?;
@@ -135,20 +139,26 @@ impl Store {
 /// The holds of all containers beneath `containers`.
 pub(crate) fn read_all(
     containers: &Path,
+    snapshots: &Snapshots,
 ) -> Result<HashMap<ContainerId, Vec<Digest>>, disk::Error> {
-    use io::ErrorKind::{NotADirectory, NotFound};
     let mut holds = HashMap::new();
     for dir in disk::list(containers)? {
-        let name = dir.file_name().and_then(|name| name.to_str());
-        let Some(id) = name.and_then(|name| name.parse().ok()) else { continue };
-        let path = dir.join("layers");
-        let list = match std::fs::read_to_string(&path) {
-            // Died before it held anything, or not one of ours.
-            Err(e) if matches!(e.kind(), NotFound | NotADirectory) => continue,
-            list => list.on("read", &path)?,
+        let id = dir.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+        let Some(id) = id else { continue };
+        let top = match std::fs::read_link(dir.join("layer")) {
+            Ok(link) => link.file_name().and_then(|hex| hex.to_str()).map(str::to_owned),
+            // It died before it held anything, or its image has no layers.
+            Err(_) if !dir.join("empty").is_dir() => continue,
+            Err(_) => None,
         };
-        let chain = list.lines().map(str::parse).collect::<Result<Vec<Digest>, _>>();
-        holds.insert(id, chain.map_err(io::Error::other).on("parse", &path)?);
+        let top: Option<Digest> = top.and_then(|hex| format!("sha256:{hex}").parse().ok());
+        match top.map_or_else(|| Ok(Vec::new()), |top| snapshots.chain(top)) {
+            Ok(chain) => drop(holds.insert(id, chain)),
+            Err(e) if e.is_absence() => {
+                tracing::error!(container = %id, missing = %e.path.display(), "layer is gone");
+            }
+            Err(e) => return Err(e),
+        }
     }
     Ok(holds)
 }

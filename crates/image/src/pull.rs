@@ -204,7 +204,11 @@ async fn locate(
         if let Some(error) = last.take() {
             tracing::debug!(mirror_error = %error, "mirror does not give the image");
         }
-        match ask(source.session(request.reference)?, request).await {
+        let asked = match source.session(request.reference) {
+            Ok(session) => ask(session, request).await,
+            Err(e) => Err(e.into()),
+        };
+        match asked {
             Ok(found) => return Ok(found),
             Err(error) => {
                 if error.kind() == Kind::NotFound {
@@ -224,7 +228,7 @@ async fn locate(
 }
 
 async fn ask(session: Session, request: &Request<'_>) -> Result<Found, Failure> {
-    let bytes = session.manifest().await?;
+    let bytes = session.manifest(request.reference.digest()).await?;
     let target = digest_of(&bytes);
     if let Some(wanted) = request.reference.digest() {
         verify(&session, wanted, &target)?;
@@ -236,7 +240,7 @@ async fn ask(session: Session, request: &Request<'_>) -> Result<Found, Failure> 
         }
         Document::Index(manifests) => {
             let chosen = manifest::choose(&manifests, request.platform)?;
-            let bytes = session.manifest_at(&chosen.digest).await?;
+            let bytes = session.manifest(Some(&chosen.digest)).await?;
             verify(&session, &chosen.digest, &digest_of(&bytes))?;
             let Document::Manifest(manifest) = manifest::parse(&bytes)? else {
                 return Err(manifest::Error::Invalid("an index within an index").into());

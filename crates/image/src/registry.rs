@@ -26,6 +26,8 @@ use crate::reference::{DOCKER_HUB, Reference};
 
 /// How long a registry may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(15);
+/// How often a busy registry is asked for a manifest.
+const ATTEMPTS: u32 = 4;
 /// How long it may stay silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -250,14 +252,25 @@ impl Session {
         &self.host
     }
 
-    /// What the name leads to: a manifest or index.
-    pub(crate) async fn manifest(&self) -> Result<Bytes, Error> {
-        self.fetch(&self.remote).await
-    }
-
-    /// A manifest that an index names.
-    pub(crate) async fn manifest_at(&self, digest: &Digest) -> Result<Bytes, Error> {
-        self.fetch(&self.remote.clone_with_digest(digest.to_string())).await
+    /// What the name leads to, a manifest or index; with `digest`, that one in the same repository. A
+    /// registry that is busy is asked again; one that does not answer at all is not.
+    pub(crate) async fn manifest(&self, digest: Option<&Digest>) -> Result<Bytes, Error> {
+        let remote = match digest {
+            Some(digest) => self.remote.clone_with_digest(digest.to_string()),
+            None => self.remote.clone(),
+        };
+        let mut pause = Duration::from_millis(500);
+        for _ in 1..ATTEMPTS {
+            match self.fetch(&remote).await {
+                Err(e @ Error::Answer { .. }) if e.is_passing() => {
+                    tracing::debug!(host = self.host, error = %e, "registry is busy");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                done => return done,
+            }
+        }
+        self.fetch(&remote).await
     }
 
     async fn fetch(&self, remote: &Remote) -> Result<Bytes, Error> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   snapshots/<chain id>/fs           the layer's own files, with overlayfs's marks
-//!   snapshots/<chain id>/layer.json   what it measures
+//!   snapshots/<chain id>/layer.json   what it measures and stands on
 //!   snapshots/*.tmp                   being unpacked or removed
 //! ```
 //!
@@ -79,13 +79,15 @@ pub(crate) struct Layer {
 struct Facts {
     /// Bytes of all files.
     size: u64,
+    /// The layer beneath.
+    beneath: Option<Digest>,
 }
 
 impl Snapshots {
     /// Opens or makes the directory and removes what was never finished.
     pub(crate) fn open(data_root: &Path) -> Result<Self, disk::Error> {
         let root = data_root.join("snapshots");
-        disk::make_dir(&root)?;
+        disk::make_private(&root)?;
         let unfinished = disk::list(&root)?.into_iter().filter(|path| disk::is_temporary(path));
         unfinished.into_iter().try_for_each(|path| disk::remove_tree(&path))?;
         Ok(Self { root })
@@ -103,10 +105,25 @@ impl Snapshots {
 
     /// Bytes of all files in the layer.
     pub(crate) fn size(&self, chain: &Digest) -> Result<u64, disk::Error> {
+        Ok(self.facts(chain)?.size)
+    }
+
+    /// The layer and all beneath it, lowest first.
+    pub(crate) fn chain(&self, top: Digest) -> Result<Vec<Digest>, disk::Error> {
+        let mut chain = Vec::new();
+        let mut next = Some(top);
+        while let Some(id) = next {
+            next = self.facts(&id)?.beneath;
+            chain.push(id);
+        }
+        chain.reverse();
+        Ok(chain)
+    }
+
+    fn facts(&self, chain: &Digest) -> Result<Facts, disk::Error> {
         let path = self.root.join(chain.hex()).join("layer.json");
         let file = File::open(&path).on("open", &path)?;
-        let facts: Facts = serde_json::from_reader(file).on("read", &path)?;
-        Ok(facts.size)
+        serde_json::from_reader(file).on("read", &path)
     }
 
     /// The directories of layers, topmost first, as overlayfs wants them; `chain` is lowest first.
@@ -139,7 +156,8 @@ impl Snapshots {
         }
         let chain_id = above(beneath.last(), &diff_id);
         let facts = temporary.0.join("layer.json");
-        let text = serde_json::to_vec(&Facts { size }).on("write", &facts)?;
+        let beneath = beneath.last().cloned();
+        let text = serde_json::to_vec(&Facts { size, beneath }).on("write", &facts)?;
         std::fs::write(&facts, text).on("write", &facts)?;
         let target = self.root.join(chain_id.hex());
         let renamed = std::fs::rename(&temporary.0, &target).on("rename", &temporary.0);

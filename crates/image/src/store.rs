@@ -55,11 +55,14 @@ impl Store {
         let content = Content::open(data_root)?;
         let snapshots = Snapshots::open(data_root)?;
         let containers = data_root.join("containers");
-        disk::make_dir(&containers)?;
-        let mut state = State { holds: hold::read_all(&containers)?, ..State::default() };
+        disk::make_private(&containers)?;
+        let mut state =
+            State { holds: hold::read_all(&containers, &snapshots)?, ..State::default() };
         for entry in index::read(&content.index())? {
             match Image::load(&content, &snapshots, &entry) {
                 Ok(image) => state.insert(image),
+                // What cannot be read now may be read later: nothing is given up for that.
+                Err(image::Error::Disk(e)) if !e.is_absence() => return Err(e),
                 Err(e) => {
                     let (error, digest) = (chain_of(&e), &entry.manifest.digest);
                     tracing::error!(error, manifest = %digest, "image is damaged and left out");

@@ -33,7 +33,7 @@ fn image(names: &[&str]) -> Image {
 /// What becomes of an image with `names`: how many names go, and whether it goes itself.
 fn outcome(names: &[&str], what: &str, user: Option<bool>, force: bool) -> Option<(usize, bool)> {
     let image = image(names);
-    let uses: Vec<Use> = user
+    let by: Vec<Use> = user
         .map(|running| Use {
             container: "c0ffee".parse().expect("an id"),
             image: image.id.clone(),
@@ -42,7 +42,7 @@ fn outcome(names: &[&str], what: &str, user: Option<bool>, force: bool) -> Optio
         .into_iter()
         .collect();
     let what = if what == "ID" { image.id.to_string() } else { what.to_owned() };
-    plan(&image, &what, &uses, force).map(|plan| (plan.untag.len(), plan.delete)).ok()
+    plan(&image, &what, &by, force).map(|plan| (plan.untag.len(), plan.delete)).ok()
 }
 
 #[test]

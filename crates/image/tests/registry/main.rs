@@ -58,7 +58,8 @@ async fn an_image_is_pulled_used_and_removed() {
         assert_eq!(lines.iter().filter(|l| l.ends_with(status)).count(), 2, "{status}: {lines:?}");
     }
     assert!(told.has(&format!("Digest: {digest}")));
-    assert_eq!(image.tags.iter().map(Reference::to_string).collect::<Vec<_>>(), [name.clone()]);
+    let tags: Vec<_> = image.tags.iter().map(Reference::to_string).collect();
+    assert_eq!(tags, [name.as_str()]);
     let digests: Vec<_> = image.digests.iter().map(Reference::to_string).collect();
     assert_eq!(digests, [format!("{}@{digest}", registry.name("app"))]);
     assert_eq!(image.size, 4 + 5 + 5 + 3);
@@ -104,7 +105,7 @@ async fn removal_waits_for_containers(root: &Root, image: &Image, id: &Container
     let images = root.reopen();
     let snapshot = images.snapshot(id).expect("held");
     assert_eq!(read(&snapshot.lower[1], "bin/sh"), "sh\n");
-    assert_eq!(images.held(), [id.clone()]);
+    assert_eq!(images.held(), std::slice::from_ref(id));
     images.release(id).await.expect("release");
     assert_eq!(root.list("containers"), [""; 0]);
     root.assert_empty();
