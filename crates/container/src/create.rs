@@ -1,11 +1,30 @@
-//! Making a container.
+//! Making a container, from its configuration to an init that waits at the start gate.
+//!
+//! ```text
+//!   check -> directory, record -> start init -> cgroups, limits -> request -> ready -> record -> go
+//!                                     '------- at the same time -------'
+//! ```
+//!
+//! Every step that leaves something behind is undone when a later one fails. Killed half way, the
+//! launcher leaves a record from which `delete` finds the cgroups; init ends by itself.
 
-use std::os::fd::OwnedFd;
+use std::borrow::Cow;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use spec::ContainerId;
 use spec::oci::runtime as oci;
 
-use crate::{Console, Stdio};
+use crate::cgroup::View;
+use crate::launch::{Place, Starting};
+use crate::namespace::Namespaces;
+use crate::request::{Layout, Plan, Request};
+use crate::seccomp::Filter;
+use crate::store::{Container, Init, Record, Store};
+use crate::{Console, Error, Launched, Stdio, check, hook, processes};
 
 /// What a container is made from. `CreateOptions::new(bundle, spec)` and then the fields that differ.
 #[derive(Debug)]
@@ -45,4 +64,256 @@ impl<'a> CreateOptions<'a> {
             no_new_keyring: false,
         }
     }
+}
+
+/// A container on its way; what was made so far is removed when this is dropped unfinished.
+struct Unfinished<'a> {
+    directory: PathBuf,
+    cgroup: &'a View,
+    done: bool,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            // The failure that led here is what the caller learns.
+            let _ = self.cgroup.remove();
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// What the checks give.
+struct Checked<'a> {
+    process: &'a oci::Process,
+    linux: &'a oci::Linux,
+    namespaces: Namespaces,
+    filter: Option<Filter>,
+}
+
+/// See [`Store::create`].
+pub(crate) fn create(
+    store: &Store,
+    id: &ContainerId,
+    options: &CreateOptions<'_>,
+) -> Result<(Container, Launched), Error> {
+    let checked = checked(options)?;
+    let mut record = record(id, options, checked.linux)?;
+    let directory = store.make_directory(id)?;
+    let cgroup = record.cgroup.clone();
+    // Dropped in reverse order: init is killed before its cgroups are removed.
+    let mut unfinished = Unfinished { directory, cgroup: &cgroup, done: false };
+    record.write(&unfinished.directory)?;
+    if let Some(filter) = &checked.filter {
+        filter.save(&unfinished.directory)?;
+    }
+    let gate = listen(&unfinished.directory)?;
+    let mut starting = start(options, &checked, &cgroup, &gate)?;
+    drop(gate);
+
+    let state = state(options.spec, &record, starting.pid.raw());
+    let request = request(options, &checked, &record, &state)?;
+    starting.prepare(&request, || launcher_hooks(options.spec, &state))?;
+    starting.give_console(&options.console)?;
+    let started = processes::start_time(starting.pid.raw())
+        .map_err(Error::launch("read the start time of init"))?;
+    record.init = Some(Init { pid: starting.pid, started });
+    record.write(&unfinished.directory)?;
+    if let Some(path) = options.pid_file {
+        write_pid_file(path, starting.pid.raw())?;
+    }
+    starting.channel.go().map_err(Error::launch("write to init"))?;
+    let (launched, _) = starting.keep()?;
+    unfinished.done = true;
+    Ok((Container::new(store, record), launched))
+}
+
+fn checked<'a>(options: &CreateOptions<'a>) -> Result<Checked<'a>, Error> {
+    check::spec(options.spec)?;
+    let missing = |field| Error::Config(check::Error::invalid(field, "missing"));
+    let process = options.spec.process().as_ref().ok_or_else(|| missing("process"))?;
+    let linux = options.spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
+    let namespaces = Namespaces::of(linux.namespaces().as_deref().unwrap_or_default())?;
+    let filter = linux.seccomp().as_ref().map(Filter::compile).transpose()?;
+    Ok(Checked { process, linux, namespaces, filter })
+}
+
+fn record(
+    id: &ContainerId,
+    options: &CreateOptions<'_>,
+    linux: &oci::Linux,
+) -> Result<Record, Error> {
+    let bundle = absolute(options.bundle)?;
+    let rootfs = match (&options.rootfs, options.spec.root()) {
+        (Some(rootfs), _) => rootfs.clone(),
+        (None, Some(root)) => bundle.join(root.path()),
+        (None, None) => bundle.join("rootfs"),
+    };
+    let rootfs = rootfs.canonicalize().map_err(|error| {
+        check::Error::invalid("root.path", format!("{}: {error}", rootfs.display()))
+    })?;
+    if !rootfs.is_dir() {
+        let reason = format!("{} is not a directory", rootfs.display());
+        return Err(check::Error::invalid("root.path", reason).into());
+    }
+    let spec = options.spec;
+    Ok(Record {
+        id: id.clone(),
+        init: None,
+        bundle,
+        rootfs,
+        created: SystemTime::now(),
+        annotations: spec.annotations().clone().unwrap_or_default(),
+        oci_version: spec.version().clone(),
+        cgroup: View::plan(linux.cgroups_path().as_deref(), id.as_str())?,
+        namespaces: linux.namespaces().iter().flatten().map(|n| n.typ() as u32).sum(),
+        poststart: spec.hooks().as_ref().and_then(|h| h.poststart().clone()).unwrap_or_default(),
+        poststop: spec.hooks().as_ref().and_then(|h| h.poststop().clone()).unwrap_or_default(),
+        process: spec.process().clone(),
+        filtered: linux.seccomp().is_some(),
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    path.canonicalize().map_err(Error::file("find the bundle", path))
+}
+
+/// The socket at which init waits to be started.
+fn listen(directory: &Path) -> Result<OwnedFd, Error> {
+    let path = directory.join(crate::store::GATE);
+    let step = "listen at the start gate";
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(Error::launch(step))?;
+    // An address has 107 bytes at most; a path through a descriptor is always short enough.
+    let directory = fs::File::open(directory).map_err(Error::file("open", directory))?;
+    let address = crate::store::gate_address(&directory).map_err(Error::launch(step))?;
+    rustix::net::bind(&socket, &address).map_err(std::io::Error::from).map_err(Error::file("make", path))?;
+    rustix::net::listen(&socket, 16).map_err(Error::launch(step))?;
+    Ok(socket)
+}
+
+/// Starts init and makes the cgroups meanwhile; cgroup v2 ones first, since init is born there.
+fn start(
+    options: &CreateOptions<'_>,
+    checked: &Checked<'_>,
+    cgroup: &View,
+    gate: &OwnedFd,
+) -> Result<Starting, Error> {
+    let resources = checked.linux.resources().as_ref();
+    let early = matches!(cgroup, View::V2 { .. });
+    if early {
+        cgroup.make(resources)?;
+    }
+    let birthplace = cgroup.birthplace()?;
+    let mut extra = vec![gate.as_fd()];
+    extra.extend(checked.namespaces.joined.iter().map(|(_, fd)| fd.as_fd()));
+    let place = Place {
+        stdio: &options.stdio,
+        terminal: checked.process.terminal() == Some(true),
+        preserved: &options.preserve_fds,
+        made: checked.namespaces.made,
+        pid_namespace: checked.namespaces.pid.as_ref(),
+        cgroup: birthplace.as_ref(),
+        extra,
+    };
+    let starting = place.start()?;
+    if !early {
+        cgroup.make(resources)?;
+    }
+    Ok(starting)
+}
+
+fn request<'a>(
+    options: &CreateOptions<'a>,
+    checked: &'a Checked<'a>,
+    record: &'a Record,
+    state: &hook::State,
+) -> Result<Request<'a>, Error> {
+    let (spec, linux) = (options.spec, checked.linux);
+    let namespaces = &checked.namespaces;
+    let network = oci::LinuxNamespaceType::Network as u32;
+    let hooks = spec.hooks().as_ref();
+    let has_launcher_hooks = !launcher_lists(spec).iter().all(|(_, list)| list.is_empty());
+    let create_container = hooks.and_then(|h| h.create_container().as_deref()).unwrap_or_default();
+    let start_container = hooks.and_then(|h| h.start_container().as_deref()).unwrap_or_default();
+    let any_hooks = !create_container.is_empty() || !start_container.is_empty();
+    let plan = Plan {
+        rootfs: Cow::Borrowed(&record.rootfs),
+        readonly: spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)),
+        no_pivot: options.no_pivot,
+        keyring: (!options.no_new_keyring).then(|| Cow::Borrowed(record.id.as_str())),
+        loopback: namespaces.made.cast_unsigned() & network != 0,
+        cgroup_namespace: namespaces.cgroup,
+        cgroups: record.cgroup.clone(),
+        propagation: linux.rootfs_propagation().as_deref().map(Cow::Borrowed),
+        mounts: Cow::Borrowed(spec.mounts().as_deref().unwrap_or_default()),
+        devices: Cow::Borrowed(linux.devices().as_deref().unwrap_or_default()),
+        masked: Cow::Borrowed(linux.masked_paths().as_deref().unwrap_or_default()),
+        readonly_paths: Cow::Borrowed(linux.readonly_paths().as_deref().unwrap_or_default()),
+        sysctl: linux.sysctl().as_ref().filter(|map| !map.is_empty()).map(Cow::Borrowed),
+        hostname: spec.hostname().as_deref().filter(|n| !n.is_empty()).map(Cow::Borrowed),
+        domainname: spec.domainname().as_deref().filter(|n| !n.is_empty()).map(Cow::Borrowed),
+        launcher_hooks: has_launcher_hooks,
+        create_container: Cow::Borrowed(create_container),
+        start_container: Cow::Borrowed(start_container),
+        state: any_hooks.then(|| state.clone()),
+    };
+    let joined = namespaces.joined.iter().map(|(flag, _)| *flag).collect();
+    Ok(Request {
+        process: Cow::Borrowed(checked.process),
+        tasks: record.cgroup.tasks(),
+        filter: checked.filter.as_ref().map(Cow::Borrowed),
+        layout: Layout { namespaces: joined, gate: true },
+        plan: Some(plan),
+    })
+}
+
+/// Hooks that run in the launcher's namespaces, before the pivot.
+fn launcher_lists(spec: &oci::Spec) -> [(&'static str, &[oci::Hook]); 2] {
+    let Some(hooks) = spec.hooks() else { return [("prestart", &[]), ("createRuntime", &[])] };
+    let prestart = hooks.prestart().as_deref().unwrap_or_default();
+    let create_runtime = hooks.create_runtime().as_deref().unwrap_or_default();
+    [("prestart", prestart), ("createRuntime", create_runtime)]
+}
+
+fn launcher_hooks(spec: &oci::Spec, state: &hook::State) -> Result<(), Error> {
+    for (kind, list) in launcher_lists(spec) {
+        hook::run_all(kind, list, state)?;
+    }
+    Ok(())
+}
+
+fn state(spec: &oci::Spec, record: &Record, pid: i32) -> hook::State {
+    hook::State {
+        oci_version: spec.version().clone(),
+        id: record.id.to_string(),
+        status: "creating".to_owned(),
+        pid: Some(pid),
+        bundle: record.bundle.clone(),
+        annotations: record.annotations.clone(),
+    }
+}
+
+/// Writes the pid so that a reader sees either no file or the whole number.
+pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<(), Error> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    let temporary = path.with_file_name(name);
+    fs::write(&temporary, pid.to_string()).map_err(Error::file("write", &temporary))?;
+    fs::rename(&temporary, path).map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        Error::file("write", path)(error)
+    })
+}
+
+/// The address of the gate in an open state directory.
+pub(crate) fn short_address(directory: &fs::File, name: &str) -> std::io::Result<SocketAddrUnix> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+    Ok(SocketAddrUnix::new(path)?)
 }

@@ -1,11 +1,67 @@
 //! What can go wrong with a container.
 
-use spec::Kind;
+use std::io;
+use std::path::PathBuf;
+
+use spec::{ContainerId, Kind};
+
+use crate::store::Status;
+use crate::{cgroup, check, seccomp};
 
 /// Why a container could not be made, changed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Init or a step before it failed; the message is complete.
+    /// The configuration is wrong, or asks for what Hull does not do.
+    #[error(transparent)]
+    Config(#[from] check::Error),
+    /// The seccomp profile cannot be compiled.
+    #[error("linux.seccomp: {0}")]
+    Seccomp(#[from] seccomp::Error),
+    /// The container's cgroup refused.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// No such container in this store.
+    #[error("container {id} does not exist")]
+    NotFound {
+        /// Its name.
+        id: ContainerId,
+    },
+    /// The name is taken in this store.
+    #[error("container {id} already exists")]
+    Exists {
+        /// The name.
+        id: ContainerId,
+    },
+    /// The container is not in a state that allows it.
+    #[error("cannot {action} a container that is {}", status.name())]
+    State {
+        /// What was asked.
+        action: &'static str,
+        /// Where it is in its life.
+        status: Status,
+    },
+    /// A file or directory of the store.
+    #[error("{action} {}", path.display())]
+    File {
+        /// What was done to it.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A step of starting init.
+    #[error("{step}")]
+    Launch {
+        /// The step.
+        step: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Init ended without a word: it was killed, or the caller's `main` lacks `init::dispatch`.
+    #[error("init ended before the container was ready")]
+    Vanished,
+    /// A step in the container failed; the message is the chain of causes.
     #[error("{message}")]
     Init {
         /// The class of the failure.
@@ -13,13 +69,59 @@ pub enum Error {
         /// The chain of what failed.
         message: String,
     },
+    /// A hook failed.
+    #[error("{0}")]
+    Hook(#[from] crate::hook::Error),
 }
 
 impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {
+            Self::Config(error) => error.kind(),
+            Self::Seccomp(error) => error.kind(),
+            Self::Cgroup(error) => error.kind(),
+            Self::NotFound { .. } => Kind::NotFound,
+            Self::Exists { .. } => Kind::Exists,
+            Self::State { .. } => Kind::Conflict,
+            Self::File { source, .. } | Self::Launch { source, .. } => kind_of(source),
             Self::Init { kind, .. } => *kind,
+            Self::Vanished | Self::Hook(_) => Kind::Internal,
         }
     }
+
+    /// For `map_err` on a file of the store.
+    pub(crate) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { action, path: path.into(), source }
+    }
+
+    /// For `map_err` on a step of the launch.
+    pub(crate) fn launch<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Launch { step, source: source.into() }
+    }
+}
+
+/// The kind of a system call's failure where nothing more is known.
+pub(crate) fn kind_of(error: &io::Error) -> Kind {
+    match error.raw_os_error() {
+        Some(
+            libc::ENOSPC | libc::ENOMEM | libc::EDQUOT | libc::EAGAIN | libc::EMFILE | libc::ENFILE,
+        ) => Kind::Exhausted,
+        _ => Kind::Internal,
+    }
+}
+
+/// An error and its causes on one line: `mount proc: Operation not permitted (os error 1)`.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

@@ -1,11 +1,20 @@
 //! Another process in a running container.
+//!
+//! It is born in the container's pid namespace and cgroups, enters the other namespaces itself and
+//! then does what an init does from the point where the rootfs stands.
 
-use std::os::fd::OwnedFd;
+use std::borrow::Cow;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use spec::oci::runtime as oci;
 
-use crate::{Console, Gate, Launched, Stdio};
+use crate::create::write_pid_file;
+use crate::launch::Place;
+use crate::request::{Layout, Request};
+use crate::seccomp::Filter;
+use crate::store::Container;
+use crate::{Console, Error, Gate, Launched, Stdio, check};
 
 /// What is executed in a running container. `ExecOptions::new(process)` and then what differs.
 #[derive(Debug)]
@@ -36,11 +45,56 @@ impl<'a> ExecOptions<'a> {
     }
 }
 
-/// A process that was made by [`crate::Container::exec`] and waits at its gate.
+/// A process that was made by [`Container::exec`] and waits at its gate.
 #[derive(Debug)]
 pub struct Exec {
     /// The process.
     pub process: Launched,
     /// Opens its way to the user's program.
     pub gate: Gate,
+}
+
+/// Namespaces that a process enters by itself; the pid namespace it is born in.
+const ENTERED: u32 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWNET)
+    .cast_unsigned();
+
+/// See [`Container::exec`]; the caller has checked that the container runs.
+pub(crate) fn exec(
+    container: &Container,
+    init: &OwnedFd,
+    options: &ExecOptions<'_>,
+) -> Result<Exec, Error> {
+    check::process(options.process)?;
+    let record = container.record();
+    let filter = if record.filtered { Some(Filter::load(container.directory())?) } else { None };
+    let in_pid_namespace = record.namespaces & libc::CLONE_NEWPID.cast_unsigned() != 0;
+    let birthplace = record.cgroup.birthplace()?;
+    let place = Place {
+        stdio: &options.stdio,
+        terminal: options.process.terminal() == Some(true),
+        preserved: &options.preserve_fds,
+        made: 0,
+        pid_namespace: in_pid_namespace.then_some(init),
+        cgroup: birthplace.as_ref(),
+        extra: vec![init.as_fd()],
+    };
+    let mut starting = place.start()?;
+    let request = Request {
+        process: Cow::Borrowed(options.process),
+        tasks: record.cgroup.tasks(),
+        filter: filter.as_ref().map(Cow::Borrowed),
+        layout: Layout { namespaces: vec![record.namespaces & ENTERED], gate: false },
+        plan: None,
+    };
+    starting.prepare(&request, || Ok(()))?;
+    starting.give_console(&options.console)?;
+    if let Some(path) = options.pid_file {
+        write_pid_file(path, starting.pid.raw())?;
+    }
+    let (process, channel) = starting.keep()?;
+    Ok(Exec { process, gate: Gate::new(channel) })
 }

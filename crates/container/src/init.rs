@@ -1,12 +1,267 @@
 //! The process that becomes the user's program: the second life of the caller's executable.
+//!
+//! ```text
+//!   request -> cgroups -> namespaces -> rootfs -> [launcher's hooks] -> pivot -> masks
+//!           -> limits, user, capabilities -> ready -> recorded -> gate -> seccomp -> execve
+//! ```
+//!
+//! Single-threaded from its first instruction. All signals stay blocked until the program runs; init
+//! leaves early only when the launcher is gone, seen as end of file.
+//!
+//! Invariant: nothing of the host stays open past execve, and until then the process cannot be traced
+//! from inside the container (it is not dumpable, and has more capabilities).
+
+pub(crate) mod command;
+mod credentials;
+mod limits;
+mod terminal;
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::net::SocketFlags;
+use rustix::process::DumpableBehavior;
+use spec::Kind;
+
+use crate::channel::Channel;
+use crate::error::{chain, kind_of};
+use crate::request::{Layout, Plan, Reply, Request};
+use crate::rootfs::{self, Rootfs};
+use crate::{check, hook};
+
+use command::Command;
+
+/// `argv[0]` of the second life; `argv[1]` is the number of the channel's descriptor.
+pub(crate) const NAME: &CStr = c"hull-init";
+
+/// Why the container's side failed; the cause stays in `source`.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A step that is one system call or little more.
+    #[error("{step}")]
+    Step {
+        /// The step.
+        step: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The root filesystem.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// The user's program.
+    #[error(transparent)]
+    Command(#[from] command::Error),
+    /// A hook in the container.
+    #[error(transparent)]
+    Hook(#[from] hook::Error),
+    /// The configuration, found out late.
+    #[error(transparent)]
+    Config(#[from] check::Error),
+    /// The launcher was killed.
+    #[error("the launcher is gone")]
+    Abandoned,
+}
+
+impl Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Step { source, .. } => kind_of(source),
+            Self::Rootfs(error) => error.kind(),
+            Self::Command(error) => error.kind(),
+            Self::Config(error) => error.kind(),
+            Self::Hook(_) | Self::Abandoned => Kind::Internal,
+        }
+    }
+
+    /// For `map_err` on a step.
+    pub(crate) fn step<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Step { step, source: source.into() }
+    }
+}
 
 /// Runs the container's side when this program was started as `hull-init`, and then never returns.
 /// Call it first thing in `main`, before threads, logging and argument parsing.
 pub fn dispatch() {
-    if std::env::args_os().next().is_some_and(|name| name == NAME) {
-        todo!()
+    let mut args = std::env::args_os();
+    if args.next().is_none_or(|name| name.as_encoded_bytes() != NAME.to_bytes()) {
+        return;
+    }
+    let number = args.next().and_then(|number| number.to_str()?.parse::<i32>().ok());
+    let channel = number.and_then(|number| Some((number, sys::spawn::inherited(number).ok()?)));
+    if let Some((number, channel)) = channel {
+        let mut speaker = Channel::from(channel);
+        let error = match run(&mut speaker, number) {
+            Ok(never) => match never {},
+            Err(error) => error,
+        };
+        let reply = Reply::Failed { kind: error.kind(), message: chain(&error) };
+        // Whoever should read it may be gone.
+        let _ = speaker.send(&reply, None);
+    }
+    std::process::exit(1);
+}
+
+/// A value that does not exist: the way forward from [`run`] is another program.
+enum Never {}
+
+/// Does everything. On failure `speaker` is whom to tell: the launcher at first, the starter later.
+fn run(speaker: &mut Channel, number: i32) -> Result<Never, Error> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(Error::step("protect init from being traced"))?;
+    let (request, _) = speaker
+        .receive::<Request<'static>>()
+        .map_err(Error::step("read the request"))?
+        .ok_or(Error::Abandoned)?;
+    let (gate, namespaces) = descriptors(&request.layout, number + 1)?;
+    let mut warnings = Vec::new();
+    join_cgroups(&request)?;
+    limits::oom_score(&request.process, &mut warnings)?;
+    enter(&request.layout, &namespaces)?;
+    drop(namespaces);
+    rustix::process::setsid().map_err(Error::step("make a session"))?;
+
+    let pty = match &request.plan {
+        Some(plan) => build(plan, &request, speaker)?,
+        None => terminal::for_exec(&request.process)?,
+    };
+    let command = settle(&request, &mut warnings)?;
+    speaker
+        .send(&Reply::Ready { warnings }, pty.as_ref().map(AsFd::as_fd))
+        .map_err(Error::step("tell the launcher"))?;
+    drop(pty);
+    wait_at_gate(speaker, gate)?;
+    if let Some(plan) = &request.plan {
+        if let Some(state) = &plan.state {
+            let state = hook::State { status: "created".into(), ..state.clone() };
+            hook::run_all("startContainer", &plan.start_container, &state)?;
+        }
+    }
+    credentials::restrict(&request)?;
+    Err(command.execute().into())
+}
+
+/// Takes over what follows the channel: the gate's socket and the namespaces.
+fn descriptors(layout: &Layout, first: i32) -> Result<(Option<OwnedFd>, Vec<OwnedFd>), Error> {
+    let mut numbers = first..;
+    let mut take = || {
+        let number = numbers.next().unwrap_or(-1);
+        sys::spawn::inherited(number).map_err(Error::step("take over a descriptor"))
+    };
+    let gate = if layout.gate { Some(take()?) } else { None };
+    let namespaces = layout.namespaces.iter().map(|_| take()).collect::<Result<_, _>>()?;
+    Ok((gate, namespaces))
+}
+
+/// A thread that writes 0 moves itself, which takes no global lock.
+fn join_cgroups(request: &Request<'_>) -> Result<(), Error> {
+    for file in &request.tasks {
+        match std::fs::OpenOptions::new().write(true).open(file).and_then(|mut tasks| {
+            io::Write::write_all(&mut tasks, b"0")
+        }) {
+            Ok(()) => {}
+            Err(source) => return Err(Error::Step { step: "join the cgroups", source }),
+        }
+    }
+    Ok(())
+}
+
+/// Enters the namespaces that exist; the mount namespace last, since it changes what paths mean.
+fn enter(layout: &Layout, namespaces: &[OwnedFd]) -> Result<(), Error> {
+    let mount = libc::CLONE_NEWNS.cast_unsigned();
+    let pairs = || layout.namespaces.iter().zip(namespaces);
+    for (kind, namespace) in
+        pairs().filter(|(kind, _)| **kind != mount).chain(pairs().filter(|(kind, _)| **kind == mount))
+    {
+        sys::namespace::enter(namespace, *kind).map_err(Error::step("enter a namespace"))?;
+    }
+    Ok(())
+}
+
+/// Builds the container around this process, which ends up in its root directory.
+fn build(
+    plan: &Plan<'_>,
+    request: &Request<'_>,
+    launcher: &Channel,
+) -> Result<Option<OwnedFd>, Error> {
+    if plan.cgroup_namespace {
+        sys::namespace::unshare_cgroup().map_err(Error::step("make a cgroup namespace"))?;
+    }
+    if let Some(name) = &plan.keyring {
+        join_keyring(name)?;
+    }
+    if plan.loopback {
+        sys::interface::loopback_up().map_err(Error::step("bring up the loopback interface"))?;
+    }
+    if let Some(name) = &plan.hostname {
+        rustix::system::sethostname(name.as_bytes()).map_err(Error::step("set the hostname"))?;
+    }
+    if let Some(name) = &plan.domainname {
+        rustix::system::setdomainname(name.as_bytes())
+            .map_err(Error::step("set the domainname"))?;
+    }
+    // Modes are meant as they are given.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let rootfs = Rootfs::build(plan)?;
+    let pty = terminal::for_container(&request.process, rootfs.tree())?;
+    if plan.launcher_hooks {
+        launcher.send(&Reply::Hooks, None).map_err(Error::step("tell the launcher"))?;
+        if !launcher.wait().map_err(Error::step("wait for the launcher"))? {
+            return Err(Error::Abandoned);
+        }
+    }
+    if let Some(state) = &plan.state {
+        hook::run_all("createContainer", &plan.create_container, state)?;
+    }
+    rootfs.enter(plan, request.process.cwd())?;
+    Ok(pty)
+}
+
+fn join_keyring(name: &str) -> Result<(), Error> {
+    let name = std::ffi::CString::new(format!("_ses.{name}")).unwrap_or_default();
+    match sys::keyring::join_session(&name) {
+        // A kernel without keyrings has none to share.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        result => result.map_err(Error::step("make a session keyring")),
     }
 }
 
-/// `argv[0]` of the second life.
-pub const NAME: &str = "hull-init";
+/// Takes on what the program should have: directory, limits, user, capabilities.
+fn settle(request: &Request<'_>, warnings: &mut Vec<String>) -> Result<Command, Error> {
+    let process = &request.process;
+    let mut directory = command::enter_directory(process.cwd());
+    limits::resources(process, warnings)?;
+    limits::stdio_owner(process)?;
+    credentials::assume(process, request.filter.is_some(), warnings)?;
+    if directory.as_ref().is_err_and(command::Error::is_denied) {
+        // The user may be allowed where root is not: on NFS, say.
+        directory = command::enter_directory(process.cwd());
+    }
+    directory?;
+    let umask = process.user().umask().unwrap_or(0o022);
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask & 0o777));
+    Ok(Command::find(process)?)
+}
+
+/// Waits for the launcher to have recorded the container, then for the start. From then on `speaker`
+/// is the starter.
+fn wait_at_gate(speaker: &mut Channel, gate: Option<OwnedFd>) -> Result<(), Error> {
+    let go = |channel: &Channel| channel.wait().map_err(Error::step("wait at the start gate"));
+    let recorded = go(speaker)?;
+    let Some(gate) = gate else {
+        return if recorded { Ok(()) } else { Err(Error::Abandoned) };
+    };
+    if !recorded {
+        return Err(Error::Abandoned);
+    }
+    loop {
+        let accepted = rustix::io::retry_on_intr(|| {
+            rustix::net::accept_with(&gate, SocketFlags::CLOEXEC)
+        });
+        *speaker = Channel::from(accepted.map_err(Error::step("wait at the start gate"))?);
+        // Who only looks whether somebody waits here hangs up without a word.
+        if go(speaker)? {
+            return Ok(());
+        }
+    }
+}

@@ -16,15 +16,25 @@
 //!
 //! Spec: OCI runtime-spec 1.3, runtime.md, config.md, config-linux.md.
 
+mod capability;
+pub mod cgroup;
+mod channel;
+pub mod check;
 pub mod create;
 pub mod error;
 pub mod exec;
+pub mod hook;
 pub mod init;
 pub mod launch;
+mod namespace;
+pub mod processes;
+mod request;
+mod rootfs;
+pub mod seccomp;
 pub mod store;
 
 pub use create::CreateOptions;
 pub use error::Error;
 pub use exec::{Exec, ExecOptions};
 pub use launch::{Console, Gate, Launched, Stdio, Stream};
-pub use store::{Container, Record, Recipients, Status, Store};
+pub use store::{Container, Init, Record, Recipients, Status, Store};

@@ -3,21 +3,43 @@
 //! ```text
 //!   ROOT/ID/state.json    Record, replaced by rename
 //!   ROOT/ID/gate          unix socket on which init waits; gone once started
-//!   ROOT/ID/seccomp.bpf   the compiled filter, for exec
+//!   ROOT/ID/seccomp       the compiled filter, for exec
 //!   ROOT/ID/lock          flock: one start, exec or delete at a time
 //! ```
 //!
 //! Every handle reads what other programs wrote: a container made by the shim is seen, killed and
 //! deleted by `hull-runtime --root ROOT`.
+//!
+//! Where a container is in its life is never written down: it is read from the kernel. An init that
+//! has not been started still listens at its gate.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::time::SystemTime;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
+use spec::oci::runtime as oci;
 use spec::{ContainerId, Pid, ProcessInfo, Signal};
 
-use crate::{CreateOptions, Error, Exec, ExecOptions, Launched};
+use crate::cgroup::View;
+use crate::channel::Channel;
+use crate::launch::Gate;
+use crate::{CreateOptions, Error, Exec, ExecOptions, Launched, create, exec, hook, processes};
+
+/// Name of the start gate's socket.
+pub(crate) const GATE: &str = "gate";
+const RECORD: &str = "state.json";
+const LOCK: &str = "lock";
+
+/// How long a killed init may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A directory of containers. Two roots do not see each other.
 #[derive(Debug, Clone)]
@@ -28,18 +50,17 @@ pub struct Store {
 /// A container that exists. Cheap; holds no descriptor and no lock between calls.
 #[derive(Debug, Clone)]
 pub struct Container {
+    directory: PathBuf,
     record: Record,
 }
 
-/// What is kept of a container, fixed at its creation.
+/// What is kept of a container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
     /// Its name, unique in its store.
     pub id: ContainerId,
-    /// Its init process.
-    pub pid: Pid,
-    /// Field 22 of the init's `/proc/PID/stat`: tells it from a later process with the same number.
-    pub started: u64,
+    /// Its init process; `None` while it is being made.
+    pub init: Option<Init>,
     /// The bundle's directory, absolute.
     pub bundle: PathBuf,
     /// The root filesystem, absolute, as the creator saw it.
@@ -48,6 +69,29 @@ pub struct Record {
     pub created: SystemTime,
     /// Annotations of the configuration.
     pub annotations: HashMap<String, String>,
+    /// The version of the specification that its configuration names.
+    pub oci_version: String,
+    /// The configuration's process: what `exec` starts from when it names no other.
+    pub process: Option<oci::Process>,
+    /// Its cgroups.
+    pub(crate) cgroup: View,
+    /// `CLONE_NEW*` of every namespace that the configuration names.
+    pub(crate) namespaces: u32,
+    /// Hooks for `start` to run afterwards.
+    pub(crate) poststart: Vec<oci::Hook>,
+    /// Hooks for `delete` to run afterwards.
+    pub(crate) poststop: Vec<oci::Hook>,
+    /// Whether there is a seccomp filter.
+    pub(crate) filtered: bool,
+}
+
+/// A process, told from a later one with the same number by when it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Init {
+    /// Its number in the creator's pid namespace.
+    pub pid: Pid,
+    /// Field 22 of `/proc/PID/stat`.
+    pub started: u64,
 }
 
 /// Where a container is in its life, as found in the kernel just now.
@@ -63,6 +107,19 @@ pub enum Status {
     Paused,
     /// The init process has ended; its status is known to whoever reaped it.
     Stopped,
+}
+
+impl Status {
+    /// The word that the OCI state document uses for it; `paused` is runc's addition.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// Whom a signal reaches.
@@ -82,74 +139,318 @@ impl Store {
 
     /// Makes a container whose init waits at the start gate. A failure leaves nothing: no process,
     /// cgroup, mount or file.
+    #[expect(clippy::needless_pass_by_value, reason = "descriptors are given away")]
     pub fn create(
         &self,
         id: &ContainerId,
         options: CreateOptions<'_>,
     ) -> Result<(Container, Launched), Error> {
-        todo!("{id} {options:?} {:?}", self.root)
+        create::create(self, id, &options)
     }
 
     /// The container `id`; [`spec::Kind::NotFound`] when there is none.
     pub fn load(&self, id: &ContainerId) -> Result<Container, Error> {
-        todo!("{id}")
+        let directory = self.directory(id);
+        match Record::read(&directory) {
+            Ok(record) => Ok(Container { directory, record }),
+            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Err(Error::NotFound { id: id.clone() })
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Every container, in order of id. One that is being made or deleted meanwhile is left out.
+    /// Every container, in order of id. One that is being made or deleted meanwhile may be left out.
     pub fn list(&self) -> Result<Vec<Container>, Error> {
-        todo!()
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::file("read", &self.root)(error)),
+        };
+        let mut ids: Vec<ContainerId> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect();
+        ids.sort();
+        Ok(ids.iter().filter_map(|id| self.load(id).ok()).collect())
+    }
+
+    fn directory(&self, id: &ContainerId) -> PathBuf {
+        self.root.join(id.as_str())
+    }
+
+    /// Makes the directory of a new container, and the root when it is missing.
+    pub(crate) fn make_directory(&self, id: &ContainerId) -> Result<PathBuf, Error> {
+        let path = self.directory(id);
+        let make = || DirBuilder::new().mode(0o711).create(&path);
+        let made = match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o711)
+                    .create(&self.root)
+                    .map_err(Error::file("make", &self.root))?;
+                make()
+            }
+            made => made,
+        };
+        match made {
+            Ok(()) => Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Error::Exists { id: id.clone() })
+            }
+            Err(error) => Err(Error::file("make", path)(error)),
+        }
     }
 }
 
+impl Record {
+    fn read(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join(RECORD);
+        let bytes = fs::read(&path).map_err(Error::file("read", &path))?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::file("read", path)(error.into()))
+    }
+
+    /// Replaces the record in a container's directory.
+    pub(crate) fn write(&self, directory: &Path) -> Result<(), Error> {
+        let path = directory.join(RECORD);
+        let temporary = directory.join(".state.json");
+        let bytes =
+            serde_json::to_vec(self).map_err(|error| Error::file("write", &path)(error.into()))?;
+        fs::write(&temporary, bytes).map_err(Error::file("write", &temporary))?;
+        fs::rename(&temporary, &path).map_err(Error::file("write", path))
+    }
+}
+
+/// The gate's address in an open container directory.
+pub(crate) fn gate_address(directory: &File) -> io::Result<SocketAddrUnix> {
+    create::short_address(directory, GATE)
+}
+
 impl Container {
+    pub(crate) fn new(store: &Store, record: Record) -> Self {
+        Self { directory: store.directory(&record.id), record }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// What was recorded at its creation.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
+    /// Its init process's number, when there is one and it has not ended.
+    pub fn pid(&self) -> Option<Pid> {
+        self.init_pidfd().ok().flatten()?;
+        self.record.init.map(|init| init.pid)
+    }
+
     /// Where it is in its life now.
     pub fn status(&self) -> Result<Status, Error> {
-        todo!()
+        if self.record.init.is_none() {
+            return Ok(Status::Creating);
+        }
+        if self.init_pidfd()?.is_none() {
+            return Ok(Status::Stopped);
+        }
+        if self.connect_gate()?.is_some() {
+            return Ok(Status::Created);
+        }
+        Ok(if self.record.cgroup.is_frozen()? { Status::Paused } else { Status::Running })
+    }
+
+    /// The state document of the specification, as `state` prints it.
+    pub fn state(&self) -> Result<hook::State, Error> {
+        let status = self.status()?;
+        let alive = !matches!(status, Status::Stopped | Status::Creating);
+        Ok(self.state_as(status.name(), self.record.init.filter(|_| alive).map(|i| i.pid)))
+    }
+
+    fn state_as(&self, status: &str, pid: Option<Pid>) -> hook::State {
+        hook::State {
+            oci_version: self.record.oci_version.clone(),
+            id: self.record.id.to_string(),
+            status: status.to_owned(),
+            pid: pid.map(Pid::raw),
+            bundle: self.record.bundle.clone(),
+            annotations: self.record.annotations.clone(),
+        }
     }
 
     /// Opens the start gate and returns once the user's program was executed.
     /// [`spec::Kind::Conflict`] unless created; [`spec::Kind::CommandNotFound`] or
     /// [`spec::Kind::CommandNotExecutable`] when execve(2) refused, the init has then ended.
     pub fn start(&self) -> Result<(), Error> {
-        todo!()
+        let _lock = self.lock()?;
+        let Some(gate) = self.connect_gate()? else {
+            return Err(Error::State { action: "start", status: self.status()? });
+        };
+        Gate::new(Channel::from(gate)).open()?;
+        let path = self.directory.join(GATE);
+        fs::remove_file(&path).map_err(Error::file("remove", path))?;
+        if !self.record.poststart.is_empty() {
+            let state = self.state_as("running", self.record.init.map(|init| init.pid));
+            hook::run_all("poststart", &self.record.poststart, &state)?;
+        }
+        Ok(())
     }
 
     /// Sends a signal; does not wait for its effect. To a stopped container:
     /// [`spec::Kind::Conflict`] for the init, nothing at all for all.
     pub fn signal(&self, signal: Signal, to: Recipients) -> Result<(), Error> {
-        todo!("{signal} {to:?}")
+        if to == Recipients::All {
+            return Ok(self.record.cgroup.signal(signal)?);
+        }
+        let stopped = || Error::State { action: "signal", status: Status::Stopped };
+        let init = self.init_pidfd()?.ok_or_else(stopped)?;
+        sys::pidfd::signal(init.as_fd(), signal.number()).map_err(|error| {
+            match error.raw_os_error() {
+                Some(libc::ESRCH) => stopped(),
+                _ => Error::Launch { step: "signal init", source: error },
+            }
+        })
     }
 
     /// Makes another process in the container; it waits at its gate.
     /// [`spec::Kind::Conflict`] when the container is stopped or paused.
+    #[expect(clippy::needless_pass_by_value, reason = "descriptors are given away")]
     pub fn exec(&self, options: ExecOptions<'_>) -> Result<Exec, Error> {
-        todo!("{options:?}")
+        match (self.status()?, self.init_pidfd()?) {
+            (Status::Created | Status::Running, Some(init)) => exec::exec(self, &init, &options),
+            (status, _) => Err(Error::State { action: "exec in", status }),
+        }
     }
 
     /// Freezes every process; returns when all are frozen.
     pub fn pause(&self) -> Result<(), Error> {
-        todo!()
+        match self.status()? {
+            Status::Created | Status::Running => Ok(self.record.cgroup.freeze(true)?),
+            status => Err(Error::State { action: "pause", status }),
+        }
     }
 
     /// Thaws every process.
     pub fn resume(&self) -> Result<(), Error> {
-        todo!()
+        match self.status()? {
+            Status::Paused => Ok(self.record.cgroup.freeze(false)?),
+            status => Err(Error::State { action: "resume", status }),
+        }
     }
 
     /// Its processes by cgroup membership, in order of pid, with pids of the caller's namespace.
     pub fn processes(&self) -> Result<Vec<ProcessInfo>, Error> {
-        todo!()
+        let pids = self.record.cgroup.processes()?;
+        processes::describe(&pids).map_err(Error::launch("read processes"))
     }
 
     /// Frees everything: processes that are left, cgroups, state. A container that still runs is
     /// refused with [`spec::Kind::Conflict`] unless `force`, which kills it first. The caller still
     /// reaps the init it was given.
     pub fn delete(self, force: bool) -> Result<(), Error> {
-        todo!("{force}")
+        let lock = self.lock()?;
+        let status = self.status()?;
+        // An init that was never started holds nothing of the user's.
+        if !force && !matches!(status, Status::Stopped | Status::Created | Status::Creating) {
+            return Err(Error::State { action: "delete", status });
+        }
+        self.kill_all()?;
+        self.record.cgroup.remove()?;
+        let hooks = hook::run_all("poststop", &self.record.poststop, &self.state_as("stopped", None));
+        remove_directory(&self.directory)?;
+        drop(lock);
+        Ok(hooks?)
+    }
+
+    /// Ends every process and waits for init's end.
+    fn kill_all(&self) -> Result<(), Error> {
+        let init = self.init_pidfd()?;
+        if let Some(init) = &init {
+            // Already ended is as good.
+            let _ = sys::pidfd::signal(init.as_fd(), Signal::KILL.number());
+        }
+        // Nobody is left in a pid namespace whose init has ended.
+        let own_pids = self.record.namespaces & libc::CLONE_NEWPID.cast_unsigned() != 0;
+        if !own_pids || init.is_none() || self.record.cgroup.is_frozen()? {
+            self.record.cgroup.signal(Signal::KILL)?;
+            if self.record.cgroup.is_frozen()? {
+                self.record.cgroup.freeze(false)?;
+            }
+        }
+        if let Some(init) = &init {
+            wait_end(init)?;
+        }
+        Ok(())
+    }
+
+    /// A pidfd of the init, unless it has ended.
+    pub(crate) fn init_pidfd(&self) -> Result<Option<OwnedFd>, Error> {
+        let Some(init) = self.record.init else { return Ok(None) };
+        processes::open(init.pid.raw(), init.started).map_err(Error::launch("open init"))
+    }
+
+    /// A connection to an init that waits; `None` once it was started or has ended.
+    fn connect_gate(&self) -> Result<Option<OwnedFd>, Error> {
+        let step = "connect to the start gate";
+        let directory =
+            File::open(&self.directory).map_err(Error::file("open", &self.directory))?;
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(Error::launch(step))?;
+        let address = gate_address(&directory).map_err(Error::launch(step))?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => Ok(Some(socket)),
+            Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
+            Err(error) => Err(Error::launch(step)(error)),
+        }
+    }
+
+    /// Holds the container against other programs that would change it.
+    fn lock(&self) -> Result<File, Error> {
+        let path = self.directory.join(LOCK);
+        let file = match File::options().create(true).append(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::NotFound { id: self.record.id.clone() });
+            }
+            Err(error) => return Err(Error::file("open", path)(error)),
+        };
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|error| Error::file("lock", &path)(error.into()))?;
+        // Another program may have deleted the container while this one waited.
+        if path.exists() { Ok(file) } else { Err(Error::NotFound { id: self.record.id.clone() }) }
+    }
+}
+
+/// Removes a container's directory: the record first, so that it is no container any more.
+fn remove_directory(directory: &Path) -> Result<(), Error> {
+    for name in [RECORD, ".state.json", GATE, crate::seccomp::FILE, LOCK] {
+        let path = directory.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::file("remove", path)(error));
+            }
+            _ => {}
+        }
+    }
+    fs::remove_dir(directory).map_err(Error::file("remove", directory))
+}
+
+/// Waits until the process has ended, reaped or not.
+fn wait_end(pidfd: &OwnedFd) -> Result<(), Error> {
+    let patience = Timespec { tv_sec: PATIENCE.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    match rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience))) {
+        Ok(0) => Err(Error::Launch {
+            step: "wait for the end of init",
+            source: io::ErrorKind::TimedOut.into(),
+        }),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::launch("wait for the end of init")(error)),
     }
 }

@@ -19,3 +19,4 @@ pub mod pidfd;
 pub mod random;
 pub mod bpf;
 pub mod mntns;
+pub mod signalfd;

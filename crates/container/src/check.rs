@@ -1,0 +1,297 @@
+//! What a configuration may ask for: everything else is refused by the field's name.
+//!
+//! Runs before anything is made. What only the kernel can judge (a namespace's path, a cgroup's limit)
+//! is checked where it is used.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use spec::Kind;
+use spec::oci::runtime::{Hooks, Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
+
+use crate::namespace::Namespaces;
+
+/// Why a configuration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The value is wrong on every host.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Hull does not do it.
+    #[error("{field}: {what}: not supported")]
+    Unsupported {
+        /// The field.
+        field: &'static str,
+        /// The value.
+        what: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
+        Self::Invalid { field, reason: reason.into() }
+    }
+
+    pub(crate) fn unsupported(field: &'static str, what: impl Into<String>) -> Self {
+        Self::Unsupported { field, what: what.into() }
+    }
+
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Invalid { .. } => Kind::Invalid,
+            Self::Unsupported { .. } => Kind::Unsupported,
+        }
+    }
+}
+
+/// Checks a container's configuration.
+pub(crate) fn spec(spec: &Spec) -> Result<(), Error> {
+    version(spec.version())?;
+    let Some(root) = spec.root() else {
+        return Err(Error::invalid("root", "missing"));
+    };
+    if root.path().as_os_str().is_empty() {
+        return Err(Error::invalid("root.path", "empty"));
+    }
+    let Some(process) = spec.process() else {
+        return Err(Error::invalid("process", "missing"));
+    };
+    self::process(process)?;
+    let Some(linux) = spec.linux() else {
+        return Err(Error::invalid("linux", "missing"));
+    };
+    self::linux(linux)?;
+    let list = linux.namespaces().as_deref().unwrap_or_default();
+    names(spec, |kind| Namespaces::has(list, kind))?;
+    for mount in spec.mounts().iter().flatten() {
+        self::mount(mount)?;
+    }
+    if let Some(hooks) = spec.hooks() {
+        self::hooks(hooks)?;
+    }
+    if let Some(sysctl) = linux.sysctl() {
+        self::sysctl(sysctl, |kind| Namespaces::has(list, kind))?;
+    }
+    let other = [
+        ("solaris", spec.solaris().is_some()),
+        ("windows", spec.windows().is_some()),
+        ("zos", spec.zos().is_some()),
+        ("vm", spec.vm().is_some()),
+    ];
+    refuse(&other)
+}
+
+fn version(version: &str) -> Result<(), Error> {
+    let major = version.split('.').next().unwrap_or_default();
+    if major == "1" && version.split('.').count() >= 3 {
+        return Ok(());
+    }
+    Err(Error::invalid("ociVersion", format!("{version:?} is not a version 1.x.y")))
+}
+
+/// Refuses the first field of the table that is set.
+fn refuse(table: &[(&'static str, bool)]) -> Result<(), Error> {
+    match table.iter().find(|(_, set)| *set) {
+        Some((field, _)) => Err(Error::unsupported(field, "set")),
+        None => Ok(()),
+    }
+}
+
+fn is_set<T>(list: Option<&Vec<T>>) -> bool {
+    list.is_some_and(|list| !list.is_empty())
+}
+
+fn has_text(text: Option<&String>) -> bool {
+    text.is_some_and(|text| !text.is_empty())
+}
+
+/// Checks a program to execute, of a container or of an exec.
+pub(crate) fn process(process: &Process) -> Result<(), Error> {
+    if process.args().as_ref().is_none_or(Vec::is_empty) {
+        return Err(Error::invalid("process.args", "empty"));
+    }
+    if !process.cwd().is_absolute() {
+        let reason = format!("{:?} is not an absolute path", process.cwd());
+        return Err(Error::invalid("process.cwd", reason));
+    }
+    let strings = process.args().iter().flatten().chain(process.env().iter().flatten());
+    if strings.into_iter().any(|text| text.contains('\0')) {
+        return Err(Error::invalid("process", "a zero byte in args or env"));
+    }
+    let mut seen = Vec::new();
+    for limit in process.rlimits().iter().flatten() {
+        if seen.contains(&limit.typ()) {
+            return Err(Error::invalid("process.rlimits", format!("{} is named twice", limit.typ())));
+        }
+        if limit.soft() > limit.hard() {
+            let reason = format!("{}: soft is above hard", limit.typ());
+            return Err(Error::invalid("process.rlimits", reason));
+        }
+        seen.push(limit.typ());
+    }
+    if let Some(adj) = process.oom_score_adj() {
+        if !(-1000..=1000).contains(&adj) {
+            let reason = format!("{adj} is not -1000 to 1000");
+            return Err(Error::invalid("process.oomScoreAdj", reason));
+        }
+    }
+    refuse(&[
+        ("process.apparmorProfile", has_text(process.apparmor_profile().as_ref())),
+        ("process.selinuxLabel", has_text(process.selinux_label().as_ref())),
+        ("process.ioPriority", process.io_priority().is_some()),
+        ("process.scheduler", process.scheduler().is_some()),
+        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
+        ("process.commandLine", has_text(process.command_line().as_ref())),
+        ("process.user.username", has_text(process.user().username().as_ref())),
+    ])
+}
+
+fn linux(linux: &Linux) -> Result<(), Error> {
+    let empty = |map: Option<bool>| map.is_none_or(|empty| empty);
+    refuse(&[
+        ("linux.uidMappings", is_set(linux.uid_mappings().as_ref())),
+        ("linux.gidMappings", is_set(linux.gid_mappings().as_ref())),
+        ("linux.timeOffsets", !empty(linux.time_offsets().as_ref().map(HashMap::is_empty))),
+        ("linux.netDevices", !empty(linux.net_devices().as_ref().map(HashMap::is_empty))),
+        ("linux.mountLabel", has_text(linux.mount_label().as_ref())),
+        ("linux.intelRdt", linux.intel_rdt().is_some()),
+        ("linux.memoryPolicy", linux.memory_policy().is_some()),
+        ("linux.personality", linux.personality().is_some()),
+    ])?;
+    if let Some(resources) = linux.resources() {
+        self::resources(resources)?;
+    }
+    let propagations = ["shared", "slave", "private", "unbindable", ""];
+    match linux.rootfs_propagation() {
+        Some(text) if !propagations.contains(&text.strip_prefix('r').unwrap_or(text)) => {
+            Err(Error::invalid("linux.rootfsPropagation", format!("{text:?} is unknown")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn resources(resources: &LinuxResources) -> Result<(), Error> {
+    let network = resources.network().as_ref();
+    let block = resources.block_io().as_ref();
+    refuse(&[
+        ("linux.resources.hugepageLimits", is_set(resources.hugepage_limits().as_ref())),
+        ("linux.resources.network.classID", network.is_some_and(|n| n.class_id().is_some_and(|id| id != 0))),
+        ("linux.resources.network.priorities", network.is_some_and(|n| is_set(n.priorities().as_ref()))),
+        ("linux.resources.rdma", resources.rdma().as_ref().is_some_and(|map| !map.is_empty())),
+        ("linux.resources.blockIO.weight", block.is_some_and(|b| b.weight().is_some_and(|w| w != 0))),
+        ("linux.resources.blockIO.leafWeight", block.is_some_and(|b| b.leaf_weight().is_some_and(|w| w != 0))),
+        ("linux.resources.blockIO.weightDevice", block.is_some_and(|b| is_set(b.weight_device().as_ref()))),
+        ("linux.resources.blockIO.throttleReadBpsDevice", block.is_some_and(|b| is_set(b.throttle_read_bps_device().as_ref()))),
+        ("linux.resources.blockIO.throttleWriteBpsDevice", block.is_some_and(|b| is_set(b.throttle_write_bps_device().as_ref()))),
+        ("linux.resources.blockIO.throttleReadIOPSDevice", block.is_some_and(|b| is_set(b.throttle_read_iops_device().as_ref()))),
+        ("linux.resources.blockIO.throttleWriteIOPSDevice", block.is_some_and(|b| is_set(b.throttle_write_iops_device().as_ref()))),
+    ])
+}
+
+/// Host and domain name are the host's own without a UTS namespace.
+fn names(spec: &Spec, has: impl Fn(LinuxNamespaceType) -> bool) -> Result<(), Error> {
+    for (field, name) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
+        let Some(name) = name.as_ref().filter(|name| !name.is_empty()) else { continue };
+        if !has(LinuxNamespaceType::Uts) {
+            return Err(Error::invalid(field, "needs a uts namespace"));
+        }
+        if name.len() > 64 {
+            return Err(Error::invalid(field, "longer than 64 bytes"));
+        }
+    }
+    Ok(())
+}
+
+fn mount(mount: &spec::oci::runtime::Mount) -> Result<(), Error> {
+    if mount.destination().as_os_str().is_empty() {
+        return Err(Error::invalid("mounts", "empty destination"));
+    }
+    refuse(&[
+        ("mounts.uidMappings", is_set(mount.uid_mappings().as_ref())),
+        ("mounts.gidMappings", is_set(mount.gid_mappings().as_ref())),
+    ])
+}
+
+fn hooks(hooks: &Hooks) -> Result<(), Error> {
+    let prestart = hooks.prestart();
+    let lists = [
+        ("hooks.prestart", prestart),
+        ("hooks.createRuntime", hooks.create_runtime()),
+        ("hooks.createContainer", hooks.create_container()),
+        ("hooks.startContainer", hooks.start_container()),
+        ("hooks.poststart", hooks.poststart()),
+        ("hooks.poststop", hooks.poststop()),
+    ];
+    for (field, list) in lists {
+        for hook in list.iter().flatten() {
+            if !crate::hook::is_valid(hook.path()) {
+                let reason = format!("{:?} is not an absolute path", hook.path());
+                return Err(Error::invalid(field, reason));
+            }
+            if hook.timeout().is_some_and(|timeout| timeout <= 0) {
+                return Err(Error::invalid(field, "timeout is not above 0"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Kernel parameters must belong to a namespace that is not the host's.
+fn sysctl(
+    sysctl: &HashMap<String, String>,
+    has: impl Fn(LinuxNamespaceType) -> bool,
+) -> Result<(), Error> {
+    const IPC: [&str; 8] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    let invalid = |reason: String| Err(Error::invalid("linux.sysctl", reason));
+    for key in sysctl.keys() {
+        let name = sysctl_path(key).to_string_lossy().replace('/', ".");
+        let kind = if IPC.contains(&name.as_str()) || name.starts_with("fs.mqueue.") {
+            LinuxNamespaceType::Ipc
+        } else if name.starts_with("net.") {
+            LinuxNamespaceType::Network
+        } else if name == "kernel.domainname" {
+            LinuxNamespaceType::Uts
+        } else {
+            return invalid(format!("{key} is not in a namespace"));
+        };
+        if !has(kind) {
+            return invalid(format!("{key} needs a namespace of type {kind}"));
+        }
+        if Path::new(key).components().any(|part| part.as_os_str() == "..") {
+            return invalid(format!("{key} is not a parameter's name"));
+        }
+    }
+    Ok(())
+}
+
+/// The file beneath `/proc/sys`: dots separate names, unless a slash comes first, see sysctl(8).
+pub(crate) fn sysctl_path(key: &str) -> std::path::PathBuf {
+    let slash_first = key.find(['.', '/']).is_some_and(|at| key[at..].starts_with('/'));
+    if slash_first {
+        return key.into();
+    }
+    let swap = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        c => c,
+    };
+    key.chars().map(swap).collect::<String>().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! Building the container's root filesystem.
+//!
+//! Runs in the new mount namespace as the container's future init. Takes the spec's mounts in order
+//! and leaves a finished tree that is the root directory of this process.
+//!
+//! ```text
+//!   make / slave -> attach rootfs -> mounts, in order -> devices     (Rootfs::build)
+//!   pivot -> propagation -> sysctl -> cwd -> read-only -> masks      (Rootfs::enter)
+//! ```
+//!
+//! Invariant: every target is opened *beneath* the rootfs by openat2(2) and mounted on by descriptor,
+//! so a symlink planted by an image, or swapped by another container that shares a volume, cannot
+//! lead out of it.
+//!
+//! Spec: OCI runtime-spec, config.md "Mounts"; config-linux.md "Default Filesystems" to "Masked Paths".
+
+mod cgroup;
+mod device;
+mod mask;
+mod mount;
+mod options;
+mod tree;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::CWD;
+use rustix::mount::{
+    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount,
+    open_tree, unmount,
+};
+use spec::Kind;
+use sys::mount::Attributes;
+
+use crate::request::Plan;
+
+pub(crate) use tree::Tree;
+
+/// Why the root filesystem could not be built. A variant is the step that failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A mount's options make no sense, or Hull does not know them.
+    #[error("mounts: option {option:?} of {}: {reason}", target.display())]
+    Option {
+        /// Where the mount goes.
+        target: PathBuf,
+        /// The option.
+        option: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The target is where nothing may be mounted.
+    #[error("mounts: {}: {reason}", target.display())]
+    Target {
+        /// Where the mount goes.
+        target: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The source of a bind mount is missing.
+    #[error("mounts: source {} of {}", source_path.display(), target.display())]
+    Source {
+        /// What was to be mounted.
+        source_path: PathBuf,
+        /// Where.
+        target: PathBuf,
+        /// Why it cannot be opened.
+        source: io::Error,
+    },
+    /// The kernel refused a mount.
+    #[error("mount {fstype} on {}", target.display())]
+    Mount {
+        /// The filesystem, or `bind`.
+        fstype: String,
+        /// Where.
+        target: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A device node.
+    #[error("make device {}", path.display())]
+    Device {
+        /// The node.
+        path: PathBuf,
+        /// Why it cannot be made.
+        source: io::Error,
+    },
+    /// A path that is to be hidden or read-only.
+    #[error("{action} {path}")]
+    Path {
+        /// What was done.
+        action: &'static str,
+        /// The path.
+        path: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A step that concerns the whole tree.
+    #[error("{step}")]
+    Step {
+        /// The step.
+        step: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Option { .. } | Self::Target { .. } | Self::Source { .. } => Kind::Invalid,
+            Self::Mount { source, .. } => match source.raw_os_error() {
+                Some(libc::EINVAL | libc::ENODEV | libc::ENOTDIR | libc::ELOOP) => Kind::Invalid,
+                _ => crate::error::kind_of(source),
+            },
+            Self::Device { source, .. } | Self::Path { source, .. } | Self::Step { source, .. } => {
+                crate::error::kind_of(source)
+            }
+        }
+    }
+
+    pub(crate) fn step<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Step { step, source: source.into() }
+    }
+}
+
+/// A root filesystem that stands, not yet entered.
+#[derive(Debug)]
+pub(crate) struct Rootfs {
+    tree: Tree,
+}
+
+impl Rootfs {
+    /// Attaches the rootfs and everything that is mounted and made in it.
+    pub(crate) fn build(plan: &Plan<'_>) -> Result<Self, Error> {
+        // Nothing that happens here shows on the host; what the host mounts may still show here.
+        let private = plan.propagation.as_deref().is_some_and(|text| text.ends_with("private"));
+        let kind = if private { MountPropagationFlags::PRIVATE } else { MountPropagationFlags::DOWNSTREAM };
+        mount_change("/", kind | MountPropagationFlags::REC)
+            .map_err(Error::step("separate mounts from the host's"))?;
+        let tree = attach(&plan.rootfs).map_err(Error::step("mount the root filesystem"))?;
+        for mount in plan.mounts.iter() {
+            mount::apply(&tree, mount, plan)?;
+        }
+        if !mount::replaces_dev(&plan.mounts) {
+            device::make_all(&tree, &plan.devices)?;
+        }
+        Ok(Self { tree })
+    }
+
+    /// The tree, to open things in it.
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Makes it the root directory of this process, and locks what is to be locked.
+    pub(crate) fn enter(self, plan: &Plan<'_>, cwd: &Path) -> Result<(), Error> {
+        let tree = self.tree;
+        rustix::process::fchdir(&tree).map_err(Error::step("change to the root filesystem"))?;
+        if plan.no_pivot {
+            chroot(&tree).map_err(Error::step("move the root filesystem to /"))?;
+        } else {
+            pivot().map_err(Error::step("pivot to the root filesystem"))?;
+        }
+        if let Some(propagation) = plan.propagation.as_deref().filter(|text| !text.is_empty()) {
+            propagate(&tree, propagation).map_err(Error::step("set linux.rootfsPropagation"))?;
+        }
+        if let Some(sysctl) = &plan.sysctl {
+            mask::set_parameters(sysctl)?;
+        }
+        tree.directory(cwd).map_err(Error::step("make process.cwd"))?;
+        if plan.readonly {
+            let readonly = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+            sys::mount::set_attributes(&tree, c"", false, &readonly)
+                .map_err(Error::step("make the root filesystem read-only"))?;
+        }
+        mask::readonly(&tree, &plan.readonly_paths)?;
+        mask::hide(&tree, &plan.masked)
+    }
+}
+
+/// Makes the rootfs a mount of its own, which pivot_root(2) needs.
+fn attach(rootfs: &Path) -> io::Result<Tree> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    let mount = open_tree(CWD, rootfs, flags)?;
+    move_mount(&mount, "", CWD, rootfs, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    Ok(Tree::from(mount))
+}
+
+/// Swaps this directory for the root, and lets go of the old one.
+fn pivot() -> io::Result<()> {
+    rustix::process::pivot_root(".", ".")?;
+    // The old root now lies on top of the new one, at the same place.
+    unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
+    Ok(())
+}
+
+/// The weaker way, for a root that cannot be pivoted away from.
+fn chroot(tree: &Tree) -> io::Result<()> {
+    move_mount(tree.as_fd(), "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    rustix::process::chroot(".")?;
+    rustix::process::chdir("/")?;
+    Ok(())
+}
+
+fn propagate(tree: &Tree, text: &str) -> io::Result<()> {
+    let (recursive, propagation) = options::propagation(text).ok_or(io::ErrorKind::InvalidInput)?;
+    let attributes = Attributes { propagation, ..Attributes::default() };
+    sys::mount::set_attributes(tree, c"", recursive, &attributes)
+}

@@ -1,0 +1,104 @@
+//! Device nodes and the links of `/dev`.
+//!
+//! Spec: OCI runtime-spec, config-linux.md "Devices", "Default Devices", "Dev symbolic links".
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, makedev};
+use rustix::io::Errno;
+use spec::oci::runtime::{LinuxDevice, LinuxDeviceType};
+
+use super::{Error, Tree};
+
+/// What every container has, of mode 0666.
+const DEFAULTS: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Makes the default devices, then those of the configuration.
+pub(super) fn make_all(tree: &Tree, devices: &[LinuxDevice]) -> Result<(), Error> {
+    let dev = tree.directory("/dev").map_err(Error::step("open /dev in the rootfs"))?;
+    for (name, major, minor) in DEFAULTS {
+        let own = devices.iter().any(|device| device.path() == &Path::new("/dev").join(name));
+        if !own {
+            let made = node(&dev, name.as_ref(), FileType::CharacterDevice, 0o666, (major, minor));
+            made.map_err(|source| Error::Device { path: Path::new("/dev").join(name), source })?;
+        }
+    }
+    for (name, target) in LINKS {
+        link(&dev, name, target)?;
+    }
+    if Path::new("/proc/kcore").exists() {
+        link(&dev, "core", "/proc/kcore")?;
+    }
+    for device in devices {
+        make(tree, device)
+            .map_err(|source| Error::Device { path: device.path().clone(), source })?;
+    }
+    Ok(())
+}
+
+fn link(dev: &OwnedFd, name: &str, target: &str) -> Result<(), Error> {
+    match rustix::fs::symlinkat(target, dev, name) {
+        // An image's own /dev may have it already.
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => {
+            Err(Error::Device { path: Path::new("/dev").join(name), source: error.into() })
+        }
+    }
+}
+
+fn make(tree: &Tree, device: &LinuxDevice) -> io::Result<()> {
+    let kind = match device.typ() {
+        LinuxDeviceType::B => FileType::BlockDevice,
+        LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
+        LinuxDeviceType::P => FileType::Fifo,
+        LinuxDeviceType::A => {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "type a is no device"));
+        }
+    };
+    let number = |number: i64| {
+        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "number out of range");
+        u32::try_from(number).map_err(|_| invalid())
+    };
+    let numbers = match kind {
+        FileType::Fifo => (0, 0),
+        _ => (number(device.major())?, number(device.minor())?),
+    };
+    let (parent, name) = tree.parent(device.path())?;
+    let mode = device.file_mode().unwrap_or(0o666) & 0o7777;
+    node(&parent, name.as_ref(), kind, mode, numbers)?;
+    if device.uid().is_some() || device.gid().is_some() {
+        let (uid, gid) = (device.uid().map(Uid::from_raw), device.gid().map(Gid::from_raw));
+        rustix::fs::chownat(&parent, &name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}
+
+/// Makes a node; one that exists must be the same.
+fn node(
+    parent: &OwnedFd,
+    name: &Path,
+    kind: FileType,
+    mode: u32,
+    (major, minor): (u32, u32),
+) -> io::Result<()> {
+    let number = makedev(major, minor);
+    match rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(mode), number) {
+        Err(Errno::EXIST) => {
+            let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let same = FileType::from_raw_mode(stat.st_mode) == kind && stat.st_rdev == number;
+            if same { Ok(()) } else { Err(Errno::EXIST.into()) }
+        }
+        result => Ok(result?),
+    }
+}

@@ -1,0 +1,202 @@
+//! One mount of the configuration.
+//!
+//! A filesystem is made, or a tree cloned, and given its attributes while it is attached nowhere; then
+//! its target is opened beneath the rootfs, and it is moved there by two descriptors.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+use spec::oci::runtime::Mount;
+use sys::mount::Attributes;
+
+use super::options::Options;
+use super::{Error, Tree, cgroup};
+use crate::request::Plan;
+
+/// The magic number of a proc filesystem.
+pub(super) const PROC: i64 = 0x9fa0;
+/// What may be mounted within `/proc`: files that tools such as lxcfs replace.
+const WITHIN_PROC: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/net/dev",
+];
+
+/// Whether `/dev` is the user's own, to be left as it is.
+pub(super) fn replaces_dev(mounts: &[Mount]) -> bool {
+    mounts.iter().any(|mount| {
+        let bind = |option: &String| option == "bind" || option == "rbind";
+        let is_bind = mount.typ().as_deref() == Some("bind")
+            || mount.options().iter().flatten().any(bind);
+        is_bind && cleaned(mount.destination()) == Path::new("/dev")
+    })
+}
+
+/// Does what one entry of `mounts` says.
+pub(super) fn apply(tree: &Tree, mount: &Mount, plan: &Plan<'_>) -> Result<(), Error> {
+    let target = cleaned(mount.destination());
+    if target == Path::new("/") {
+        let reason = "the root itself cannot be a mount's target";
+        return Err(Error::Target { target, reason });
+    }
+    let mut options = Options::parse(mount.options().as_deref().unwrap_or_default(), &target)?;
+    let fstype = mount.typ().as_deref().unwrap_or_default();
+    if fstype == "bind" && options.bind.is_none() {
+        options.bind = Some(false);
+    }
+    if let Some(recursive) = options.bind {
+        return bind(tree, mount, &target, recursive, &options);
+    }
+    let result = match fstype {
+        "" => {
+            let reason = "neither a type nor a bind mount";
+            return Err(Error::Target { target, reason });
+        }
+        "cgroup" | "cgroup2" => cgroup::mount(tree, &target, &options, plan),
+        _ => filesystem(tree, fstype, mount.source().as_deref(), &target, &options),
+    };
+    result.map_err(|source| Error::Mount { fstype: fstype.to_owned(), target, source })
+}
+
+/// The absolute path without `.`, `..` and doubled slashes, as text alone can tell.
+fn cleaned(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            std::path::Component::Normal(name) => clean.push(name),
+            std::path::Component::ParentDir => {
+                clean.pop();
+            }
+            _ => {}
+        }
+    }
+    clean
+}
+
+/// Mounts a new filesystem.
+fn filesystem(
+    tree: &Tree,
+    fstype: &str,
+    source: Option<&Path>,
+    target: &Path,
+    options: &Options,
+) -> io::Result<()> {
+    let at = match fstype {
+        // A symlink could lead to where masked and read-only paths are not looked for.
+        "proc" | "sysfs" => match tree.open_without_links(target) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => tree.directory(target)?,
+            opened => opened?,
+        },
+        _ => tree.directory(target)?,
+    };
+    let mut data = options.data.clone();
+    if fstype == "tmpfs" && !data.iter().any(|option| option.starts_with("mode=")) {
+        // What the image says of the directory goes on to hold.
+        data.push(format!("mode={:o}", rustix::fs::fstat(&at)?.st_mode & 0o7777));
+    }
+    let source = source.map_or(fstype.as_ref(), Path::as_os_str);
+    let mount = make(fstype, source, &data, options)?;
+    attach(&mount, &at, options)
+}
+
+/// Makes a filesystem, attached nowhere.
+pub(super) fn make(
+    fstype: &str,
+    source: &std::ffi::OsStr,
+    data: &[String],
+    options: &Options,
+) -> io::Result<OwnedFd> {
+    let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "source", source)?;
+    for option in data {
+        match option.split_once('=') {
+            Some((key, value)) => fsconfig_set_string(&context, key, value)?,
+            None => fsconfig_set_flag(&context, option.as_str())?,
+        }
+    }
+    fsconfig_create(&context)?;
+    let attributes = u32::try_from(options.attributes.set).unwrap_or(0);
+    let attributes = MountAttrFlags::from_bits_retain(attributes);
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+/// Moves a detached mount to its place and sets its propagation there.
+pub(super) fn attach(mount: &OwnedFd, at: &impl AsFd, options: &Options) -> io::Result<()> {
+    let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", at.as_fd(), "", empty)?;
+    for (recursive, propagation) in &options.propagation {
+        let attributes = Attributes { propagation: *propagation, ..Attributes::default() };
+        sys::mount::set_attributes(mount, c"", *recursive, &attributes)?;
+    }
+    Ok(())
+}
+
+/// A copy of a mount, attached nowhere.
+pub(super) fn clone(at: &impl AsFd, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if path.as_os_str().is_empty() {
+        flags |= OpenTreeFlags::AT_EMPTY_PATH;
+    }
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(at.as_fd(), path, flags)
+}
+
+fn bind(
+    tree: &Tree,
+    mount: &Mount,
+    target: &Path,
+    recursive: bool,
+    options: &Options,
+) -> Result<(), Error> {
+    let source = mount.source().clone().unwrap_or_default();
+    let clone = clone(&CWD, &source, recursive).map_err(|error| Error::Source {
+        source_path: source,
+        target: target.to_owned(),
+        source: error.into(),
+    })?;
+    let attach = || {
+        let stat = rustix::fs::fstat(&clone)?;
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let at = if directory { tree.directory(target)? } else { tree.file(target)? };
+        check_proc(&at, target)?;
+        for (attributes, recursive) in [(&options.recursive, true), (&options.attributes, false)] {
+            if *attributes != Attributes::default() {
+                sys::mount::set_attributes(&clone, c"", recursive, attributes)?;
+            }
+        }
+        self::attach(&clone, &at, options)
+    };
+    attach().map_err(|source| Error::Mount {
+        fstype: "bind".to_owned(),
+        target: target.to_owned(),
+        source,
+    })
+}
+
+/// Keeps what the kernel shows in `/proc` from being replaced, wherever the target's path leads
+/// (CVE-2019-16884, CVE-2025-52881).
+fn check_proc(at: &OwnedFd, target: &Path) -> io::Result<()> {
+    let allowed = WITHIN_PROC.iter().any(|path| Path::new(path) == target);
+    if !allowed && rustix::fs::fstatfs(at)?.f_type == PROC {
+        let reason = "the target is within a proc filesystem";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    Ok(())
+}

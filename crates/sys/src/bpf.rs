@@ -1,0 +1,140 @@
+//! Extended BPF: instructions, and attaching a device program to a cgroup.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// One instruction of extended BPF, as in linux/bpf.h.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instruction {
+    /// Operation.
+    pub code: u8,
+    /// Destination register in the low half, source in the high.
+    pub registers: u8,
+    /// Offset of a jump or of memory.
+    pub offset: i16,
+    /// Operand.
+    pub immediate: i32,
+}
+
+fn instruction(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Instruction {
+    Instruction { code, registers: from << 4 | to, offset, immediate }
+}
+
+/// `to = *(u32 *)(from + offset)`
+pub fn load_word(to: u8, from: u8, offset: i16) -> Instruction {
+    instruction(0x61, to, from, offset, 0)
+}
+
+/// `to &= mask`, 32 bits
+pub fn and(to: u8, mask: i32) -> Instruction {
+    instruction(0x54, to, 0, 0, mask)
+}
+
+/// `to >>= bits`, 32 bits
+pub fn shift_right(to: u8, bits: i32) -> Instruction {
+    instruction(0x74, to, 0, 0, bits)
+}
+
+/// `to = from`, 32 bits
+pub fn move_register(to: u8, from: u8) -> Instruction {
+    instruction(0xbc, to, from, 0, 0)
+}
+
+/// `to = number`
+pub fn move_number(to: u8, number: i32) -> Instruction {
+    instruction(0xb7, to, 0, 0, number)
+}
+
+/// Skips `count` instructions when the register holds `number`.
+pub fn jump_if_equal(register: u8, number: i32, count: i16) -> Instruction {
+    instruction(0x15, register, 0, count, number)
+}
+
+/// Skips `count` instructions unless the register holds `number`.
+pub fn jump_unless_equal(register: u8, number: i32, count: i16) -> Instruction {
+    instruction(0x55, register, 0, count, number)
+}
+
+/// Skips `count` instructions unless both registers hold the same.
+pub fn jump_unless_same(left: u8, right: u8, count: i16) -> Instruction {
+    instruction(0x5d, left, right, count, 0)
+}
+
+/// Returns register 0.
+pub fn exit() -> Instruction {
+    instruction(0x95, 0, 0, 0, 0)
+}
+
+/// `BPF_PROG_LOAD`'s part of `union bpf_attr`, up to `expected_attach_type`.
+#[repr(C)]
+#[derive(Default)]
+struct Load {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+}
+
+/// `BPF_PROG_ATTACH`'s part of `union bpf_attr`.
+#[repr(C)]
+#[derive(Default)]
+struct Attach {
+    target_fd: u32,
+    attach_bpf_fd: u32,
+    attach_type: u32,
+    attach_flags: u32,
+}
+
+const PROG_LOAD: u32 = 5;
+const PROG_ATTACH: u32 = 8;
+const TYPE_CGROUP_DEVICE: u32 = 15;
+const ATTACH_CGROUP_DEVICE: u32 = 6;
+const ALLOW_MULTI: u32 = 2;
+
+/// Lets `program` decide which devices the members of `cgroup` may use, besides those programs that
+/// are attached already.
+///
+/// # Errors
+///
+/// As bpf(2): `EACCES` or `EINVAL` when the verifier refuses the program, `EPERM` without
+/// `CAP_BPF`/`CAP_SYS_ADMIN`.
+pub fn attach_device_program(cgroup: &impl AsRawFd, program: &[Instruction]) -> io::Result<()> {
+    let load = Load {
+        prog_type: TYPE_CGROUP_DEVICE,
+        insn_cnt: u32::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        insns: program.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+        ..Load::default()
+    };
+    let number = call(PROG_LOAD, &load)?;
+    // SAFETY: BPF_PROG_LOAD returned a new descriptor that nothing else owns.
+    let loaded = unsafe { OwnedFd::from_raw_fd(number) };
+    let attach = Attach {
+        target_fd: cgroup.as_raw_fd().cast_unsigned(),
+        attach_bpf_fd: loaded.as_raw_fd().cast_unsigned(),
+        attach_type: ATTACH_CGROUP_DEVICE,
+        attach_flags: ALLOW_MULTI,
+    };
+    call(PROG_ATTACH, &attach).map(drop)
+}
+
+fn call<T>(command: u32, attributes: &T) -> io::Result<i32> {
+    let size = std::mem::size_of::<T>();
+    // SAFETY: `attributes` has the layout of `command`'s part of bpf_attr, of `size` bytes, and what it
+    // points to outlives the call; shorter than the union is allowed and means zeroes.
+    let ret =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size) };
+    match i32::try_from(ret) {
+        Ok(ret) if ret >= 0 => Ok(ret),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
