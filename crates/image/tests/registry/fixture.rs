@@ -214,6 +214,15 @@ impl Root {
         entries.map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect()
     }
 
+    /// Waits until no blob is half there. Threads that write hear a moment later that a pull has ended.
+    pub(crate) fn settle(&self) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !self.list("content/ingest").is_empty() {
+            assert!(Instant::now() < end, "left: {:?}", self.list("content/ingest"));
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// That nothing is left of any image.
     pub(crate) fn assert_empty(&self) {
         for dir in ["content/blobs/sha256", "content/ingest", "snapshots"] {
