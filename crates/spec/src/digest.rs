@@ -21,7 +21,7 @@ pub struct InvalidDigest(pub String);
 impl Digest {
     /// The digest whose 32 bytes are `hash`.
     pub fn from_sha256(hash: [u8; 32]) -> Self {
-        Self(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hash.map(|byte| format!("{byte:02x}")).concat())
     }
 
     /// The 64 hex digits, without the algorithm.
