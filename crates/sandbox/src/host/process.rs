@@ -98,7 +98,10 @@ impl Process {
         gate: Option<Gate>,
         ends: Stdio,
     ) -> Result<Self, Error> {
-        let Launched { pid, pidfd, pty } = launched;
+        let Launched { pid, pidfd, pty, warnings } = launched;
+        for warning in warnings {
+            tracing::warn!(process = %id, warning, "made with less than was asked");
+        }
         let terminal = pty.map(Arc::new);
         let gate = Mutex::new(gate);
         let process = Self { id, pid, pidfd, terminal, gate, exit: Mutex::new(None) };
