@@ -51,11 +51,11 @@ impl Error {
     }
 }
 
-/// The options in a request; the defaults when there are none.
-pub(crate) fn options(type_url: &str, value: &[u8]) -> Result<Options, Error> {
+/// The options in a request; `default` when there are none.
+pub(crate) fn options(type_url: &str, value: &[u8], default: Options) -> Result<Options, Error> {
     match type_url {
         options::TYPE_URL => serde_json::from_slice(value).map_err(Error::Options),
-        _ if value.is_empty() => Ok(Options::default()),
+        _ if value.is_empty() => Ok(default),
         _ => Err(Error::OptionsType(type_url.to_owned())),
     }
 }
@@ -198,11 +198,13 @@ mod tests {
 
     #[test]
     fn options_of_another_runtime_are_refused_unless_empty() {
-        assert_eq!(options("", b"").ok(), Some(Options::default()));
-        assert_eq!(options("containerd.runc.v1.Options", b"").ok(), Some(Options::default()));
+        let default = Options { data_root: "/d".into(), ..Options::default() };
+        let options = |type_url, value| options(type_url, value, default.clone());
+        assert_eq!(options("", b"").ok(), Some(default.clone()));
+        assert_eq!(options("containerd.runc.v1.Options", b"").ok(), Some(default.clone()));
         assert!(matches!(options("x.Options", b"\x08\x01"), Err(Error::OptionsType(_))));
         let json = br#"{"exec_root":"/elsewhere"}"#;
-        let read = options(options::TYPE_URL, json).expect("known");
+        let read = options(spec::options::TYPE_URL, json).expect("known");
         assert_eq!(read.exec_root, PathBuf::from("/elsewhere"));
     }
 }

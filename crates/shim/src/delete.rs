@@ -10,7 +10,6 @@ use std::path::Path;
 use containerd_shim_protos::api::DeleteResponse;
 use protobuf::MessageField;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
-use spec::options::Options;
 use spec::{Exit, Signal};
 
 use crate::args::Target;
@@ -38,7 +37,7 @@ pub(crate) fn run(target: &Target) -> Result<DeleteResponse, Error> {
     let record = Record::load(&bundle).filter(|record| record.container == target.id);
     let (options, streams, exit) = match record {
         Some(record) => (record.options, record.streams, record.exit),
-        None => (Options { exec_root: place::exec_root(), ..Options::default() }, None, None),
+        None => (place::default_options(), None, None),
     };
     let cleaned = sandbox::clean(&options, &target.id, &bundle);
     if let Some(directory) = streams {

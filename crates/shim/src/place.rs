@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use spec::options::Options;
 
 use crate::args::Target;
 use crate::record;
@@ -26,10 +27,13 @@ pub(crate) fn bundle(target: &Target) -> io::Result<PathBuf> {
     }
 }
 
-/// Where sockets and runtime state are, for a program that was not told by a request.
-pub(crate) fn exec_root() -> PathBuf {
-    let set = std::env::var_os(EXEC_ROOT).filter(|path| !path.is_empty());
-    set.map_or_else(|| spec::options::Options::default().exec_root, PathBuf::from)
+/// What holds where no request says more.
+pub(crate) fn default_options() -> Options {
+    let default = Options::default();
+    match std::env::var_os(EXEC_ROOT).filter(|path| !path.is_empty()) {
+        Some(path) => Options { exec_root: path.into(), ..default },
+        None => default,
+    }
 }
 
 /// The socket of the server for `target`. Its name is short and the same for the same container of
@@ -42,7 +46,10 @@ pub(crate) fn socket(target: &Target) -> PathBuf {
     }
     let digest = hash.finalize();
     let (head, _) = digest.split_first_chunk().expect("a digest has 32 bytes");
-    exec_root().join("shim").join(format!("{:016x}.sock", u64::from_be_bytes(*head)))
+    default_options()
+        .exec_root
+        .join("shim")
+        .join(format!("{:016x}.sock", u64::from_be_bytes(*head)))
 }
 
 /// The address as containerd writes it.

@@ -102,10 +102,9 @@ fn lower_oom_score() -> i32 {
     const FILE: &str = "/proc/self/oom_score_adj";
     let before = std::fs::read_to_string(FILE).ok();
     let before = before.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    if before > OOM_SCORE {
-        if let Err(error) = std::fs::write(FILE, OOM_SCORE.to_string()) {
-            tracing::debug!(%error, "oom score stays");
-        }
+    match std::fs::write(FILE, before.min(OOM_SCORE).to_string()) {
+        Ok(()) => {}
+        Err(error) => tracing::debug!(%error, "oom score stays"),
     }
     before
 }

@@ -23,6 +23,7 @@ use ttrpc::{MethodHandler, Result, TtrpcContext};
 
 use crate::bundle;
 use crate::error::Error;
+use crate::place;
 use crate::process::Process;
 use crate::report::{exec, number};
 use crate::streams::Wanted;
@@ -56,11 +57,12 @@ impl Service {
         if !request.checkpoint.is_empty() || !request.parent_checkpoint.is_empty() {
             return Err(Error::Unsupported("checkpoint: restoring is not supported"));
         }
+        let (type_url, value) = (&request.options.type_url, &request.options.value);
         let creation = Creation {
             container: request.id.parse()?,
             bundle: request.bundle.into(),
             rootfs: request.rootfs,
-            options: bundle::options(&request.options.type_url, &request.options.value)?,
+            options: bundle::options(type_url, value, place::default_options())?,
             wanted: Wanted {
                 stdin: request.stdin,
                 stdout: request.stdout,

@@ -222,10 +222,10 @@ impl Pump {
     /// Lets in who knocks.
     fn admit(&mut self) {
         let Some(door) = &self.door else { return };
-        if let Ok((socket, _)) = door.listener.accept() {
-            if socket.set_nonblocking(true).is_ok() {
-                self.peers.push(Peer::client(socket.into(), self.framing));
-            }
+        if let Ok((socket, _)) = door.listener.accept()
+            && socket.set_nonblocking(true).is_ok()
+        {
+            self.peers.push(Peer::client(socket.into(), self.framing));
         }
     }
 
