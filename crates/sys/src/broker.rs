@@ -25,25 +25,16 @@ impl Broker {
     ///
     /// `EACCES` without no_new_privs and `CAP_SYS_ADMIN`; `EBUSY` when a filter above has a listener.
     pub fn install() -> io::Result<Self> {
-        let filter = filter();
-        let len = u16::try_from(filter.len()).map_err(io::Error::other)?;
-        let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut().cast() };
-        // SAFETY: `program` points to `len` instructions of the kernel's layout, borrowed for the call;
-        // the kernel copies and checks them.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_SET_MODE_FILTER,
-                libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-                &raw const program,
-            )
-        };
-        let fd = i32::try_from(fd).map_err(io::Error::other)?;
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
+        // From Linux 5.19 on, an open that is being answered cannot be interrupted by a signal.
+        match listen(
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+        ) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                listen(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)
+            }
+            done => done,
         }
-        // SAFETY: with NEW_LISTENER the call gives a new descriptor that nothing else owns.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        .map(Self)
     }
 
     /// Takes the open that is waiting. If it is for `path`, it returns a copy of `file`, and this
@@ -53,13 +44,22 @@ impl Broker {
     /// The path is read from the opener's memory, which an opener with several threads could change
     /// afterwards: it chooses between the two answers, and must not be what protects anything.
     ///
+    /// When the opener was interrupted or killed meanwhile there is nothing to answer: `false` too.
+    ///
     /// # Errors
     ///
-    /// `ENOENT` when the opener died meanwhile; those of process_vm_readv(2) and of
-    /// `SECCOMP_IOCTL_NOTIF_ADDFD`, Linux 5.14.
+    /// Those of process_vm_readv(2) and of `SECCOMP_IOCTL_NOTIF_ADDFD`, Linux 5.14.
     pub fn answer(&self, path: &CStr, file: BorrowedFd<'_>) -> io::Result<bool> {
+        match self.settle(path.to_bytes_with_nul(), file) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
+                Ok(false)
+            }
+            done => done,
+        }
+    }
+
+    fn settle(&self, wanted: &[u8], file: BorrowedFd<'_>) -> io::Result<bool> {
         let open = self.receive()?;
-        let wanted = path.to_bytes_with_nul();
         let given = read_memory(open.pid, open.data.args[1], wanted.len())? == wanted;
         if given { self.give(open.id, file) } else { self.allow(open.id) }.map(|()| given)
     }
@@ -98,6 +98,24 @@ impl Broker {
     }
 }
 
+/// Puts this thread under the filter and gives its listener.
+fn listen(flags: libc::c_ulong) -> io::Result<OwnedFd> {
+    let filter = filter();
+    let len = u16::try_from(filter.len()).map_err(io::Error::other)?;
+    let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut().cast() };
+    // SAFETY: `program` points to `len` instructions of the kernel's layout, borrowed for the call; the
+    // kernel copies and checks them.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+    };
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: with NEW_LISTENER the call gives a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Up to `length` bytes at `address` in the memory of process `pid`; fewer where its memory ends.
 fn read_memory(pid: u32, address: u64, length: usize) -> io::Result<Vec<u8>> {
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
@@ -123,6 +141,8 @@ impl AsFd for Broker {
     }
 }
 
+/// linux/seccomp.h, Linux 5.19.
+const SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
 /// linux/seccomp.h: `SECCOMP_IOWR(0, struct seccomp_notif)`.
 const SECCOMP_IOCTL_NOTIF_RECV: libc::Ioctl = 0xc050_2100;
 /// linux/seccomp.h: `SECCOMP_IOWR(1, struct seccomp_notif_resp)`.
