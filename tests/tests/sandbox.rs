@@ -1,0 +1,523 @@
+//! The promise of the seam: one body of tests, held by both walls.
+//!
+//! A container is made of two layers of busybox and handled through [`sandbox::Sandbox`] alone, first
+//! with process isolation, then in a VM. Needs root, and for the VM the hypervisor, the guest's kernel
+//! (`HULL_KERNEL_DIR`) and the static agent (`HULL_BIN_DIR`); says what it skips without them.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::pipe::PipeFlags;
+use sandbox::{Bundle, Facts, Recipients, Rootfs, Sandbox, Stdio, WindowSize};
+use spec::oci::runtime as oci;
+use spec::options::Options;
+use spec::{ContainerId, Isolation, Kind, ProcessId, Signal, annotation};
+use sys::netlink::{Address, Netlink, Peer, Route};
+
+/// One case: a name that can be false, and its body.
+type Case = (&'static str, fn(&Wall));
+
+const CASES: &[Case] = &[
+    ("output_and_exit_code_are_the_programs", output_and_exit_code_are_the_programs),
+    ("what_is_typed_reaches_the_program_until_it_ends", what_is_typed_reaches_the_program),
+    ("output_that_nobody_reads_yet_is_not_lost", output_that_nobody_reads_yet_is_not_lost),
+    ("a_program_that_cannot_run_is_told_from_one_that_is_missing", programs_that_cannot_run),
+    ("a_signal_ends_the_program", a_signal_ends_the_program),
+    ("a_second_process_sees_the_first", a_second_process_sees_the_first),
+    ("a_terminal_has_the_size_it_is_given", a_terminal_has_the_size_it_is_given),
+    ("frozen_processes_do_nothing", frozen_processes_do_nothing),
+    ("what_does_not_exist_is_not_found", what_does_not_exist_is_not_found),
+    ("what_the_container_wrote_is_there_again", what_the_container_wrote_is_there_again),
+    ("the_network_is_that_of_its_namespace", the_network_is_that_of_its_namespace),
+    ("the_host_sees_the_wall_it_was_promised", the_host_sees_the_wall_it_was_promised),
+];
+
+fn main() -> ExitCode {
+    container::init::dispatch();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        for (name, _) in CASES {
+            println!("{name}::process: test\n{name}::hyperv: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root");
+        return ExitCode::SUCCESS;
+    }
+    let wanted = |name: &str| {
+        let mut words = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
+        words.peek().is_none() || words.any(|word| name.contains(word.as_str()))
+    };
+    let mut failed = 0;
+    for isolation in [Isolation::Process, Isolation::Vm] {
+        let place =
+            tempfile::Builder::new().prefix("hull-sandbox.").tempdir().expect("a directory");
+        let wall = Wall::new(isolation, place.path());
+        for (name, body) in CASES {
+            let name = format!("{name}::{isolation}");
+            if wanted(&name) {
+                let begun = Instant::now();
+                let ran = std::panic::catch_unwind(|| body(&wall));
+                let verdict = if ran.is_ok() { "ok" } else { "FAILED" };
+                println!("test {name} ... {verdict} ({:.2} s)", begun.elapsed().as_secs_f64());
+                failed += i32::from(ran.is_err());
+            }
+        }
+    }
+    println!("test result: {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A wall, and what containers behind it are made from.
+struct Wall {
+    isolation: Isolation,
+    options: Options,
+    dir: PathBuf,
+    lower: Vec<PathBuf>,
+}
+
+/// A container with its pipes.
+struct Container<'a> {
+    sandbox: Box<dyn Sandbox>,
+    id: ContainerId,
+    bundle: PathBuf,
+    stdin: Option<File>,
+    stdout: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
+    wall: &'a Wall,
+}
+
+impl Wall {
+    fn new(isolation: Isolation, dir: &Path) -> Self {
+        let mut options = Options { data_root: dir.join("data"), ..Options::default() };
+        options.exec_root = dir.join("run");
+        if isolation == Isolation::Vm {
+            let (kernel, modules) = tests::programs::kernel();
+            options.vm.kernel = Some(kernel);
+            options.vm.modules = Some(modules);
+            options.vm.agent = Some(tests::programs::program("hull-agent"));
+            options.vm.scratch_mib = 256;
+        }
+        let lower = layers(&dir.join("layers"));
+        Self { isolation, options, dir: dir.to_owned(), lower }
+    }
+
+    /// A configuration that runs a shell script.
+    fn spec(&self, script: &str) -> oci::Spec {
+        let mut spec = oci::Spec::default();
+        spec.process_mut().get_or_insert_default().set_args(Some(shell(script)));
+        let wall = (annotation::ISOLATION.to_owned(), self.isolation.to_string());
+        spec.set_annotations(Some([wall].into()));
+        spec.set_hostname(Some("box".into()));
+        spec
+    }
+
+    fn create(&self, script: &str) -> Container<'_> {
+        self.create_from(&self.spec(script), "c1")
+    }
+
+    fn create_from(&self, spec: &oci::Spec, name: &str) -> Container<'_> {
+        self.try_create(spec, name).unwrap_or_else(|error| panic!("create: {}", chain(&error)))
+    }
+
+    fn try_create(&self, spec: &oci::Spec, name: &str) -> Result<Container<'_>, sandbox::Error> {
+        let bundle = self.dir.join(name);
+        let (upper, work) = (bundle.join("upper"), bundle.join("work"));
+        for dir in [&bundle, &upper, &work, &bundle.join("rootfs")] {
+            fs::create_dir_all(dir).expect("a directory");
+        }
+        let rootfs = Rootfs::Overlay { lower: self.lower.clone(), upper, work };
+        let (io, stdin, stdout, stderr) = pipes();
+        let sandbox = sandbox::open(&self.options, spec)?;
+        let id: ContainerId = name.parse().expect("an id");
+        let made = Bundle { path: bundle.clone(), spec: spec.clone(), rootfs };
+        sandbox.create(&id, &made, io)?;
+        let (stdin, stdout, stderr) = (Some(stdin), Some(stdout), Some(stderr));
+        Ok(Container { sandbox, id, bundle, stdin, stdout, stderr, wall: self })
+    }
+}
+
+impl Container<'_> {
+    fn init(&self) -> ProcessId {
+        ProcessId::init(self.id.clone())
+    }
+
+    fn start(&self) {
+        self.sandbox.start(&self.init()).unwrap_or_else(|error| panic!("start: {}", chain(&error)));
+    }
+
+    fn wait(&self) -> u8 {
+        self.sandbox.wait(&self.init()).expect("it exists").code
+    }
+
+    fn signal(&self, number: i32) {
+        let signal = Signal::new(number).expect("a signal");
+        self.sandbox.signal(&self.init(), signal, Recipients::One).expect("delivered");
+    }
+
+    /// Runs another process; gives its output and exit code.
+    fn exec(&self, name: &str, script: &str) -> (String, u8) {
+        let mut process = oci::Process::default();
+        process.set_args(Some(shell(script)));
+        let id = ProcessId::exec(self.id.clone(), name.parse().expect("an id"));
+        let (io, _, stdout, _) = pipes();
+        let made = self.sandbox.exec(&id, &process, io);
+        made.unwrap_or_else(|error| panic!("exec: {}", chain(&error)));
+        self.sandbox.start(&id).unwrap_or_else(|error| panic!("exec: {}", chain(&error)));
+        let code = self.sandbox.wait(&id).expect("it exists").code;
+        assert_eq!(self.sandbox.delete(&id).expect("deleted").code, code);
+        (stdout.join().expect("read"), code)
+    }
+
+    fn stdout(&mut self) -> String {
+        self.stdout.take().expect("once").join().expect("read")
+    }
+
+    fn stderr(&mut self) -> String {
+        self.stderr.take().expect("once").join().expect("read")
+    }
+
+    /// Ends it and looks for what is left.
+    fn remove(self) {
+        if self.sandbox.delete(&self.init()).is_err() {
+            self.sandbox.signal(&self.init(), Signal::KILL, Recipients::All).expect("killed");
+            self.sandbox.wait(&self.init()).expect("it exists");
+            self.sandbox.delete(&self.init()).expect("deleted");
+        }
+        let gone = self.sandbox.wait(&self.init()).expect_err("deleted");
+        assert_eq!(gone.kind(), Kind::NotFound);
+        self.sandbox.shutdown().expect("ended");
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+        assert!(!mounts.contains(self.bundle.to_str().expect("text")), "{mounts}");
+        let names = fs::read_dir("/proc").expect("proc").flatten();
+        let worker = |pid: PathBuf| {
+            fs::read_to_string(pid.join("comm")).is_ok_and(|c| c.trim() == "hull-vmwp")
+        };
+        let ours = |pid: &PathBuf| {
+            fs::read_to_string(pid.join("stat")).is_ok_and(|stat| {
+                stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1))
+                    == Some(std::process::id().to_string().as_str())
+            })
+        };
+        let workers =
+            names.map(|entry| entry.path()).filter(ours).filter(|pid| worker(pid.clone()));
+        assert_eq!(workers.count(), 0, "a worker is left behind the {} wall", self.wall.isolation);
+    }
+}
+
+fn shell(script: &str) -> Vec<String> {
+    ["/bin/sh", "-c", script].map(str::to_owned).into()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn pipe() -> (OwnedFd, OwnedFd) {
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe")
+}
+
+fn pipes() -> (Stdio, File, JoinHandle<String>, JoinHandle<String>) {
+    let ((stdin, typed), (shown, stdout), (complaints, stderr)) = (pipe(), pipe(), pipe());
+    let io = Stdio { stdin: Some(stdin), stdout: Some(stdout), stderr: Some(stderr) };
+    (io, typed.into(), reader(shown), reader(complaints))
+}
+
+fn reader(from: OwnedFd) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = Vec::new();
+        File::from(from).read_to_end(&mut text).expect("read");
+        String::from_utf8_lossy(&text).into_owned()
+    })
+}
+
+/// Two layers: busybox, and above it files that show which one wins.
+fn layers(dir: &Path) -> Vec<PathBuf> {
+    let (bottom, top) = (dir.join("bottom"), dir.join("top"));
+    for name in ["bin", "etc", "proc", "sys", "dev", "tmp"] {
+        fs::create_dir_all(bottom.join(name)).expect("a directory");
+    }
+    fs::copy("/bin/busybox", bottom.join("bin/busybox")).expect("busybox-static is installed");
+    for applet in ["sh", "cat", "echo", "sleep", "stty", "ps", "ping", "ip", "head", "wc", "uname"]
+    {
+        symlink("busybox", bottom.join("bin").join(applet)).expect("a link");
+    }
+    fs::write(bottom.join("etc/which"), "bottom").expect("a file");
+    fs::create_dir_all(top.join("etc")).expect("a directory");
+    fs::write(top.join("etc/which"), "top").expect("a file");
+    fs::write(top.join("etc/not-a-program"), "text").expect("a file");
+    fs::set_permissions(top.join("etc/not-a-program"), fs::Permissions::from_mode(0o644))
+        .expect("a mode");
+    vec![top, bottom]
+}
+
+fn output_and_exit_code_are_the_programs(wall: &Wall) {
+    let mut container =
+        wall.create("cat /etc/which; echo; echo oops >&2; cat /proc/sys/kernel/hostname; exit 7");
+    container.start();
+    assert_eq!(container.wait(), 7);
+    assert_eq!(container.wait(), 7, "every later call returns the same answer");
+    assert_eq!(container.stdout(), "top\nbox\n");
+    assert_eq!(container.stderr(), "oops\n");
+    container.remove();
+}
+
+fn what_is_typed_reaches_the_program(wall: &Wall) {
+    let mut container = wall.create("cat; echo end");
+    container.start();
+    let mut stdin = container.stdin.take().expect("a pipe");
+    stdin.write_all(b"typed\n").expect("written");
+    container.sandbox.close_stdin(&container.init()).expect("closed");
+    drop(stdin);
+    assert_eq!(container.wait(), 0);
+    assert_eq!(container.stdout(), "typed\nend\n");
+    container.remove();
+}
+
+fn output_that_nobody_reads_yet_is_not_lost(wall: &Wall) {
+    let container = wall.create("sleep 1000");
+    container.start();
+    let ((shown, stdout), mut process) = (pipe(), oci::Process::default());
+    process.set_args(Some(shell("head -c 3000000 /dev/zero")));
+    let id = ProcessId::exec(container.id.clone(), "late".parse().expect("an id"));
+    let io = Stdio { stdout: Some(stdout), ..Stdio::default() };
+    container.sandbox.exec(&id, &process, io).expect("made");
+    container.sandbox.start(&id).expect("started");
+    assert_eq!(container.exec("e1", "echo not held up"), ("not held up\n".to_owned(), 0));
+    assert_eq!(reader(shown).join().expect("read").len(), 3_000_000);
+    assert_eq!(container.sandbox.wait(&id).expect("it exists").code, 0);
+    container.remove();
+}
+
+fn programs_that_cannot_run(wall: &Wall) {
+    for (program, kind) in [
+        ("/bin/none", Kind::CommandNotFound),
+        ("none", Kind::CommandNotFound),
+        ("/etc/not-a-program", Kind::CommandNotExecutable),
+    ] {
+        let mut spec = wall.spec("");
+        spec.process_mut().get_or_insert_default().set_args(Some(vec![program.to_owned()]));
+        match wall.try_create(&spec, "c1") {
+            Err(error) => assert_eq!(error.kind(), kind, "{program}: {}", chain(&error)),
+            Ok(container) => {
+                let error = container.sandbox.start(&container.init()).expect_err("refused");
+                assert_eq!(error.kind(), kind, "{program}: {}", chain(&error));
+                container.wait();
+                container.remove();
+            }
+        }
+    }
+}
+
+fn a_signal_ends_the_program(wall: &Wall) {
+    let mut container =
+        wall.create("trap 'echo caught; exit 3' TERM; echo ready; while :; do sleep 0.05; done");
+    container.start();
+    thread::sleep(Duration::from_millis(500));
+    container.signal(15);
+    assert_eq!(container.wait(), 3);
+    assert_eq!(container.stdout(), "ready\ncaught\n");
+    container.remove();
+
+    let container = wall.create("sleep 1000");
+    container.start();
+    container.signal(9);
+    assert_eq!(container.wait(), 137);
+    let ended = container.sandbox.signal(&container.init(), Signal::TERM, Recipients::One);
+    assert_eq!(ended.expect_err("it has ended").kind(), Kind::Conflict);
+    container.remove();
+}
+
+fn a_second_process_sees_the_first(wall: &Wall) {
+    let container = wall.create("sleep 1000");
+    container.start();
+    let (output, code) = container.exec("e1", "cat /proc/1/comm; exit 5");
+    assert_eq!((output.as_str(), code), ("sleep\n", 5));
+    let list = container.sandbox.processes(&container.id).expect("a list");
+    assert!(list.iter().any(|process| process.comm == "sleep"), "{list:?}");
+    let mut process = oci::Process::default();
+    process.set_args(Some(vec!["/bin/none".into()]));
+    let id = ProcessId::exec(container.id.clone(), "e2".parse().expect("an id"));
+    let started = container
+        .sandbox
+        .exec(&id, &process, Stdio::default())
+        .and_then(|_| container.sandbox.start(&id));
+    assert_eq!(started.expect_err("no such program").kind(), Kind::CommandNotFound);
+    container.remove();
+}
+
+fn a_terminal_has_the_size_it_is_given(wall: &Wall) {
+    let mut spec =
+        wall.spec("trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.05; done");
+    let process = spec.process_mut().get_or_insert_default();
+    process.set_terminal(Some(true));
+    let size = oci::BoxBuilder::default().height(20_u64).width(70_u64).build().expect("a size");
+    process.set_console_size(Some(size));
+    let mut container = wall.create_from(&spec, "c1");
+    container.start();
+    thread::sleep(Duration::from_millis(700));
+    let size = WindowSize { rows: 33, columns: 99 };
+    container.sandbox.resize(&container.init(), size).expect("resized");
+    assert_eq!(container.wait(), 0);
+    assert_eq!(container.stdout(), "20 70\r\n33 99\r\n");
+    container.remove();
+}
+
+fn frozen_processes_do_nothing(wall: &Wall) {
+    let container = wall.create("while :; do echo -n x >> /tmp/ticks; sleep 0.01; done");
+    container.start();
+    container.sandbox.freeze(&container.id, true).expect("frozen");
+    let refused = {
+        let mut process = oci::Process::default();
+        process.set_args(Some(shell("exit 0")));
+        let id = ProcessId::exec(container.id.clone(), "e1".parse().expect("an id"));
+        container.sandbox.exec(&id, &process, Stdio::default())
+    };
+    assert_eq!(refused.expect_err("it is paused").kind(), Kind::Conflict);
+    container.sandbox.freeze(&container.id, false).expect("thawed");
+    let (before, _) = container.exec("e2", "wc -c < /tmp/ticks");
+    thread::sleep(Duration::from_millis(300));
+    let (after, _) = container.exec("e3", "wc -c < /tmp/ticks");
+    assert_ne!(before, after);
+    container.remove();
+}
+
+fn what_does_not_exist_is_not_found(wall: &Wall) {
+    let container = wall.create("sleep 1000");
+    let other = ProcessId::init("other".parse().expect("an id"));
+    let exec = ProcessId::exec(container.id.clone(), "none".parse().expect("an id"));
+    for id in [other, exec] {
+        let sandbox = &container.sandbox;
+        let kinds = [
+            sandbox.start(&id).map_err(|error| error.kind()),
+            sandbox.wait(&id).map(drop).map_err(|error| error.kind()),
+            sandbox.delete(&id).map(drop).map_err(|error| error.kind()),
+            sandbox.signal(&id, Signal::TERM, Recipients::One).map_err(|error| error.kind()),
+        ];
+        assert_eq!(kinds, [Err(Kind::NotFound); 4], "{id}");
+    }
+    container.remove();
+}
+
+fn what_the_container_wrote_is_there_again(wall: &Wall) {
+    let container = wall.create("echo kept > /kept");
+    container.start();
+    assert_eq!(container.wait(), 0);
+    container.remove();
+    let mut container = wall.create("cat /kept");
+    container.start();
+    assert_eq!(container.wait(), 0);
+    assert_eq!(container.stdout(), "kept\n");
+    container.remove();
+}
+
+fn the_network_is_that_of_its_namespace(wall: &Wall) {
+    let (near, far) = (sys::netns::make().expect("a namespace"), sys::netns::make().expect("one"));
+    let address = |ip: &str| Address { ip: ip.parse().expect("an address"), prefix: 24 };
+    sys::netns::within(near.as_fd(), || {
+        let mut near = Netlink::open()?;
+        near.add_veth("v0", &Peer { name: "eth0", mac: None, netns: Some(far.as_fd()) })?;
+        let v0 = near.index("v0")?;
+        near.add_address(v0, address("10.77.0.1"))?;
+        near.set_up(v0, true)
+    })
+    .expect("the near end");
+    sys::netns::within(far.as_fd(), || {
+        let mut far = Netlink::open()?;
+        let eth0 = far.index("eth0")?;
+        far.add_address(eth0, address("10.77.0.2"))?;
+        far.set_up(eth0, true)?;
+        far.add_route(eth0, &Route::default_by("10.77.0.1".parse().expect("an address")))
+    })
+    .expect("the far end");
+    let path = wall.dir.join("netns");
+    fs::write(&path, "").expect("a file");
+    let of = format!("/proc/self/fd/{}", far.as_raw_fd());
+    rustix::mount::mount_bind(of, &path).expect("a path for the namespace");
+
+    let mut spec = wall.spec("ping -c 3 -W 5 10.77.0.1 && ip route && ip -o addr show dev eth0");
+    let linux = spec.linux_mut().get_or_insert_default();
+    for namespace in linux.namespaces_mut().iter_mut().flatten() {
+        if namespace.typ() == oci::LinuxNamespaceType::Network {
+            namespace.set_path(Some(path.clone()));
+        }
+    }
+    allow_raw_sockets(&mut spec);
+    let mut container = wall.create_from(&spec, "c1");
+    container.start();
+    let code = container.wait();
+    let output = container.stdout();
+    container.remove();
+    rustix::mount::unmount(&path, rustix::mount::UnmountFlags::empty()).expect("unmounted");
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("default via 10.77.0.1 dev eth0"), "{output}");
+    assert!(output.contains("10.77.0.2/24"), "{output}");
+    let links = sys::netns::within(far.as_fd(), || Netlink::open()?.links()).expect("links");
+    assert!(links.iter().all(|link| link.name != "tap0"), "{links:?}");
+}
+
+fn allow_raw_sockets(spec: &mut oci::Spec) {
+    let process = spec.process_mut().get_or_insert_default();
+    let mut capabilities = process.capabilities().clone().unwrap_or_default();
+    let with = |set: &Option<oci::Capabilities>| {
+        let mut set = set.clone().unwrap_or_default();
+        set.insert(oci::Capability::NetRaw);
+        Some(set)
+    };
+    let (bounding, effective) = (with(capabilities.bounding()), with(capabilities.effective()));
+    let permitted = with(capabilities.permitted());
+    capabilities.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+    process.set_capabilities(Some(capabilities));
+}
+
+fn the_host_sees_the_wall_it_was_promised(wall: &Wall) {
+    let mut container = wall.create("uname -r; sleep 997");
+    container.start();
+    let facts = Facts::read(&container.bundle).expect("written by create");
+    let visible = processes_with("997");
+    let host = rustix::system::uname().release().to_string_lossy().into_owned();
+    container.signal(9);
+    assert_eq!(container.wait(), 137);
+    let guest = container.stdout();
+    match wall.isolation {
+        Isolation::Process => {
+            assert_eq!((facts.backend.as_str(), facts.worker_pid), ("namespaces", None));
+            assert_eq!(guest.trim(), host);
+            assert_eq!(visible, 1);
+        }
+        Isolation::Vm => {
+            assert!(facts.backend.starts_with("qemu-") && facts.worker_pid.is_some(), "{facts:?}");
+            assert_ne!(guest.trim(), host);
+            assert_eq!(visible, 0, "the host sees the guest's processes");
+            let mut spec = wall.spec("true");
+            let mut mount = oci::Mount::default();
+            mount.set_destination("/data".into()).set_source(Some("/etc".into()));
+            mount.set_options(Some(vec!["rbind".into()]));
+            spec.mounts_mut().get_or_insert_default().push(mount);
+            let refused = wall.try_create(&spec, "c2").map(drop).expect_err("refused");
+            assert_eq!(refused.kind(), Kind::Unsupported);
+        }
+    }
+    container.remove();
+}
+
+/// How many processes of the host have this as their last argument.
+fn processes_with(argument: &str) -> usize {
+    let lines = fs::read_dir("/proc").expect("proc").flatten();
+    let lines = lines.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let suffix = format!("sleep\0{argument}\0");
+    lines.filter(|line| line.ends_with(suffix.as_bytes())).count()
+}
