@@ -23,9 +23,15 @@ pub(crate) struct Call {
     pub(crate) version: Version,
     /// What stands behind the `?`.
     pub(crate) query: Query,
-    /// The request itself; its body is not read yet.
-    pub(crate) request: Request<Incoming>,
+    /// The request itself.
+    pub(crate) request: Request<()>,
+    /// Its body, until someone takes it.
+    pub(crate) body: Option<Incoming>,
 }
+
+/// How much of a body that nobody asked for is read, in bytes, as Go's server does: a client that
+/// still writes when the connection closes does not see the answer.
+const UNASKED: usize = 256 << 10;
 
 impl Call {
     /// A header's value, if it is text.
@@ -40,7 +46,8 @@ impl Call {
     /// 400 for a body that is something else than JSON, by its type or in fact.
     pub(crate) async fn value(&mut self) -> Result<Value, Error> {
         let content_type = self.header(CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
-        let body = Limited::new(self.request.body_mut(), BODY_LIMIT).collect().await;
+        let Some(body) = self.body.take() else { return Ok(Value::Null) };
+        let body = Limited::new(body, BODY_LIMIT).collect().await;
         let bytes = body.map_err(|error| unreadable(&*error))?.to_bytes();
         if bytes.is_empty() {
             return Ok(Value::Null);
@@ -53,6 +60,18 @@ impl Call {
         }
         serde_json::from_slice(&bytes)
             .map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
+    }
+
+    /// Reads and forgets the body if nobody took it.
+    pub(crate) async fn skip_body(&mut self) {
+        let Some(mut body) = self.body.take() else { return };
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, bytes::Bytes::len);
+            if read > UNASKED {
+                return;
+            }
+        }
     }
 
     /// The body as JSON of a known shape; the default when there is none.

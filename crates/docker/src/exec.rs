@@ -44,7 +44,7 @@ struct StartBody {
 }
 
 /// `POST /containers/ID/exec`.
-pub(crate) async fn create(mut call: Call, id: &str) -> Answer {
+pub(crate) async fn create(call: &mut Call, id: &str) -> Answer {
     let request = parse(call.value().await?)?;
     let exec = call
         .engine
@@ -80,7 +80,7 @@ fn parse(mut body: Value) -> Result<ExecCreate, Error> {
 }
 
 /// `POST /exec/ID/start`.
-pub(crate) async fn start(mut call: Call, id: &str) -> Answer {
+pub(crate) async fn start(call: &mut Call, id: &str) -> Answer {
     let body: StartBody = call.json().await?;
     let tty = call.engine.exec_inspect(id).await?.request.tty;
     let how =
@@ -109,7 +109,7 @@ fn last_words(error: &engine::Error, tty: bool) -> Line {
 }
 
 /// `POST /exec/ID/resize`.
-pub(crate) async fn resize(call: Call, id: &str) -> Answer {
+pub(crate) async fn resize(call: &mut Call, id: &str) -> Answer {
     if let Some(size) = life::size(&call.query)? {
         call.engine.exec_resize(id, size).await?;
     }
@@ -117,7 +117,7 @@ pub(crate) async fn resize(call: Call, id: &str) -> Answer {
 }
 
 /// `GET /exec/ID/json`.
-pub(crate) async fn inspect(call: Call, id: &str) -> Answer {
+pub(crate) async fn inspect(call: &mut Call, id: &str) -> Answer {
     Ok(reply::ok(&document(&call.engine.exec_inspect(id).await?)))
 }
 

@@ -58,7 +58,7 @@ pub(crate) struct Line {
 }
 
 /// Answers with the streams of a process.
-pub(crate) fn take_over(mut call: Call, line: Line) -> Reply {
+pub(crate) fn take_over(call: &mut Call, line: Line) -> Reply {
     let multiplexed = !line.tty && call.version.since_minor(42);
     let content_type = if multiplexed { MULTIPLEXED } else { RAW };
     if !call.request.headers().contains_key(UPGRADE) {
@@ -159,13 +159,13 @@ async fn replay(mut past: Logs, tty: bool, to: &mut (impl AsyncWrite + Unpin)) -
 
 /// The streams in the bodies of request and answer, for clients that ask for no upgrade. The bodies
 /// are pumped through a socket of our own, which then is the client.
-fn in_bodies(call: Call, line: Line, content_type: &'static str) -> Reply {
+fn in_bodies(call: &mut Call, line: Line, content_type: &'static str) -> Reply {
     let (near, far) = match UnixStream::pair() {
         Ok(pair) => pair,
         Err(error) => return reply::stream(content_type, stream::iter([Err(error)])),
     };
     let (output, mut input) = far.into_split();
-    let mut body = BodyDataStream::new(call.request.into_body());
+    let mut body = stream::iter(call.body.take()).flat_map(BodyDataStream::new);
     let mut work = JoinSet::new();
     work.spawn(connect(near, Bytes::new(), line));
     work.spawn(async move {

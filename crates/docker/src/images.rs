@@ -18,7 +18,7 @@ use crate::reply;
 use crate::route::Answer;
 
 /// `GET /images/json`.
-pub(crate) fn list(call: &Call) -> Answer {
+pub(crate) fn list(call: &mut Call) -> Answer {
     let filters = call.query.filters(&["before", "dangling", "label", "reference", "since"])?;
     let mut chosen = chosen(call, &filters)?;
     chosen.sort_by_key(|image| std::cmp::Reverse(created(image)));
@@ -90,7 +90,7 @@ fn row(image: &Image, call: &Call) -> Value {
 }
 
 /// `GET /images/NAME/json`.
-pub(crate) fn inspect(call: &Call, name: &str) -> Answer {
+pub(crate) fn inspect(call: &mut Call, name: &str) -> Answer {
     if call.query.flag("manifests") {
         return Err(Error::invalid("manifests is not supported by Hull yet"));
     }
@@ -144,7 +144,7 @@ fn check_platform(name: &str, text: &str) -> Result<(), Error> {
 }
 
 /// `POST /images/NAME/tag`.
-pub(crate) fn tag(call: &Call, name: &str) -> Answer {
+pub(crate) fn tag(call: &mut Call, name: &str) -> Answer {
     let repository = call.query.text("repo").unwrap_or_default();
     let target = reference(repository, call.query.text("tag"))?;
     call.engine.images().tag(name, &target).map_err(|error| Error::of(error.kind(), &error))?;
@@ -152,7 +152,7 @@ pub(crate) fn tag(call: &Call, name: &str) -> Answer {
 }
 
 /// `DELETE /images/NAME`.
-pub(crate) async fn remove(call: Call, name: &str) -> Answer {
+pub(crate) async fn remove(call: &mut Call, name: &str) -> Answer {
     // `noprune` keeps untagged parents, of which there are none.
     let removed = call.engine.remove_image(name, call.query.flag("force")).await?;
     let rows = removed.iter().map(|removed| match removed {

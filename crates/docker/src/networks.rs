@@ -22,7 +22,7 @@ pub(crate) fn id(network: NetworkMode, bridge: &str) -> String {
 }
 
 /// `GET /networks`.
-pub(crate) async fn list(call: Call) -> Answer {
+pub(crate) async fn list(call: &mut Call) -> Answer {
     let filters =
         call.query.filters(&["name", "id", "driver", "scope", "type", "label", "dangling"])?;
     let dangling = filters.switch("dangling")?;
@@ -39,19 +39,19 @@ pub(crate) async fn list(call: Call) -> Answer {
     });
     let mut documents = Vec::new();
     for network in chosen {
-        documents.push(document(&call, network, false).await?);
+        documents.push(document(call, network, false).await?);
     }
     Ok(reply::ok(&Value::Array(documents)))
 }
 
 /// `GET /networks/NAME`.
-pub(crate) async fn inspect(call: Call, name: &str) -> Answer {
+pub(crate) async fn inspect(call: &mut Call, name: &str) -> Answer {
     let network = find(name, &call.engine.network_id()).ok_or_else(|| absent(name))?;
-    Ok(reply::ok(&document(&call, network, true).await?))
+    Ok(reply::ok(&document(call, network, true).await?))
 }
 
 /// `DELETE /networks/NAME`: those that there are belong to the engine.
-pub(crate) fn remove(call: &Call, name: &str) -> Answer {
+pub(crate) fn remove(call: &mut Call, name: &str) -> Answer {
     let network = find(name, &call.engine.network_id()).ok_or_else(|| absent(name))?;
     let message = format!("{network} is a pre-defined network and cannot be removed");
     Err(Error::new(StatusCode::FORBIDDEN, message))

@@ -23,13 +23,23 @@ pub(crate) async fn answer(engine: Engine, request: Request<Incoming>) -> Answer
     let path = decode(request.uri().path())?.into_owned();
     let (version, path) = Version::split(&path)?;
     let path: Vec<&str> = path.split('/').skip(1).collect();
-    let call = Call { engine, version, query, request };
-    match path.as_slice() {
-        ["containers", rest @ ..] => container_page(call, &method, rest).await,
-        ["exec", rest @ ..] => exec_page(call, &method, rest).await,
-        ["images", rest @ ..] => image_page(call, &method, rest).await,
-        ["networks", rest @ ..] => network_page(call, &method, rest).await,
-        path => system_page(call, &method, path).await,
+    let (parts, body) = request.into_parts();
+    let request = Request::from_parts(parts, ());
+    let mut call = Call { engine, version, query, request, body: Some(body) };
+    let answer = dispatch(&mut call, &method, &path).await;
+    if answer.is_err() {
+        call.skip_body().await;
+    }
+    answer
+}
+
+async fn dispatch(call: &mut Call, method: &str, path: &[&str]) -> Answer {
+    match path {
+        ["containers", rest @ ..] => container_page(call, method, rest).await,
+        ["exec", rest @ ..] => exec_page(call, method, rest).await,
+        ["images", rest @ ..] => image_page(call, method, rest).await,
+        ["networks", rest @ ..] => network_page(call, method, rest).await,
+        path => system_page(call, method, path).await,
     }
 }
 
@@ -40,7 +50,7 @@ fn decode(path: &str) -> Result<Cow<'_, str>, Error> {
         .map_err(|_| Error::invalid("the path is not UTF-8"))
 }
 
-async fn container_page(call: Call, method: &str, path: &[&str]) -> Answer {
+async fn container_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
     use containers::{life, list, streams, view};
     match (method, path) {
         ("GET", ["json"]) => list::list(call).await,
@@ -72,7 +82,7 @@ async fn container_page(call: Call, method: &str, path: &[&str]) -> Answer {
     }
 }
 
-async fn exec_page(call: Call, method: &str, path: &[&str]) -> Answer {
+async fn exec_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
     match (method, path) {
         ("GET", [id, "json"]) => exec::inspect(call, id).await,
         ("POST", [id, "start"]) => exec::start(call, id).await,
@@ -82,44 +92,44 @@ async fn exec_page(call: Call, method: &str, path: &[&str]) -> Answer {
 }
 
 /// An image's name may have any number of slashes in it.
-async fn image_page(call: Call, method: &str, path: &[&str]) -> Answer {
+async fn image_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
     match (method, path) {
-        ("GET", ["json"]) => images::list(&call),
+        ("GET", ["json"]) => images::list(call),
         ("POST", ["create"]) => images::pull::create(call).await,
         ("GET", ["search"]) => Err(Error::unsupported("search")),
         ("GET", ["get"] | [.., "get"]) => Err(Error::unsupported("save")),
         ("POST", ["load"]) => Err(Error::unsupported("load")),
         ("POST", ["prune"]) => Err(Error::unsupported("image prune")),
         ("POST", [_, .., "push"]) => Err(Error::unsupported("push")),
-        ("GET", [name @ .., "json"]) => images::inspect(&call, &name.join("/")),
+        ("GET", [name @ .., "json"]) => images::inspect(call, &name.join("/")),
         ("GET", [_, .., "history"]) => Err(Error::unsupported("history")),
-        ("POST", [name @ .., "tag"]) => images::tag(&call, &name.join("/")),
+        ("POST", [name @ .., "tag"]) => images::tag(call, &name.join("/")),
         ("DELETE", [_, ..]) => images::remove(call, &path.join("/")).await,
         _ => Err(Error::no_page()),
     }
 }
 
-async fn network_page(call: Call, method: &str, path: &[&str]) -> Answer {
+async fn network_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
     match (method, path) {
         ("GET", [] | [""]) => networks::list(call).await,
         ("POST", ["create"]) => Err(Error::unsupported("network create")),
         ("POST", ["prune"]) => Err(Error::unsupported("network prune")),
         ("GET", [name]) => networks::inspect(call, name).await,
-        ("DELETE", [name]) => networks::remove(&call, name),
+        ("DELETE", [name]) => networks::remove(call, name),
         ("POST", [_, "connect"]) => Err(Error::unsupported("network connect")),
         ("POST", [_, "disconnect"]) => Err(Error::unsupported("network disconnect")),
         _ => Err(Error::no_page()),
     }
 }
 
-async fn system_page(call: Call, method: &str, path: &[&str]) -> Answer {
+async fn system_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
     match (method, path) {
         ("GET" | "HEAD", ["_ping"]) => Ok(system::ping(method)),
         ("GET", ["version"]) => Ok(system::version()),
         ("GET", ["info"]) => system::info(call).await,
-        ("GET", ["events"]) => system::events(&call),
+        ("GET", ["events"]) => system::events(call),
         ("GET", ["plugins"]) => Ok(system::plugins()),
-        ("GET", ["volumes"]) => system::volumes(&call),
+        ("GET", ["volumes"]) => system::volumes(call),
         ("GET" | "DELETE" | "PUT", ["volumes", name]) => Err(system::no_volume(name)),
         ("POST", ["volumes", "create" | "prune"]) => Err(Error::unsupported("volume")),
         ("POST", ["auth"]) => Err(Error::unsupported("login")),

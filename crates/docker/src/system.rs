@@ -62,7 +62,7 @@ pub(crate) fn version() -> Reply {
 }
 
 /// `GET /info`.
-pub(crate) async fn info(call: Call) -> Answer {
+pub(crate) async fn info(call: &mut Call) -> Answer {
     let info = call.engine.info().await?;
     let mut document = reply::both(reply::both(facts(&info), surroundings()), host::limits());
     let registries = &call.engine.settings().registries;
@@ -143,7 +143,7 @@ fn surroundings() -> Value {
 }
 
 /// `GET /events`.
-pub(crate) fn events(call: &Call) -> Answer {
+pub(crate) fn events(call: &mut Call) -> Answer {
     let filters = call.query.filters(&[
         "container",
         "event",
@@ -234,7 +234,7 @@ pub(crate) fn no_plugin(name: &str) -> Error {
 }
 
 /// `GET /volumes`.
-pub(crate) fn volumes(call: &Call) -> Answer {
+pub(crate) fn volumes(call: &mut Call) -> Answer {
     call.query.filters(&["dangling", "driver", "label", "name"])?;
     Ok(reply::ok(&json!({ "Volumes": [], "Warnings": null })))
 }

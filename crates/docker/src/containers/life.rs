@@ -13,7 +13,7 @@ use crate::reply::{self, Reply};
 use crate::route::Answer;
 
 /// `POST /containers/create`.
-pub(crate) async fn create(mut call: Call) -> Answer {
+pub(crate) async fn create(call: &mut Call) -> Answer {
     check_platform(call.query.text("platform"))?;
     let name = call.query.text("name").map(str::to_owned);
     let request = create::parse(call.value().await?, name)?;
@@ -37,44 +37,44 @@ fn check_platform(text: Option<&str>) -> Result<(), Error> {
 }
 
 /// `POST /containers/ID/start`.
-pub(crate) async fn start(call: Call, id: &str) -> Answer {
+pub(crate) async fn start(call: &mut Call, id: &str) -> Answer {
     Ok(changed(call.engine.start(id).await?))
 }
 
 /// `POST /containers/ID/stop`.
-pub(crate) async fn stop(call: Call, id: &str) -> Answer {
+pub(crate) async fn stop(call: &mut Call, id: &str) -> Answer {
     let how = how_to_stop(&call.query)?;
     Ok(changed(call.engine.stop(id, how).await?))
 }
 
 /// `POST /containers/ID/restart`.
-pub(crate) async fn restart(call: Call, id: &str) -> Answer {
+pub(crate) async fn restart(call: &mut Call, id: &str) -> Answer {
     let how = how_to_stop(&call.query)?;
     call.engine.restart(id, how).await?;
     Ok(reply::done())
 }
 
 /// `POST /containers/ID/kill`.
-pub(crate) async fn kill(call: Call, id: &str) -> Answer {
+pub(crate) async fn kill(call: &mut Call, id: &str) -> Answer {
     let signal = create::signal(call.query.text("signal").unwrap_or_default())?;
     call.engine.kill(id, signal).await?;
     Ok(reply::done())
 }
 
 /// `POST /containers/ID/pause`.
-pub(crate) async fn pause(call: Call, id: &str) -> Answer {
+pub(crate) async fn pause(call: &mut Call, id: &str) -> Answer {
     call.engine.pause(id).await?;
     Ok(reply::done())
 }
 
 /// `POST /containers/ID/unpause`.
-pub(crate) async fn unpause(call: Call, id: &str) -> Answer {
+pub(crate) async fn unpause(call: &mut Call, id: &str) -> Answer {
     call.engine.unpause(id).await?;
     Ok(reply::done())
 }
 
 /// `POST /containers/ID/rename`.
-pub(crate) async fn rename(call: Call, id: &str) -> Answer {
+pub(crate) async fn rename(call: &mut Call, id: &str) -> Answer {
     let new = call
         .query
         .text("name")
@@ -84,7 +84,7 @@ pub(crate) async fn rename(call: Call, id: &str) -> Answer {
 }
 
 /// `POST /containers/ID/resize`.
-pub(crate) async fn resize(call: Call, id: &str) -> Answer {
+pub(crate) async fn resize(call: &mut Call, id: &str) -> Answer {
     if let Some(size) = size(&call.query)? {
         call.engine.resize(id, size).await?;
     }
@@ -92,7 +92,7 @@ pub(crate) async fn resize(call: Call, id: &str) -> Answer {
 }
 
 /// `DELETE /containers/ID`.
-pub(crate) async fn remove(call: Call, id: &str) -> Answer {
+pub(crate) async fn remove(call: &mut Call, id: &str) -> Answer {
     if call.query.flag("link") {
         return Err(Error::invalid("link is not supported by Hull yet"));
     }
@@ -103,7 +103,7 @@ pub(crate) async fn remove(call: Call, id: &str) -> Answer {
 }
 
 /// `POST /containers/prune`: removes what does not run.
-pub(crate) async fn prune(call: Call) -> Answer {
+pub(crate) async fn prune(call: &mut Call) -> Answer {
     let filters = call.query.filters(&["label"])?;
     let which = List {
         all: true,

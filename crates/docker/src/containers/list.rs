@@ -30,7 +30,7 @@ const FILTERS: [&str; 11] = [
 ];
 
 /// `GET /containers/json`.
-pub(crate) async fn list(call: Call) -> Answer {
+pub(crate) async fn list(call: &mut Call) -> Answer {
     if call.query.flag("size") {
         return Err(Error::invalid("size is not supported by Hull yet"));
     }
@@ -39,7 +39,7 @@ pub(crate) async fn list(call: Call) -> Answer {
     let bridge = call.engine.network_id();
     let rows = containers
         .iter()
-        .map(|container| row(container, &image_name(&call, container), &bridge, now));
+        .map(|container| row(container, &image_name(call, container), &bridge, now));
     Ok(reply::ok(&rows.collect()))
 }
 

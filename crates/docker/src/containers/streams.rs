@@ -17,7 +17,7 @@ use crate::reply;
 use crate::route::Answer;
 
 /// `POST /containers/ID/attach`.
-pub(crate) async fn attach(call: Call, id: &str) -> Answer {
+pub(crate) async fn attach(call: &mut Call, id: &str) -> Answer {
     let streams = Streams {
         stdin: call.query.flag("stdin"),
         stdout: call.query.flag("stdout"),
@@ -39,7 +39,7 @@ pub(crate) async fn attach(call: Call, id: &str) -> Answer {
 }
 
 /// `GET /containers/ID/logs`.
-pub(crate) async fn logs(call: Call, id: &str) -> Answer {
+pub(crate) async fn logs(call: &mut Call, id: &str) -> Answer {
     let which = which(&call.query)?;
     let timestamps = call.query.flag("timestamps");
     let container = call.engine.inspect(id).await?;
@@ -74,7 +74,7 @@ fn which(query: &Query) -> Result<LogRequest, Error> {
 
 /// `POST /containers/ID/wait`. The status and headers are sent at once: clients read them before they
 /// start the container.
-pub(crate) async fn wait(call: Call, id: &str) -> Answer {
+pub(crate) async fn wait(call: &mut Call, id: &str) -> Answer {
     let condition = match call.query.text("condition") {
         None | Some("not-running") => Condition::NotRunning,
         Some("next-exit") => Condition::NextExit,

@@ -11,7 +11,7 @@ use crate::route::Answer;
 use crate::{clock, networks, reply};
 
 /// `GET /containers/ID/json`.
-pub(crate) async fn inspect(call: Call, id: &str) -> Answer {
+pub(crate) async fn inspect(call: &mut Call, id: &str) -> Answer {
     if call.query.flag("size") {
         return Err(Error::invalid("size is not supported by Hull yet"));
     }
@@ -21,7 +21,7 @@ pub(crate) async fn inspect(call: Call, id: &str) -> Answer {
 }
 
 /// `GET /containers/ID/top`.
-pub(crate) async fn top(call: Call, id: &str) -> Answer {
+pub(crate) async fn top(call: &mut Call, id: &str) -> Answer {
     let top = call.engine.top(id, call.query.text("ps_args").unwrap_or_default()).await?;
     Ok(reply::ok(&json!({ "Titles": top.titles, "Processes": top.rows })))
 }

@@ -33,7 +33,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// `POST /images/create`.
-pub(crate) async fn create(call: Call) -> Answer {
+pub(crate) async fn create(call: &mut Call) -> Answer {
     match (call.query.text("fromImage"), call.query.text("fromSrc")) {
         (Some(name), None) => {
             let name = name.to_owned();
@@ -45,7 +45,7 @@ pub(crate) async fn create(call: Call) -> Answer {
     }
 }
 
-async fn pull(call: Call, name: &str) -> Answer {
+async fn pull(call: &mut Call, name: &str) -> Answer {
     let tag = call.query.text("tag");
     let last = name.rsplit('/').next().unwrap_or(name);
     if tag.is_none() && !last.contains([':', '@']) {
@@ -54,9 +54,9 @@ async fn pull(call: Call, name: &str) -> Answer {
         ));
     }
     let reference = reference(name, tag)?;
-    let platform = platform(&call)?;
+    let platform = platform(call)?;
     let auth = auth(call.header("X-Registry-Auth").unwrap_or_default())?;
-    let engine = call.engine;
+    let engine = call.engine.clone();
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut work = JoinSet::new();
     work.spawn(async move {
@@ -118,7 +118,7 @@ fn failure(error: &Error) -> Value {
     json!({ "errorDetail": { "message": text }, "error": text })
 }
 
-async fn import(call: Call) -> Answer {
+async fn import(call: &mut Call) -> Answer {
     let target = match call.query.text("repo") {
         Some(repository) => Some(reference(repository, call.query.text("tag"))?),
         None => None,
@@ -126,9 +126,11 @@ async fn import(call: Call) -> Answer {
     let import = Import {
         changes: call.query.all("changes").map(str::to_owned).collect(),
         message: call.query.text("message").unwrap_or_default().to_owned(),
-        platform: platform(&call)?,
+        platform: platform(call)?,
     };
-    let body = BodyDataStream::new(call.request.into_body()).map_err(io::Error::other);
+    let body =
+        BodyDataStream::new(call.body.take().ok_or_else(|| Error::invalid("no archive is given"))?)
+            .map_err(io::Error::other);
     let archive = StreamReader::new(body);
     let image = call.engine.import(archive, target.as_ref(), &import).await?;
     let message = json!({ "status": image.id.to_string() });
