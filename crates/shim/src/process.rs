@@ -53,6 +53,11 @@ impl Process {
         *self.lock()
     }
 
+    /// Whether whoever made it understands our types: only our engine lets us keep the streams.
+    pub(crate) fn serves_our_engine(&self) -> bool {
+        self.wanted.directory().is_some()
+    }
+
     /// How it ended, once it has.
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self.state() {

@@ -85,15 +85,19 @@ impl Service {
         self.tasks.exec(id, program, wanted)
     }
 
+    /// The details go only to our own engine: containerd's clients fail on types that they do not
+    /// know.
     fn listed(&self, id: &str) -> std::result::Result<Vec<ProcessInfo>, Error> {
+        let detailed = self.find(id, "")?.serves_our_engine();
         let entry = |process: spec::ProcessInfo| {
-            let value = serde_json::to_vec(&process).expect("strings and numbers");
-            let info = Any { type_url: PROCESS_INFO.into(), value, ..Any::default() };
-            ProcessInfo {
-                pid: process.pid.unsigned_abs(),
-                info: MessageField::some(info),
-                ..ProcessInfo::default()
+            let mut entry = ProcessInfo::new();
+            entry.pid = process.pid.unsigned_abs();
+            if detailed {
+                let value = serde_json::to_vec(&process).expect("strings and numbers");
+                let info = Any { type_url: PROCESS_INFO.into(), value, ..Any::default() };
+                entry.info = MessageField::some(info);
             }
+            entry
         };
         Ok(self.tasks.list(&id.parse()?)?.into_iter().map(entry).collect())
     }
