@@ -1,0 +1,210 @@
+//! The shim under Debian's containerd, by `ctr`.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+use tests::command::{Ran, Running, eventually, run};
+use tests::leaks::{Places, Snapshot};
+use tests::programs::{program, source};
+use tests::pty::Pty;
+
+use crate::bench::{kill_9, output};
+
+const IMAGE: &str = "docker.io/hull/busybox:latest";
+
+/// A containerd of our own, with the sample image.
+struct Containerd {
+    dir: TempDir,
+    exec_root: TempDir,
+    child: Child,
+    before: Option<Snapshot>,
+}
+
+impl Containerd {
+    fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("hull-ctr-").tempdir().expect("a directory");
+        let exec_root = tempfile::Builder::new().prefix("s").rand_bytes(4).tempdir_in("/run");
+        let exec_root = exec_root.expect("a directory in /run");
+        // Directories that every container of this root shares.
+        for dir in ["shim", "runtime"] {
+            fs::create_dir(exec_root.path().join(dir)).expect("a directory");
+        }
+        let config = dir.path().join("config.toml");
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let text = format!(
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n\
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.internal.v1.opt\"]\n\
+             [grpc]\naddress = \"{}\"\n\
+             [debug]\nlevel = \"warn\"\n",
+            path("root"),
+            path("state"),
+            path("c.sock")
+        );
+        fs::write(&config, text).expect("a file");
+        let shim = program("containerd-shim-hull-v2");
+        let programs = shim.parent().expect("it is in a directory").display();
+        let child = Command::new("containerd")
+            .arg("--config")
+            .arg(&config)
+            .env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap_or_default()))
+            .env("HULL_EXEC_ROOT", exec_root.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(dir.path().join("log")).expect("a file"))
+            .spawn()
+            .expect("Debian's containerd is installed");
+        let mut containerd = Self { dir, exec_root, child, before: None };
+        containerd.import();
+        containerd.before = Some(containerd.snapshot());
+        containerd
+    }
+
+    fn import(&self) {
+        let layout = self.dir.path().join("layout");
+        let archive = self.dir.path().join("busybox.tar").display().to_string();
+        let layout = layout.display().to_string();
+        output(&source().join("scripts/busybox-image.sh").display().to_string(), &[&layout]);
+        output("tar", &["-C", &layout, "-cf", &archive, "."]);
+        eventually("containerd answers", || self.ctr(&["version"]).code == 0);
+        self.ctr(&["image", "import", "--base-name", "docker.io/hull/busybox", &archive]).ok();
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut ctr = Command::new("ctr");
+        ctr.arg("--address").arg(self.dir.path().join("c.sock")).args(args);
+        ctr
+    }
+
+    #[track_caller]
+    fn ctr(&self, args: &[&str]) -> Ran {
+        run(self.command(args), b"")
+    }
+
+    /// `ctr run` of our runtime with `flags`, then the id and the program.
+    fn run(&self, flags: &[&str], id: &str, args: &[&str]) -> Command {
+        let mut all = vec!["run", "--runtime", "io.containerd.hull.v2"];
+        all.extend(flags);
+        all.extend([IMAGE, id]);
+        all.extend(args);
+        self.command(&all)
+    }
+
+    fn bundle(&self, id: &str) -> PathBuf {
+        self.dir.path().join("state/io.containerd.runtime.v2.task/default").join(id)
+    }
+
+    fn places<'a>(&'a self, netns: &'a File) -> Places<'a> {
+        let data_root: &Path = self.dir.path();
+        Places { exec_root: self.exec_root.path(), data_root, netns, known: vec![self.child.id()] }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let netns = File::open("/proc/self/ns/net").expect("proc is mounted");
+        Snapshot::take(&self.places(&netns))
+    }
+
+    #[track_caller]
+    fn nothing_is_left(&self, id: &str) {
+        let netns = File::open("/proc/self/ns/net").expect("proc is mounted");
+        let before = self.before.as_ref().expect("taken at the start");
+        let left = before.added_since(&self.places(&netns));
+        assert!(left.is_empty(), "left behind: {left:#?}");
+        assert!(!self.bundle(id).exists(), "the bundle of {id} is left");
+        for cgroup in ["/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"] {
+            let path = Path::new(cgroup).join("default").join(id);
+            assert!(!path.exists(), "{} is left", path.display());
+        }
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            eprintln!("--- containerd:\n{log}---");
+        }
+        let list = self.ctr(&["task", "ls", "-q"]);
+        for id in list.out.split_whitespace() {
+            let _ = self.ctr(&["task", "rm", "-f", id]);
+        }
+        // It was not waited for, so the number is its own.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let root = self.dir.path().join("root/io.containerd.snapshotter.v1.overlayfs");
+        let _ = fs::remove_dir_all(root);
+    }
+}
+
+#[test]
+fn ctr_runs_a_container() {
+    let containerd = Containerd::start();
+    let ran = run(containerd.run(&["--rm"], "one", &["echo", "hello"]), b"");
+    assert_eq!(ran.ok(), "hello");
+    containerd.nothing_is_left("one");
+    let ran = run(containerd.run(&["--rm"], "two", &["sh", "-c", "echo no >&2; exit 7"]), b"");
+    assert_eq!(ran.fails(7), "no");
+    containerd.nothing_is_left("two");
+    let ran = run(containerd.run(&["--rm"], "in", &["cat"]), b"typed\n");
+    assert_eq!(ran.ok(), "typed");
+    let error = run(containerd.run(&["--rm"], "lost", &["/nowhere"]), b"");
+    assert!(error.code != 0 && error.err.contains("/nowhere"), "{error}");
+    containerd.nothing_is_left("lost");
+}
+
+#[test]
+fn ctr_sees_execs_signals_and_pauses() {
+    let containerd = Containerd::start();
+    let mut events = Running::start(containerd.command(&["events"]));
+    run(containerd.run(&["-d"], "web", &["sleep", "1000"]), b"").ok();
+    assert!(containerd.ctr(&["task", "ls"]).ok().contains("RUNNING"));
+    let exec = ["task", "exec", "--exec-id", "e", "web", "sh", "-c", "echo inside; exit 4"];
+    let ran = containerd.ctr(&exec);
+    assert_eq!((ran.code, ran.out.trim()), (4, "inside"), "{ran}");
+    containerd.ctr(&["task", "pause", "web"]).ok();
+    assert!(containerd.ctr(&["task", "ls"]).ok().contains("PAUSED"));
+    containerd.ctr(&["task", "resume", "web"]).ok();
+    assert!(containerd.ctr(&["task", "ps", "web"]).ok().lines().count() >= 2);
+    containerd.ctr(&["task", "kill", "-s", "SIGKILL", "web"]).ok();
+    eventually("the task has stopped", || containerd.ctr(&["task", "ls"]).out.contains("STOPPED"));
+    let ran = containerd.ctr(&["task", "rm", "web"]);
+    assert!(ran.code == 0 || ran.code == 137, "{ran}");
+    containerd.ctr(&["container", "rm", "web"]).ok();
+    containerd.nothing_is_left("web");
+
+    let seen = events.out.expect("/tasks/delete");
+    let topics = ["create", "start", "exec-added", "exec-started", "exit", "paused", "resumed"];
+    for topic in topics {
+        assert!(seen.contains(&format!("/tasks/{topic} ")), "{topic} is missing: {seen}");
+    }
+    let place = |topic: &str| seen.find(&format!("/tasks/{topic} ")).expect("checked above");
+    assert!(place("create") < place("start") && place("start") < place("exit"), "{seen}");
+    events.close_stdin();
+}
+
+#[test]
+fn ctr_gives_a_terminal() {
+    let containerd = Containerd::start();
+    // ctr tells the size after the start.
+    let script = "until [ -n \"$(stty size)\" ]; do sleep 0.1; done; stty size; tty";
+    let command = containerd.run(&["--rm", "-t"], "tty", &["sh", "-c", script]);
+    let pty = Pty::start(&command, 33, 111);
+    let seen = pty.screen.expect("/dev/");
+    assert!(seen.contains("33 111") && seen.contains("/dev/"), "{seen}");
+    pty.wait();
+    containerd.nothing_is_left("tty");
+}
+
+#[test]
+fn containerd_cleans_up_after_a_killed_shim() {
+    let containerd = Containerd::start();
+    run(containerd.run(&["-d"], "dead", &["sleep", "1000"]), b"").ok();
+    let pid = fs::read_to_string(containerd.bundle("dead").join("shim.pid")).expect("a pid file");
+    kill_9(pid.parse().expect("a number"));
+    eventually("containerd has forgotten the task", || {
+        !containerd.ctr(&["task", "ls", "-q"]).out.contains("dead")
+    });
+    containerd.ctr(&["container", "rm", "dead"]).ok();
+    containerd.nothing_is_left("dead");
+}
