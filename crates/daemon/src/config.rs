@@ -1,0 +1,259 @@
+//! The daemon's configuration: each key of `hulld.toml` is a flag too, and flags go first.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use engine::Settings;
+use image::Registries;
+use serde::Deserialize;
+use spec::Isolation;
+use spec::options::{Accel, Vm};
+use tracing_subscriber::EnvFilter;
+
+use crate::error::Error;
+
+/// Read when no other is named; need not exist.
+const FILE: &str = "/etc/hull/hulld.toml";
+/// The shim's program, beside the daemon's.
+const SHIM: &str = "containerd-shim-hull-v2";
+
+/// Hull's engine: containers behind two kinds of wall, by the Docker API.
+#[derive(Debug, Parser)]
+#[command(name = "hulld", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Configuration file, /etc/hull/hulld.toml if it exists; its keys are these flags' names.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What can be said by flag or by file.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Options {
+    /// Directory of what survives a reboot [/var/lib/hull].
+    #[arg(long, value_name = "DIR")]
+    data_root: Option<PathBuf>,
+    /// Directory of what does not [/run/hull].
+    #[arg(long, value_name = "DIR")]
+    exec_root: Option<PathBuf>,
+    /// Socket of the Docker API, a path or unix://PATH [<exec-root>/hull.sock].
+    #[arg(long, value_name = "SOCKET")]
+    host: Option<String>,
+    /// The shim's program [containerd-shim-hull-v2 beside hulld].
+    #[arg(long, value_name = "FILE")]
+    shim: Option<PathBuf>,
+    /// The bridge that containers are attached to [hull0].
+    #[arg(long, value_name = "NAME")]
+    bridge: Option<String>,
+    /// Its subnet [172.30.0.0/16].
+    #[arg(long, value_name = "ADDRESS/PREFIX")]
+    subnet: Option<String>,
+    /// Registry asked for images of docker.io before docker.io; repeatable.
+    #[arg(long, value_name = "URL")]
+    registry_mirror: Vec<String>,
+    /// Registry that may be spoken to without TLS; repeatable. 127.0.0.0/8 always may.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    insecure_registry: Vec<String>,
+    /// Wall of containers that ask for none: process or hyperv [process].
+    #[arg(long, value_name = "WALL")]
+    isolation: Option<String>,
+    /// Accelerator of VMs: auto, kvm or tcg [auto].
+    #[arg(long, value_name = "ACCEL")]
+    vm_accel: Option<String>,
+    /// Kernel of VMs [the newest beneath <data-root>/vm/kernel/boot].
+    #[arg(long, value_name = "FILE")]
+    vm_kernel: Option<PathBuf>,
+    /// Its module tree [beside the kernel].
+    #[arg(long, value_name = "DIR")]
+    vm_modules: Option<PathBuf>,
+    /// Program in VMs [hull-agent beside the shim].
+    #[arg(long, value_name = "FILE")]
+    vm_agent: Option<PathBuf>,
+    /// The hypervisor [found in PATH].
+    #[arg(long, value_name = "FILE")]
+    vm_qemu: Option<PathBuf>,
+    /// Memory of a VM whose container has no limit, in MiB.
+    #[arg(long, value_name = "MIB")]
+    vm_memory: Option<u32>,
+    /// error, warn, info, debug or trace [info].
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+/// The configuration, complete.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    pub(crate) settings: Settings,
+    /// The API's socket.
+    pub(crate) host: PathBuf,
+    pub(crate) log: EnvFilter,
+}
+
+impl Arguments {
+    /// Flags over the file's keys over defaults.
+    pub(crate) fn configuration(self) -> Result<Configuration, Error> {
+        let file = match &self.config {
+            Some(path) => read(path)?,
+            None if Path::new(FILE).exists() => read(Path::new(FILE))?,
+            None => Options::default(),
+        };
+        self.options.over(file).complete()
+    }
+}
+
+fn read(path: &Path) -> Result<Options, Error> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    toml::from_str(&text)
+        .map_err(|source| Error::Syntax { path: path.to_owned(), source: Box::new(source) })
+}
+
+impl Options {
+    /// These, and where they say nothing, `other`.
+    fn over(self, other: Self) -> Self {
+        let list = |own: Vec<String>, other| if own.is_empty() { other } else { own };
+        Self {
+            data_root: self.data_root.or(other.data_root),
+            exec_root: self.exec_root.or(other.exec_root),
+            host: self.host.or(other.host),
+            shim: self.shim.or(other.shim),
+            bridge: self.bridge.or(other.bridge),
+            subnet: self.subnet.or(other.subnet),
+            registry_mirror: list(self.registry_mirror, other.registry_mirror),
+            insecure_registry: list(self.insecure_registry, other.insecure_registry),
+            isolation: self.isolation.or(other.isolation),
+            vm_accel: self.vm_accel.or(other.vm_accel),
+            vm_kernel: self.vm_kernel.or(other.vm_kernel),
+            vm_modules: self.vm_modules.or(other.vm_modules),
+            vm_agent: self.vm_agent.or(other.vm_agent),
+            vm_qemu: self.vm_qemu.or(other.vm_qemu),
+            vm_memory: self.vm_memory.or(other.vm_memory),
+            log_level: self.log_level.or(other.log_level),
+        }
+    }
+
+    fn complete(self) -> Result<Configuration, Error> {
+        let data_root = root("data-root", self.data_root, "/var/lib/hull")?;
+        let exec_root = root("exec-root", self.exec_root, "/run/hull")?;
+        let host = match self.host {
+            Some(host) => socket(&host)?,
+            None => exec_root.join("hull.sock"),
+        };
+        let isolation = match self.isolation.as_deref() {
+            None | Some("default") => Isolation::default(),
+            Some(text) => text.parse().map_err(|error: spec::isolation::InvalidIsolation| {
+                value("isolation", text, error.to_string())
+            })?,
+        };
+        let level = self.log_level.unwrap_or_else(|| "info".to_owned());
+        let log = EnvFilter::try_new(&level)
+            .map_err(|error| value("log-level", &level, error.to_string()))?;
+        let usual = Vm::default();
+        let vm = Vm {
+            accel: accel(self.vm_accel.as_deref())?,
+            qemu: self.vm_qemu.unwrap_or(usual.qemu),
+            kernel: self.vm_kernel,
+            modules: self.vm_modules,
+            agent: self.vm_agent,
+            memory_mib: self.vm_memory.unwrap_or(usual.memory_mib),
+            scratch_mib: usual.scratch_mib,
+        };
+        let settings = Settings {
+            data_root,
+            exec_root,
+            shim: self.shim.map_or_else(sibling, Ok)?,
+            isolation,
+            bridge: self.bridge.unwrap_or_else(|| "hull0".to_owned()),
+            subnet: self.subnet.unwrap_or_else(|| "172.30.0.0/16".to_owned()),
+            registries: Registries {
+                mirrors: self.registry_mirror,
+                insecure: self.insecure_registry,
+            },
+            vm,
+        };
+        Ok(Configuration { settings, host, log })
+    }
+}
+
+fn value(flag: &'static str, value: &str, problem: impl Into<String>) -> Error {
+    Error::Value { flag, value: value.to_owned(), problem: problem.into() }
+}
+
+/// A root directory, absolute. Overlayfs splits its options at `:` and `,`.
+fn root(flag: &'static str, path: Option<PathBuf>, usual: &str) -> Result<PathBuf, Error> {
+    let path = path.unwrap_or_else(|| usual.into());
+    let text = path.to_string_lossy();
+    if text.contains([':', ',', '\\']) {
+        return Err(value(flag, &text, "the path must not hold ':', ',' or '\\'"));
+    }
+    std::path::absolute(&path).map_err(|error| value(flag, &text, error.to_string()))
+}
+
+fn socket(host: &str) -> Result<PathBuf, Error> {
+    let path = host.strip_prefix("unix://").unwrap_or(host);
+    if path.contains("://") {
+        return Err(value("host", host, "only unix sockets are served"));
+    }
+    std::path::absolute(path).map_err(|error| value("host", host, error.to_string()))
+}
+
+fn accel(text: Option<&str>) -> Result<Accel, Error> {
+    match text {
+        None | Some("auto") => Ok(Accel::Auto),
+        Some("kvm") => Ok(Accel::Kvm),
+        Some("tcg") => Ok(Accel::Tcg),
+        Some(other) => Err(value("vm-accel", other, "want auto, kvm or tcg")),
+    }
+}
+
+/// The shim's program beside the running one.
+fn sibling() -> Result<PathBuf, Error> {
+    std::env::current_exe()
+        .map(|program| program.with_file_name(SHIM))
+        .map_err(|source| Error::Process { doing: "find the running program", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_goes_before_the_files_key() {
+        let file: Options = toml::from_str(
+            "data-root = '/a'\nbridge = 'br1'\nregistry-mirror = ['http://m']\nvm-memory = 512\n",
+        )
+        .expect("valid");
+        let flags = Options { data_root: Some("/b".into()), ..Default::default() };
+        let Configuration { settings, host, .. } = flags.over(file).complete().expect("valid");
+        assert_eq!(settings.data_root, Path::new("/b"));
+        assert_eq!(settings.bridge, "br1");
+        assert_eq!(settings.registries.mirrors, ["http://m"]);
+        assert_eq!(settings.vm.memory_mib, 512);
+        assert_eq!(host, Path::new("/run/hull/hull.sock"));
+    }
+
+    #[test]
+    fn a_value_that_makes_no_sense_is_named() {
+        let isolation =
+            |text: &str| Options { isolation: Some(text.to_owned()), ..Default::default() };
+        let cases = [
+            (isolation("none"), "--isolation none"),
+            (Options { vm_accel: Some("xen".into()), ..Default::default() }, "--vm-accel xen"),
+            (Options { host: Some("tcp://0".into()), ..Default::default() }, "--host tcp://0"),
+            (Options { data_root: Some("/a:b".into()), ..Default::default() }, "--data-root /a:b"),
+        ];
+        for (options, want) in cases {
+            let error = options.complete().expect_err(want).to_string();
+            assert!(error.starts_with(want), "{error}");
+        }
+        assert!(toml::from_str::<Options>("no-such-key = 1").is_err());
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,75 @@
+//! Why the daemon does not run.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The configuration file cannot be read.
+    #[error("configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The configuration file is none.
+    #[error("configuration {}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+    /// A value makes no sense.
+    #[error("--{flag} {value}: {problem}")]
+    Value {
+        /// The flag, also the file's key.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Something of the process itself.
+    #[error("{doing}")]
+    Process {
+        /// What was tried.
+        doing: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another daemon has the same directory.
+    #[error("hulld {pid} is running with {}", root.display())]
+    Running {
+        /// The directory.
+        root: PathBuf,
+        /// The other one's process number, as it wrote it.
+        pid: String,
+    },
+    /// A file of the daemon's.
+    #[error("{doing} {}", path.display())]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+}
+
+/// An error with its causes, as it is printed.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
