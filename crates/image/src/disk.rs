@@ -1,5 +1,7 @@
 //! Files and directories that survive a crash whole or not at all.
 
+mod removal;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -106,7 +108,7 @@ pub(crate) fn sync_filesystem(path: &Path) -> Result<(), Error> {
 
 /// Removes a directory with all that is in it; that there is none is no error.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
-    absent_is_fine(fs::remove_dir_all(path)).on("remove", path)
+    absent_is_fine(removal::remove_tree(path)).on("remove", path)
 }
 
 /// Removes a file; that there is none is no error.

@@ -12,6 +12,7 @@
 //! anything after it (the engine's database does) has synced it, and there is no half of it.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -146,13 +147,12 @@ pub(crate) fn read_all(
         let id = dir.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
         let Some(id) = id else { continue };
         let top = match std::fs::read_link(dir.join("layer")) {
-            Ok(link) => link.file_name().and_then(|hex| hex.to_str()).map(str::to_owned),
+            Ok(link) => Some(link),
             // It died before it held anything, or its image has no layers.
             Err(_) if !dir.join("empty").is_dir() => continue,
             Err(_) => None,
         };
-        let top: Option<Digest> = top.and_then(|hex| format!("sha256:{hex}").parse().ok());
-        match top.map_or_else(|| Ok(Vec::new()), |top| snapshots.chain(top)) {
+        match top.map_or_else(|| Ok(Vec::new()), |link| snapshots.chain(named(&link)?)) {
             Ok(chain) => drop(holds.insert(id, chain)),
             Err(e) if e.is_absence() => {
                 tracing::error!(container = %id, missing = %e.path.display(), "layer is gone");
@@ -161,4 +161,10 @@ pub(crate) fn read_all(
         }
     }
     Ok(holds)
+}
+
+/// The layer that a hold's symlink names.
+fn named(link: &Path) -> Result<Digest, disk::Error> {
+    let hex = link.file_name().unwrap_or_default().to_string_lossy();
+    format!("sha256:{hex}").parse::<Digest>().map_err(io::Error::other).on("read", link)
 }

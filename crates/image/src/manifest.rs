@@ -119,7 +119,6 @@ pub(crate) struct DescribedPlatform {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Raw {
-    schema_version: u32,
     #[serde(default)]
     media_type: String,
     config: Option<Descriptor>,
@@ -146,7 +145,6 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Document, Error> {
         return Err(Error::Unsupported { what: "manifest schema version", found });
     }
     let raw: Raw = serde_json::from_slice(bytes).map_err(parse)?;
-    debug_assert_eq!(raw.schema_version, 2);
     match (raw.config, raw.layers, raw.manifests) {
         (None, None, Some(manifests)) => Ok(Document::Index(manifests)),
         (Some(config), Some(layers), None) => {

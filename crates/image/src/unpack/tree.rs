@@ -179,7 +179,9 @@ pub(super) fn existing(dir: &OwnedFd, leaf: &OsStr) -> io::Result<Existing> {
 pub(super) fn remove(dir: &OwnedFd, leaf: &OsStr, existing: Existing) -> io::Result<()> {
     match existing {
         Existing::Nothing => Ok(()),
-        Existing::Directory => std::fs::remove_dir_all(path_of(dir, leaf)),
+        Existing::Directory => {
+            disk::remove_tree(&path_of(dir, leaf)).map_err(|removal| removal.source)
+        }
         Existing::Whiteout | Existing::Other => {
             Ok(rustix::fs::unlinkat(dir, leaf, AtFlags::empty())?)
         }
