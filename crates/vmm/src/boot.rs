@@ -247,7 +247,17 @@ pub(crate) fn last_words(console: &str) -> String {
         Some(at) => &lines[at.saturating_sub(2)..=at],
         None => &lines[lines.len().saturating_sub(3)..],
     };
+    let told: Vec<&str> = told.iter().map(|line| without_time(line)).collect();
     if told.is_empty() { String::new() } else { format!(" (console: {})", told.join(" | ")) }
+}
+
+/// `[    5.254736] Failed to execute /init` without the kernel's clock.
+fn without_time(line: &str) -> &str {
+    let rest = line.strip_prefix('[').and_then(|line| line.split_once("] "));
+    match rest {
+        Some((time, rest)) if time.trim().parse::<f64>().is_ok() => rest,
+        _ => line,
+    }
 }
 
 /// Why the guest does not run.
@@ -317,7 +327,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_told_with_what_led_to_it_and_without_its_trace() {
-        let console = "one\ntwo\nthree\nKernel panic - not syncing: why\nCall Trace:\nmore";
+        let console =
+            "one\n[    1.5] two\nthree\nKernel panic - not syncing: why\nCall Trace:\nmore";
         assert_eq!(
             last_words(console),
             " (console: two | three | Kernel panic - not syncing: why)"

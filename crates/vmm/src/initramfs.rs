@@ -14,6 +14,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde::Serialize;
 use spec::Kind;
@@ -35,8 +36,11 @@ struct Inputs<'a> {
     wanted: &'a [&'a str],
 }
 
-/// The archive for this agent and these modules, made if it is not there yet.
-pub(crate) fn ensure(config: &Config) -> Result<PathBuf, Error> {
+/// How long an archive that is not wanted any more is kept: others may be about to boot from it.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where the archive for this agent and these modules is, or will be.
+pub(crate) fn path(config: &Config) -> Result<PathBuf, Error> {
     let taken = |path: PathBuf| {
         Fingerprint::of(&path).map_err(|source| Error::Read { path: path.clone(), source })
     };
@@ -47,28 +51,35 @@ pub(crate) fn ensure(config: &Config) -> Result<PathBuf, Error> {
         needed: &modules::NEEDED,
         wanted: &modules::WANTED,
     };
-    let directory = config.data_root.join("vm/initramfs");
-    let path = directory.join(format!("{}.cpio", fingerprint::key(&inputs)));
+    let name = format!("{}.cpio", fingerprint::key(&inputs));
+    Ok(config.data_root.join("vm/initramfs").join(name))
+}
+
+/// The archive, made if it is not there yet.
+pub(crate) fn ensure(config: &Config) -> Result<PathBuf, Error> {
+    let path = path(config)?;
     if !path.exists() {
         let write = |source| Error::Write { path: path.clone(), source };
-        fs::create_dir_all(&directory).map_err(write)?;
+        let directory = path.parent().unwrap_or(&config.data_root);
+        fs::create_dir_all(directory).map_err(write)?;
         let archive = build(config)?;
-        let temporary = directory.join(format!(".{}.tmp", std::process::id()));
+        let temporary = directory.join(format!(".{}.tmp", rustix::thread::gettid()));
         fs::write(&temporary, archive)
             .and_then(|()| fs::rename(&temporary, &path))
             .inspect_err(|_| drop(fs::remove_file(&temporary)))
             .map_err(write)?;
-        remove_others(&directory, &path);
+        remove_old(directory);
     }
     Ok(path)
 }
 
-/// Archives for another agent are of no use; a start that has one open keeps it.
-fn remove_others(directory: &Path, keep: &Path) {
+/// Removes archives made longer than [`KEPT`] ago; one that is wanted again is made in a moment.
+fn remove_old(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path != keep && path.extension().is_some_and(|extension| extension == "cpio") {
-            drop(fs::remove_file(path));
+        let made = entry.metadata().and_then(|found| found.modified()).ok();
+        let age = made.and_then(|made| made.elapsed().ok());
+        if age.is_some_and(|age| age > KEPT) {
+            drop(fs::remove_file(entry.path()));
         }
     }
 }

@@ -52,8 +52,8 @@ struct Inputs {
     line: Vec<String>,
     /// The kernel's, without what is measured.
     append: String,
-    /// The initramfs's name, itself a key.
-    initramfs: String,
+    /// The initramfs, whose name is itself a key.
+    initramfs: PathBuf,
     /// The sizes of the disks in bytes.
     disks: (u64, u64),
     /// The host's processor: the guest was shown its features.
@@ -75,7 +75,6 @@ struct Record {
 pub(crate) struct Recipe<'a> {
     config: &'a Config,
     machine: &'a Machine,
-    initramfs: PathBuf,
     inputs: Inputs,
     key: String,
 }
@@ -87,7 +86,7 @@ impl<'a> Recipe<'a> {
         machine: &'a Machine,
         scratch_bytes: u64,
     ) -> Result<Self, Error> {
-        let initramfs = initramfs::ensure(config)?;
+        let initramfs = initramfs::path(config)?;
         let files =
             [&config.qemu, &config.kernel, &config.modules.join("modules.dep"), &config.agent]
                 .into_iter()
@@ -97,13 +96,13 @@ impl<'a> Recipe<'a> {
         let inputs = Inputs {
             line: line.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             append: command::append(machine.accel, None),
-            initramfs: initramfs.to_string_lossy().into_owned(),
+            initramfs,
             disks: (disk::ROOT_BYTES, scratch_bytes),
             processor: processor(),
             files,
         };
         let key = fingerprint::key(&inputs);
-        Ok(Self { config, machine, initramfs, inputs, key })
+        Ok(Self { config, machine, inputs, key })
     }
 
     /// The template, made first where it is missing.
@@ -152,9 +151,9 @@ impl<'a> Recipe<'a> {
     }
 
     fn lock(&self) -> Result<OwnedFd, Error> {
+        let path = lock_path(&self.config.exec_root, &self.key);
         let directory = self.config.exec_root.join("vm");
         fs::create_dir_all(&directory).map_err(files("create", &directory))?;
-        let path = directory.join(format!("template-{}.lock", self.key));
         let lock = File::create(&path).map_err(files("create", &path))?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive)
             .map_err(|errno| files("lock", &path)(errno.into()))?;
@@ -166,6 +165,7 @@ impl<'a> Recipe<'a> {
         let templates = self.config.data_root.join("templates");
         fs::create_dir_all(&templates).map_err(files("create", &templates))?;
         remove_stale(&templates);
+        remove_abandoned(&templates, &self.config.exec_root);
         let making = templates.join(format!(".making-{}", self.key));
         drop(fs::remove_dir_all(&making));
         DirBuilder::new().mode(0o700).create(&making).map_err(files("create", &making))?;
@@ -185,6 +185,7 @@ impl<'a> Recipe<'a> {
 
     /// Boots a guest and saves it.
     fn save_into(&self, directory: &Path) -> Result<(), Error> {
+        let initramfs = initramfs::ensure(self.config)?;
         let memory_bytes = u64::from(self.machine.memory_mib) << 20;
         let memory = sparse(&directory.join("memory"), memory_bytes)?;
         let root = directory.join("root");
@@ -195,7 +196,7 @@ impl<'a> Recipe<'a> {
         let state = sparse(&directory.join("state"), 0)?;
         let (netns, tap) = boot::unplugged()?;
         let parts = Parts { root: root.into(), scratch: scratch.into(), tap, netns };
-        let origin = Origin::Boot { initramfs: &self.initramfs, memory: Some(&memory) };
+        let origin = Origin::Boot { initramfs: &initramfs, memory: Some(&memory) };
         let patience = boot::patience(self.machine.accel);
         let mut running = boot::bring_up(self.config, self.machine, parts, &origin, patience)?;
         thread::sleep(SETTLE);
@@ -253,6 +254,22 @@ fn remove_stale(templates: &Path) {
             drop(fs::remove_dir_all(path));
         }
     }
+}
+
+/// Removes what builders that were killed have left: nobody holds their locks.
+fn remove_abandoned(templates: &Path, exec_root: &Path) {
+    for entry in fs::read_dir(templates).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(key) = name.strip_prefix(".making-") else { continue };
+        let Ok(lock) = File::create(lock_path(exec_root, key)) else { continue };
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
+fn lock_path(exec_root: &Path, key: &str) -> PathBuf {
+    exec_root.join("vm").join(format!("template-{key}.lock"))
 }
 
 /// A file of `size` bytes without content, for root alone.
