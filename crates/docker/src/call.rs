@@ -1,5 +1,7 @@
 //! One request on its way to a handler.
 
+use std::time::Duration;
+
 use engine::Engine;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::Request;
@@ -29,9 +31,9 @@ pub(crate) struct Call {
     pub(crate) body: Option<Incoming>,
 }
 
-/// How much of a body that nobody asked for is read, in bytes, as Go's server does: a client that
-/// still writes when the connection closes does not see the answer.
-const UNASKED: usize = 256 << 10;
+/// How long a body that nobody asked for is read: a client that still writes when the connection
+/// closes does not see the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Call {
     /// A header's value, if it is text.
@@ -65,13 +67,9 @@ impl Call {
     /// Reads and forgets the body if nobody took it.
     pub(crate) async fn skip_body(&mut self) {
         let Some(mut body) = self.body.take() else { return };
-        let mut read = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            read += frame.data_ref().map_or(0, bytes::Bytes::len);
-            if read > UNASKED {
-                return;
-            }
-        }
+        let read = async { while let Some(Ok(_)) = body.frame().await {} };
+        // A client that goes on for longer gets to see a closed connection.
+        let _ = tokio::time::timeout(PATIENCE, read).await;
     }
 
     /// The body as JSON of a known shape; the default when there is none.
