@@ -94,12 +94,13 @@ async fn connect(client: UnixStream, early: Bytes, line: Line) -> io::Result<()>
         if let Some(past) = line.past {
             replay(past, line.tty, &mut output).await?;
         }
-        let process = match line.live {
-            Some(attached) => attached.stream().await,
-            None => None,
-        };
-        if let Some(process) = process {
-            join(Cursor::new(early).chain(&mut input), &mut output, process).await?;
+        if let Some(attached) = line.live {
+            let (once, ended) = (attached.stdin_once, attached.ended());
+            if let Some(process) = attached.stream().await {
+                join(Cursor::new(early).chain(&mut input), &mut output, process, once).await?;
+                // A client that sees its stream end asks at once for an exec's exit status.
+                ended.await;
+            }
         }
         output.shutdown().await
     };
@@ -122,17 +123,19 @@ fn socket(upgraded: Upgraded) -> io::Result<(UnixStream, Bytes)> {
     Ok((parts.io.into_inner(), parts.read_buf))
 }
 
-/// Copies both ways. Ends with the process's output: input may go on for ever.
+/// Copies both ways. Ends with the process's output: input may go on for ever. `once` tells whether
+/// the end of the input is passed on.
 async fn join(
     mut input: impl AsyncRead + Unpin,
     output: &mut (impl AsyncWrite + Unpin),
     process: UnixStream,
+    once: bool,
 ) -> io::Result<()> {
     let (mut from_process, mut to_process) = process.into_split();
     let feed = async {
         let fed = tokio::io::copy(&mut input, &mut to_process).await;
         // A process that ended, or closed its input, does not want the rest; its output still counts.
-        let closed = to_process.shutdown().await;
+        let closed = if once { to_process.shutdown().await } else { Ok(()) };
         if let Err(error) = fed.and(closed) {
             debug!(%error, "input ended");
         }

@@ -5,7 +5,9 @@
 //! without a terminal, raw bytes with one; standard input raw the other way, ended by half-close.
 
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+
+use crate::request::ExecState;
 
 /// A client's place at a process's streams. The process may not have been started yet.
 #[derive(Debug)]
@@ -17,6 +19,7 @@ pub struct Attached {
     /// open for the next client.
     pub stdin_once: bool,
     opening: Opening,
+    exec: Option<watch::Receiver<ExecState>>,
 }
 
 #[derive(Debug)]
@@ -28,7 +31,7 @@ enum Opening {
 impl Attached {
     /// A line that is open.
     pub(crate) fn open(tty: bool, stdin_once: bool, stream: UnixStream) -> Self {
-        Self { tty, stdin_once, opening: Opening::Open(stream) }
+        Self { tty, stdin_once, opening: Opening::Open(stream), exec: None }
     }
 
     /// A line that opens with the process's start.
@@ -37,7 +40,24 @@ impl Attached {
         stdin_once: bool,
         stream: oneshot::Receiver<UnixStream>,
     ) -> Self {
-        Self { tty, stdin_once, opening: Opening::Later(stream) }
+        Self { tty, stdin_once, opening: Opening::Later(stream), exec: None }
+    }
+
+    /// As it is, for an exec whose state is `exec`.
+    pub(crate) fn of_exec(self, exec: watch::Receiver<ExecState>) -> Self {
+        Self { exec: Some(exec), ..self }
+    }
+
+    /// Resolves when the end of an exec is known, at once for a container. To be awaited between the
+    /// end of the stream and that of the client's line: the client then asks for the exit code.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let exec = self.exec.clone();
+        async move {
+            if let Some(mut state) = exec {
+                // An owner that is gone knows no more.
+                let _ = state.wait_for(|state| matches!(state, ExecState::Exited { .. })).await;
+            }
+        }
     }
 
     /// The connection to the process's streams, from its first byte of output on; waits for the

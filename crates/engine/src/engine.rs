@@ -21,8 +21,8 @@ use crate::names;
 use crate::owner::{Handle, Owner};
 use crate::recover;
 use crate::request::{
-    Change, Condition, Created, Exec, ExecCreate, ExecStart, ExecState, Info, List, Remove, Stop,
-    Streams, Top, Waited,
+    Change, Condition, Created, Exec, ExecCreate, ExecStart, Info, List, Remove, Stop, Streams,
+    Top, Waited,
 };
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -325,20 +325,7 @@ impl Engine {
     /// What became of it.
     pub async fn exec_inspect(&self, id: &str) -> Result<Exec, Error> {
         let (id, handle) = self.shared.find_exec(id)?;
-        handle.ask(move |owner| Box::pin(async move { Ok(owner.exec_inspect(&id)?.0) })).await
-    }
-
-    /// Waits for its end. After the end of its streams, to be awaited before the client's line is
-    /// closed: the client asks for the exit code at once.
-    pub async fn exec_wait(&self, id: &str) -> Result<u8, Error> {
-        let (id, handle) = self.shared.find_exec(id)?;
-        let (_, mut state) =
-            handle.ask(move |owner| Box::pin(async move { owner.exec_inspect(&id) })).await?;
-        let ended = state.wait_for(|state| matches!(state, ExecState::Exited { .. })).await;
-        match ended.map(|state| *state) {
-            Ok(ExecState::Exited { code }) => Ok(code),
-            _ => Err(Error::Closing),
-        }
+        handle.ask(move |owner| Box::pin(async move { owner.exec_inspect(&id) })).await
     }
 
     /// Sets its terminal's size.

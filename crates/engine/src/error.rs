@@ -35,6 +35,9 @@ pub enum Error {
         /// Whose it is.
         id: String,
     },
+    /// It cannot be a name.
+    #[error("Invalid container name ({0}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")]
+    InvalidName(String),
     /// The container's state does not allow it.
     #[error(transparent)]
     State(#[from] StateError),
@@ -164,7 +167,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::NoSuchContainer(_) | Self::NoSuchExec(_) | Self::NoSuchImage(_) => Kind::NotFound,
-            Self::AmbiguousId(_) | Self::Invalid { .. } => Kind::Invalid,
+            Self::AmbiguousId(_) | Self::Invalid { .. } | Self::InvalidName(_) => Kind::Invalid,
             Self::NameInUse { .. } | Self::State(_) => Kind::Conflict,
             Self::Unsupported { .. } => Kind::Unsupported,
             Self::Start { kind, .. } | Self::Exec { kind, .. } => *kind,

@@ -56,8 +56,7 @@ pub(crate) fn checked(name: &str) -> Result<&str, Error> {
     if bytes.len() >= 2 && bytes.first().is_some_and(first) && bytes.iter().copied().all(legal) {
         return Ok(name);
     }
-    let problem = format!("({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed");
-    Err(Error::Invalid { field: "container name", problem })
+    Err(Error::InvalidName(name.to_owned()))
 }
 
 /// Whether `text` could be an id or the beginning of one.

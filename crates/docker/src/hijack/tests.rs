@@ -17,7 +17,7 @@ fn connected(early: &'static [u8]) -> Connected {
     let work = tokio::spawn(async move {
         let (mut input, mut output) = server.into_split();
         let early = Cursor::new(Bytes::from_static(early));
-        join(early.chain(&mut input), &mut output, shim).await?;
+        join(early.chain(&mut input), &mut output, shim, true).await?;
         output.shutdown().await
     });
     Connected { client, process, work }

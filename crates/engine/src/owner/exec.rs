@@ -4,7 +4,6 @@
 //!   created --start--> running --end--> exited, remembered until there are too many
 //! ```
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use spec::{Exit, Kind, Signal};
@@ -86,37 +85,39 @@ impl Owner {
         let process = self.exec_process(request, size).await?;
         let name = shim_name(id);
         let stdin = request.streams.stdin && !how.detach;
-        let refused = |error| exec_refused(request, &error);
-        shim.exec(name, &process, &self.places.streams, stdin).await.map_err(refused)?;
-        let line = if how.detach {
+        let made = shim.exec(name, &process, &self.places.streams, stdin).await;
+        made.map_err(|error| exec_refused(request, &error))?;
+        let opened = self.exec_open(&shim, id, request, how.detach).await;
+        if opened.is_err() {
+            if let Err(error) = shim.delete(name).await {
+                self.warn("delete of an exec", &error);
+            }
+        }
+        opened
+    }
+
+    /// Opens the line to an exec that waits at its gate, then the gate.
+    async fn exec_open(
+        &mut self,
+        shim: &Shim,
+        id: &str,
+        request: &ExecCreate,
+        detach: bool,
+    ) -> Result<Option<Attached>, Error> {
+        let name = shim_name(id);
+        let line = if detach {
             None
         } else {
-            let socket: PathBuf = self.places.streams.join(format!("exec-{name}.sock"));
-            Some(shim::attach(&socket, request.streams).await)
+            let socket = self.places.streams.join(format!("exec-{name}.sock"));
+            Some(shim::attach(&socket, request.streams).await?)
         };
-        let started = match &line {
-            Some(Err(_)) => Ok(None),
-            _ => shim.start(name).await,
-        };
-        let line = line.transpose();
-        let pid = match (started, line) {
-            (Ok(pid), Ok(line)) => {
-                self.watch_exec(&shim, id);
-                let attached = line.map(|line| Attached::open(request.tty, true, line));
-                self.tell(
-                    &format!("exec_start: {}", request.cmd.join(" ")),
-                    &[("execID", id.to_owned())],
-                );
-                self.set_exec(id, ExecState::Running { pid: pid.map_or(0, spec::Pid::raw) });
-                return Ok(attached);
-            }
-            (Err(error), _) => exec_refused(request, &error),
-            (_, Err(error)) => error.into(),
-        };
-        if let Err(error) = shim.delete(name).await {
-            self.warn("delete of an exec", &error);
-        }
-        Err(pid)
+        let started = shim.start(name).await.map_err(|error| exec_refused(request, &error))?;
+        self.set_exec(id, ExecState::Running { pid: started.map_or(0, spec::Pid::raw) });
+        self.watch_exec(shim, id);
+        self.tell(&format!("exec_start: {}", request.cmd.join(" ")), &[("execID", id.to_owned())]);
+        let state = self.execs.get(id).map(|entry| entry.state.subscribe());
+        let attached = |(line, state)| Attached::open(request.tty, true, line).of_exec(state);
+        Ok(line.zip(state).map(attached))
     }
 
     /// Its OCI `process`, in the user's terms of the image.
@@ -160,20 +161,16 @@ impl Owner {
         }
     }
 
-    /// What became of it, and a watcher of that.
-    pub(crate) fn exec_inspect(
-        &self,
-        id: &str,
-    ) -> Result<(Exec, watch::Receiver<ExecState>), Error> {
+    /// What became of it.
+    pub(crate) fn exec_inspect(&self, id: &str) -> Result<Exec, Error> {
         let entry = self.execs.get(id).ok_or_else(|| Error::NoSuchExec(id.to_owned()))?;
         let state = *entry.state.borrow();
-        let exec = Exec {
+        Ok(Exec {
             id: id.to_owned(),
             container: self.id().to_owned(),
             request: entry.request.clone(),
             state,
-        };
-        Ok((exec, entry.state.subscribe()))
+        })
     }
 
     /// Sets its terminal's size.
