@@ -5,17 +5,28 @@
 //!
 //! Spec: OCI runtime-spec, config-linux.md "Seccomp"; seccomp(2).
 
+mod emit;
+mod profile;
+mod syscall;
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use spec::Kind;
-use spec::oci::runtime::LinuxSeccomp;
+use spec::oci::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag as Flag};
 use sys::seccomp::Instruction;
+
+use profile::Profile;
 
 /// Name of the compiled filter in the container's directory.
 pub(crate) const FILE: &str = "seccomp";
+
+/// The kernel's `BPF_MAXINSNS`.
+const MAX_LENGTH: usize = 4096;
 
 /// A compiled filter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,9 +60,28 @@ impl Error {
 
 impl Filter {
     /// Compiles a profile.
-    pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Self, Error> {
-        let _ = profile;
-        Err(Error::Unsupported("profile".into()))
+    pub(crate) fn compile(config: &LinuxSeccomp) -> Result<Self, Error> {
+        if config.listener_path().is_some() {
+            return Err(Error::Unsupported("listenerPath".into()));
+        }
+        let mut flags = 0;
+        for flag in config.flags().iter().flatten() {
+            flags |= match flag {
+                // One thread is in step with itself.
+                Flag::SeccompFilterFlagTsync => 0,
+                Flag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
+                Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+                Flag::SeccompFilterFlagWaitKillableRecv => {
+                    return Err(Error::Unsupported(format!("flag {flag}")));
+                }
+            };
+        }
+        let program = emit::program(&Profile::of(config)?);
+        if program.len() > MAX_LENGTH {
+            return Err(Error::Invalid(format!("{} instructions are too many", program.len())));
+        }
+        let flags = u32::try_from(flags).unwrap_or(0);
+        Ok(Self { flags, program: program.into_iter().map(pack).collect() })
     }
 
     /// Keeps the filter in a container's directory.

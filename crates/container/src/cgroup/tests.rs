@@ -1,0 +1,165 @@
+use super::device::{Device, Rule, line, program, rules};
+use super::setting::{Setting, swap_max, weight};
+use super::*;
+
+#[test]
+fn swap_is_what_is_left_above_the_memory_limit() {
+    let cases = [
+        ("unset", Some(64), None, Some(None)),
+        ("unlimited", Some(64), Some(-1), Some(Some(-1))),
+        ("no swap at all", Some(64), Some(64), Some(Some(0))),
+        ("some swap", Some(64), Some(96), Some(Some(32))),
+        ("below", Some(64), Some(32), None),
+        ("nothing to take off", None, Some(96), None),
+        ("nothing finite to take off", Some(-1), Some(96), None),
+    ];
+    for (name, limit, swap, want) in cases {
+        assert_eq!(swap_max(limit, swap).ok(), want, "{name}");
+    }
+}
+
+#[test]
+fn shares_become_weights_at_both_ends() {
+    for (shares, want) in [(2, 1), (1024, 39), (262_144, 10_000), (1, 1), (u64::MAX, 10_000)] {
+        assert_eq!(weight(shares), want, "{shares}");
+    }
+}
+
+#[test]
+fn each_v1_hierarchy_is_found_once() {
+    let text = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+        32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+        33 31 0:30 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,release_agent=/x,name=systemd\n\
+        34 31 0:29 / /mnt/again rw - cgroup cgroup rw,cpu,cpuacct\n\
+        35 31 0:31 /inner /mnt/part rw - cgroup cgroup rw,memory\n\
+        36 31 0:32 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+    let names: Vec<(String, String)> = mounts::hierarchies(text)
+        .into_iter()
+        .map(|(path, list)| (path.display().to_string(), list.join(",")))
+        .collect();
+    let want = [("/sys/fs/cgroup/cpu,cpuacct", "cpu,cpuacct"), ("/sys/fs/cgroup/systemd", "name=systemd")];
+    assert_eq!(names, want.map(|(path, list)| (path.to_owned(), list.to_owned())));
+}
+
+fn resources(json: serde_json::Value) -> LinuxResources {
+    serde_json::from_value(json).expect("resources")
+}
+
+#[test]
+fn limits_become_files_of_both_versions() {
+    let resources = resources(serde_json::json!({
+        "memory": {"limit": 1000, "swap": 1500, "reservation": 500},
+        "cpu": {"shares": 1024, "quota": 5000, "period": 10000, "cpus": "0"},
+        "pids": {"limit": 7},
+    }));
+    let text = |list: Vec<Setting>| {
+        list.iter().map(|one| format!("{}={}", one.file, one.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        text(setting::v1(Some(&resources)).expect("valid")),
+        [
+            "memory.limit_in_bytes=1000",
+            "memory.memsw.limit_in_bytes=1500",
+            "memory.soft_limit_in_bytes=500",
+            "cpu.shares=1024",
+            "cpu.cfs_period_us=10000",
+            "cpu.cfs_quota_us=5000",
+            "cpuset.cpus=0",
+            "pids.max=7",
+        ]
+    );
+    assert_eq!(
+        text(setting::v2(Some(&resources)).expect("valid")),
+        [
+            "memory.max=1000",
+            "memory.swap.max=500",
+            "memory.low=500",
+            "cpu.weight=39",
+            "cpu.max=5000 10000",
+            "cpuset.cpus=0",
+            "pids.max=7",
+        ]
+    );
+}
+
+#[test]
+fn what_a_version_lacks_is_an_error_that_names_the_field() {
+    let swappiness = resources(serde_json::json!({"memory": {"swappiness": 10}}));
+    assert!(setting::v1(Some(&swappiness)).is_ok());
+    let error = setting::v2(Some(&swappiness)).expect_err("no such file");
+    assert!(error.to_string().contains("linux.resources.memory.swappiness"), "{error}");
+    let unified = resources(serde_json::json!({"unified": {"memory.high": "1"}}));
+    assert!(setting::v1(Some(&unified)).is_err());
+    assert!(setting::v2(Some(&unified)).is_ok());
+    let escape = resources(serde_json::json!({"unified": {"../x.y": "1"}}));
+    assert!(setting::v2(Some(&escape)).is_err());
+}
+
+#[test]
+fn device_rules_end_with_the_default_devices_unless_all_is_allowed() {
+    let with = |json| rules(Some(&resources(serde_json::json!({"devices": json})))).expect("valid");
+    let none = rules(None).expect("valid");
+    assert_eq!(line(none[0]), "a");
+    assert!(!none[0].allow);
+    assert_eq!(line(none[3]), "c 1:3 rwm");
+    let all = with(serde_json::json!([{"allow": true, "access": "rwm"}]));
+    assert_eq!(all.len(), 1);
+    let one = with(serde_json::json!([
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "b", "major": 8, "minor": -1, "access": "r"},
+    ]));
+    assert_eq!(line(one[1]), "b 8:* r");
+}
+
+#[test]
+fn the_device_program_decides_as_the_rules_do() {
+    let rule = |allow, kind, major, minor, access| Rule { allow, kind, major, minor, access };
+    let list = [
+        rule(false, None, None, None, 7),
+        rule(true, Some(Device::Char), Some(1), None, 7),
+        rule(false, Some(Device::Char), Some(1), Some(8), 4),
+        rule(true, Some(Device::Block), None, None, 1),
+    ];
+    let program = program(&list);
+    // Kind, access, major, minor.
+    for (asked, want) in [
+        ((2, 2, 1, 3), 1),
+        ((2, 6, 1, 8), 0),
+        ((2, 2, 1, 8), 1),
+        ((2, 2, 5, 0), 0),
+        ((1, 1, 8, 0), 1),
+        ((1, 2, 8, 0), 0),
+    ] {
+        assert_eq!(run(&program, asked), want, "{asked:?}");
+    }
+}
+
+/// As much of extended BPF as the device program uses.
+fn run(program: &[sys::bpf::Instruction], (kind, access, major, minor): (u64, u64, u64, u64)) -> u64 {
+    let context = [access << 16 | kind, major, minor];
+    let mut registers = [0_u64; 11];
+    let mut at = 0_usize;
+    loop {
+        let now = program[at];
+        let (to, from) = (usize::from(now.registers & 15), usize::from(now.registers >> 4));
+        let number = u64::from(now.immediate.cast_unsigned());
+        at += 1;
+        let mut skip = |condition: bool| {
+            if condition {
+                at += usize::try_from(now.offset).expect("forward");
+            }
+        };
+        match now.code {
+            0x61 => registers[to] = context[usize::try_from(now.offset).expect("positive") / 4],
+            0x54 => registers[to] &= number,
+            0x74 => registers[to] >>= number,
+            0xbc => registers[to] = registers[from],
+            0xb7 => registers[to] = number,
+            0x15 => skip(registers[to] == number),
+            0x55 => skip(registers[to] != number),
+            0x5d => skip(registers[to] != registers[from]),
+            0x95 => return registers[0],
+            other => panic!("code {other:#x}"),
+        }
+    }
+}
