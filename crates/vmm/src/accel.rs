@@ -32,7 +32,7 @@ struct Answer {
 }
 
 /// The accelerator that machines of this configuration run with: never `Auto`. The first call on a host
-/// with `/dev/kvm` may take [`PATIENCE`].
+/// with `/dev/kvm` may take 12 s.
 ///
 /// # Errors
 ///
