@@ -111,7 +111,8 @@ impl Containerd {
         let before = self.before.as_ref().expect("taken at the start");
         let left = before.added_since(&self.places(&netns));
         assert!(left.is_empty(), "left behind: {left:#?}");
-        assert!(!self.bundle(id).exists(), "the bundle of {id} is left");
+        // containerd removes it after it has told its clients.
+        eventually("the bundle is gone", || !self.bundle(id).exists());
         for cgroup in ["/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"] {
             let path = Path::new(cgroup).join("default").join(id);
             assert!(!path.exists(), "{} is left", path.display());
