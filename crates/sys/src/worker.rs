@@ -35,21 +35,13 @@ pub fn confine(command: &mut Command, inherited: Vec<OwnedFd>) {
         if rustix::process::getppid() != Some(parent) {
             return Err(io::ErrorKind::Interrupted.into()); // the parent died before the line above
         }
-        close_on_exec_from(3)?;
+        // Marked, not closed: the standard library reports exec's failure through one of them.
+        crate::execute::close_on_exec_from(3)?;
         inherited.iter().try_for_each(|fd| keep_on_exec(fd.as_raw_fd()))
     };
     // SAFETY: between fork and exec the closure makes system calls only: it neither allocates nor takes
     // a lock (`io::Error` from an errno or a kind is plain data).
     unsafe { command.pre_exec(setup) };
-}
-
-/// Marks, not closes: the standard library reports exec's failure through a descriptor of its own.
-fn close_on_exec_from(first: u32) -> io::Result<()> {
-    // SAFETY: takes numbers only; marking a descriptor close-on-exec invalidates nothing.
-    let ret = unsafe {
-        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
-    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn keep_on_exec(fd: RawFd) -> io::Result<()> {
@@ -64,7 +56,8 @@ mod tests {
 
     #[test]
     fn a_confined_command_holds_only_what_it_was_given() {
-        let (given, held_back) = (std::fs::File::open("/dev/null"), std::fs::File::open("/dev/null"));
+        let (given, held_back) =
+            (std::fs::File::open("/dev/null"), std::fs::File::open("/dev/null"));
         let given: OwnedFd = given.unwrap().into();
         let (number, held_back) = (given.as_raw_fd(), held_back.unwrap());
         let script = format!(
