@@ -116,6 +116,7 @@ impl Wall {
         let wall = (annotation::ISOLATION.to_owned(), self.isolation.to_string());
         spec.set_annotations(Some([wall].into()));
         spec.set_hostname(Some("box".into()));
+        spec.root_mut().get_or_insert_default().set_readonly(Some(false));
         spec
     }
 
@@ -136,7 +137,7 @@ impl Wall {
         let rootfs = Rootfs::Overlay { lower: self.lower.clone(), upper, work };
         let (io, stdin, stdout, stderr) = pipes();
         let sandbox = sandbox::open(&self.options, spec)?;
-        let id: ContainerId = name.parse().expect("an id");
+        let id = format!("sandbox-test-{}-{name}", std::process::id()).parse().expect("an id");
         let made = Bundle { path: bundle.clone(), spec: spec.clone(), rootfs };
         sandbox.create(&id, &made, io)?;
         let (stdin, stdout, stderr) = (Some(stdin), Some(stdout), Some(stderr));
@@ -209,6 +210,13 @@ impl Container<'_> {
         let workers =
             names.map(|entry| entry.path()).filter(ours).filter(|pid| worker(pid.clone()));
         assert_eq!(workers.count(), 0, "a worker is left behind the {} wall", self.wall.isolation);
+    }
+}
+
+impl Drop for Container<'_> {
+    /// A case that failed half way leaves no container to the next one.
+    fn drop(&mut self) {
+        let _ = self.sandbox.shutdown();
     }
 }
 
