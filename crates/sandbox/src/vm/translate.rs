@@ -199,3 +199,6 @@ fn devices(linux: &mut oci::Linux) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! What crosses the wall, and what is refused by name.
+
+use spec::annotation::ENGINE_FILES;
+
+use super::*;
+
+fn bind(source: &Path, destination: &str) -> oci::Mount {
+    let mut mount = oci::Mount::default();
+    mount.set_source(Some(source.to_owned())).set_destination(destination.into());
+    mount.set_typ(Some("bind".into())).set_options(Some(vec!["rbind".into(), "ro".into()]));
+    mount
+}
+
+fn with_mounts(engine_files: &str, mounts: Vec<oci::Mount>) -> oci::Spec {
+    let mut spec = oci::Spec::default();
+    spec.set_annotations(Some([(ENGINE_FILES.to_owned(), engine_files.to_owned())].into()));
+    spec.mounts_mut().get_or_insert_default().extend(mounts);
+    spec
+}
+
+fn with_namespace(typ: oci::LinuxNamespaceType, path: Option<&str>) -> oci::Spec {
+    let mut spec = oci::Spec::default();
+    let linux = spec.linux_mut().get_or_insert_default();
+    for namespace in linux.namespaces_mut().iter_mut().flatten() {
+        if namespace.typ() == typ {
+            namespace.set_path(path.map(PathBuf::from));
+        }
+    }
+    spec
+}
+
+fn refusal(spec: &oci::Spec) -> (Kind, String) {
+    let error = translate(spec).expect_err("refused");
+    (error.kind(), error.to_string())
+}
+
+#[test]
+fn the_engines_files_are_copied_and_stay_mounted_where_they_were() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let hosts = dir.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 localhost\n").expect("a file");
+    let spec = with_mounts("/etc/hostname:/etc/hosts", vec![bind(&hosts, "/etc/hosts")]);
+    let guest = translate(&spec).expect("translated");
+    let [file] = guest.files.as_slice() else { panic!("one file: {:?}", guest.files) };
+    assert_eq!(file.path, "/etc/hosts");
+    assert_eq!(message::from_hex(&file.contents).as_deref(), Some(&b"127.0.0.1 localhost\n"[..]));
+    assert_eq!(guest.spec.mounts(), spec.mounts());
+}
+
+#[test]
+fn every_other_bind_mount_is_refused_with_both_its_ends() {
+    let spec = with_mounts("/etc/hosts", vec![bind(Path::new("/srv/data"), "/data")]);
+    let (kind, message) = refusal(&spec);
+    assert_eq!(kind, Kind::Unsupported);
+    assert!(message.starts_with("bind mount of /srv/data on /data: host directories"), "{message}");
+}
+
+#[test]
+fn only_small_regular_files_are_copied() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let large = dir.path().join("large");
+    File::create(&large).and_then(|file| file.set_len(MAX_FILE + 1)).expect("a sparse file");
+    let cases = [
+        (large, Kind::Invalid),
+        (dir.path().to_owned(), Kind::Invalid),
+        (PathBuf::from("/dev/zero"), Kind::Invalid),
+        (dir.path().join("none"), Kind::NotFound),
+    ];
+    for (source, kind) in cases {
+        let spec = with_mounts("/etc/hosts", vec![bind(&source, "/etc/hosts")]);
+        assert_eq!(refusal(&spec).0, kind, "{}", source.display());
+    }
+}
+
+#[test]
+fn the_network_namespace_becomes_a_cable_and_others_stay_outside() {
+    use oci::LinuxNamespaceType as Type;
+    let spec = with_namespace(Type::Network, Some("/run/hull/netns/web"));
+    let guest = translate(&spec).expect("translated");
+    assert_eq!(guest.netns.as_deref(), Some(Path::new("/run/hull/netns/web")));
+    let namespaces = guest.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    assert!(namespaces.into_iter().flatten().all(|namespace| namespace.path().is_none()));
+
+    let (kind, message) = refusal(&with_namespace(Type::Pid, Some("/proc/1/ns/pid")));
+    assert_eq!(kind, Kind::Unsupported);
+    assert!(message.contains("joining pid /proc/1/ns/pid"), "{message}");
+}
+
+#[test]
+fn a_namespace_of_the_host_cannot_be_shared() {
+    use oci::LinuxNamespaceType as Type;
+    for typ in [Type::Network, Type::Pid, Type::Ipc, Type::Uts] {
+        let mut spec = oci::Spec::default();
+        let linux = spec.linux_mut().get_or_insert_default();
+        linux.namespaces_mut().get_or_insert_default().retain(|namespace| namespace.typ() != typ);
+        assert_eq!(refusal(&spec).0, Kind::Unsupported, "{typ}");
+    }
+}
+
+#[test]
+fn devices_of_the_host_are_refused_and_the_default_ones_are_not() {
+    let device = |path: &str, typ, major, minor| {
+        let mut device = oci::LinuxDevice::default();
+        device.set_path(path.into()).set_typ(typ).set_major(major).set_minor(minor);
+        device
+    };
+    use oci::LinuxDeviceType::{B, C};
+    for (device, refused) in [
+        (device("/dev/null", C, 1, 3), false),
+        (device("/dev/tty", C, 5, 0), false),
+        (device("/dev/kvm", C, 10, 232), true),
+        (device("/dev/ram3", B, 1, 3), true),
+    ] {
+        let path = device.path().clone();
+        let mut spec = oci::Spec::default();
+        spec.linux_mut().get_or_insert_default().set_devices(Some(vec![device]));
+        assert_eq!(translate(&spec).is_err(), refused, "{}", path.display());
+    }
+}
+
+#[test]
+fn hooks_are_refused_for_they_are_the_hosts_programs() {
+    let mut hook = oci::Hook::default();
+    hook.set_path("/bin/true".into());
+    let mut hooks = oci::Hooks::default();
+    hooks.set_poststop(Some(vec![hook]));
+    let mut spec = oci::Spec::default();
+    assert!(translate(&spec).is_ok());
+    spec.set_hooks(Some(hooks));
+    assert_eq!(refusal(&spec).0, Kind::Unsupported);
+}
