@@ -300,9 +300,18 @@ impl Container {
     /// Sends a signal; does not wait for its effect. To a stopped container:
     /// [`spec::Kind::Conflict`] for the init, nothing at all for all.
     pub fn signal(&self, signal: Signal, to: Recipients) -> Result<(), Error> {
-        if to == Recipients::All {
-            return Ok(self.record.cgroup.signal(signal)?);
+        match to {
+            Recipients::All => self.record.cgroup.signal(signal)?,
+            Recipients::Init => self.signal_init(signal)?,
         }
+        // The freezer of cgroup v1 keeps even a killed process waiting.
+        if signal == Signal::KILL && self.record.cgroup.is_frozen()? {
+            self.record.cgroup.freeze(false)?;
+        }
+        Ok(())
+    }
+
+    fn signal_init(&self, signal: Signal) -> Result<(), Error> {
         let stopped = || Error::State { action: "signal", status: Status::Stopped };
         let init = self.init_pidfd()?.ok_or_else(stopped)?;
         sys::pidfd::signal(init.as_fd(), signal.number()).map_err(|error| {

@@ -89,9 +89,9 @@ struct Load {
 #[derive(Default)]
 struct Attach {
     target_fd: u32,
-    attach_bpf_fd: u32,
-    attach_type: u32,
-    attach_flags: u32,
+    program: u32,
+    kind: u32,
+    flags: u32,
 }
 
 const PROG_LOAD: u32 = 5;
@@ -120,9 +120,9 @@ pub fn attach_device_program(cgroup: &impl AsRawFd, program: &[Instruction]) -> 
     let loaded = unsafe { OwnedFd::from_raw_fd(number) };
     let attach = Attach {
         target_fd: cgroup.as_raw_fd().cast_unsigned(),
-        attach_bpf_fd: loaded.as_raw_fd().cast_unsigned(),
-        attach_type: ATTACH_CGROUP_DEVICE,
-        attach_flags: ALLOW_MULTI,
+        program: loaded.as_raw_fd().cast_unsigned(),
+        kind: ATTACH_CGROUP_DEVICE,
+        flags: ALLOW_MULTI,
     };
     call(PROG_ATTACH, &attach).map(drop)
 }
