@@ -193,20 +193,16 @@ impl Tasks {
         }
         let exit = process.exit().ok_or_else(|| Error::Alive(id.clone()))?;
         process.sandbox.delete(id)?;
-        let empty = {
-            let mut processes = self.processes();
-            processes.remove(id);
-            if id.exec.is_none() {
-                processes.retain(|other, _| other.container != id.container);
-                Record::remove(&process.bundle);
-            }
-            processes.is_empty()
-        };
+        let mut processes = self.processes();
+        processes.remove(id);
+        if id.exec.is_none() {
+            processes.retain(|other, _| other.container != id.container);
+            Record::remove(&process.bundle);
+        }
+        drop(processes);
         report::deleted(&self.events, &process, exit);
         self.leave(Arc::clone(&process));
-        if empty {
-            self.forget_sandbox();
-        }
+        self.forget_sandbox();
         Ok((process, exit))
     }
 
@@ -248,11 +244,16 @@ impl Tasks {
         leaving.push(process);
     }
 
+    /// Ends the sandbox once it holds nothing; the lock keeps a container from being made meanwhile.
     fn forget_sandbox(&self) {
-        let sandbox = self.sandbox.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Err(error)) = sandbox.map(|sandbox| sandbox.shutdown()) {
+        let mut place = self.sandbox.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.processes().is_empty() {
+            return;
+        }
+        if let Some(Err(error)) = place.take().map(|sandbox| sandbox.shutdown()) {
             tracing::warn!(error = %crate::error::chain(&error), "sandbox left something behind");
         }
+        drop(place);
         let _ = self.idle.send(Idle::Empty);
     }
 
