@@ -183,7 +183,7 @@ impl Store {
     pub(crate) fn make_directory(&self, id: &ContainerId) -> Result<PathBuf, Error> {
         let path = self.directory(id);
         let make = || DirBuilder::new().mode(0o711).create(&path);
-        let made = match make() {
+        let result = match make() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 DirBuilder::new()
                     .recursive(true)
@@ -192,9 +192,9 @@ impl Store {
                     .map_err(Error::file("make", &self.root))?;
                 make()
             }
-            made => made,
+            result => result,
         };
-        match made {
+        match result {
             Ok(()) => Ok(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(Error::Exists { id: id.clone() })
