@@ -209,7 +209,8 @@ fn a_container_can_be_looked_at_and_paused() {
     usage.id = bench.id().into();
     assert_eq!(code(bench.tasks.stats(context(), &usage)), Code::UNIMPLEMENTED);
     assert_eq!(code(bench.kill("", 0)), Code::INVALID_ARGUMENT);
-    bench.kill("", 15).and_then(|()| bench.kill("", 9)).expect("killed");
+    bench.tasks.pause(context(), &pause).expect("paused");
+    bench.kill("", 15).and_then(|()| bench.kill("", 9)).expect("killed although it is paused");
     assert_eq!(bench.wait(""), 137);
     assert_eq!(code(bench.kill("", 9)), Code::NOT_FOUND);
 }
