@@ -213,12 +213,11 @@ impl View {
 
     /// Sends `signal` to every member. For SIGKILL it comes back once none is left alive to fork.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), Error> {
-        if signal == Signal::KILL {
-            if let Self::V2 { directory, .. } = self {
-                if fs::write(directory.join("cgroup.kill"), "1").is_ok() {
-                    return Ok(());
-                }
-            }
+        if signal == Signal::KILL
+            && let Self::V2 { directory, .. } = self
+            && fs::write(directory.join("cgroup.kill"), "1").is_ok()
+        {
+            return Ok(());
         }
         let rounds = if signal == Signal::KILL { 100 } else { 1 };
         for _ in 0..rounds {
@@ -328,7 +327,9 @@ fn make_directory(
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let mut pids = Vec::new();
             collect(directory, &mut pids)?;
-            if pids.is_empty() { each(directory) } else {
+            if pids.is_empty() {
+                each(directory)
+            } else {
                 Err(Error::NotEmpty { path: directory.to_owned() })
             }
         }
@@ -415,7 +416,8 @@ fn collect(directory: &Path, pids: &mut Vec<i32>) -> Result<(), Error> {
     let file = directory.join("cgroup.procs");
     match fs::read_to_string(&file) {
         // A 0 is a process outside this pid namespace.
-        Ok(text) => pids.extend(text.lines().filter_map(|pid| pid.parse::<i32>().ok()).filter(|pid| *pid > 0)),
+        Ok(text) => pids
+            .extend(text.lines().filter_map(|pid| pid.parse::<i32>().ok()).filter(|pid| *pid > 0)),
         Err(error) if gone(&error) => return Ok(()),
         // A threaded cgroup lists its processes in its domain.
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
@@ -445,7 +447,9 @@ fn remove_tree(directory: &Path, deadline: Instant) -> Result<(), Error> {
         match fs::remove_dir(directory) {
             Ok(()) => return Ok(()),
             Err(error) if gone(&error) => return Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+            Err(error)
+                if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline =>
+            {
                 for child in children(directory) {
                     remove_tree(&child, deadline)?;
                 }

@@ -54,7 +54,11 @@ impl Channel {
     }
 
     /// Sends one message, with a descriptor or without.
-    pub(crate) fn send(&self, message: &impl Serialize, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    pub(crate) fn send(
+        &self,
+        message: &impl Serialize,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
         let mut bytes = vec![0; 4];
         serde_json::to_writer(&mut bytes, message)?;
         let length = u32::try_from(bytes.len() - 4).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -68,7 +72,8 @@ impl Channel {
 
     fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let sent = rustix::io::retry_on_intr(|| net::send(&self.0, bytes, SendFlags::NOSIGNAL))?;
+            let sent =
+                rustix::io::retry_on_intr(|| net::send(&self.0, bytes, SendFlags::NOSIGNAL))?;
             bytes = &bytes[sent..];
         }
         Ok(())
@@ -77,7 +82,12 @@ impl Channel {
     /// The next message and its descriptor; `None` at the end.
     pub(crate) fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Option<OwnedFd>)>> {
         let mut length = [0; 4];
-        let Some(fd) = receive_with_fd(self.as_fd(), &mut length)? else { return Ok(None) };
+        let (got, fd) = receive_with_fd(self.as_fd(), &mut length)?;
+        match got {
+            0 => return Ok(None),
+            4 => {}
+            _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
         let length = u32::from_ne_bytes(length) as usize;
         if length > MAX {
             return Err(io::ErrorKind::InvalidData.into());
@@ -134,8 +144,11 @@ pub(crate) fn send_with_fd(
     })?)
 }
 
-/// Fills `header`; `None` at the end of the stream.
-fn receive_with_fd(socket: BorrowedFd<'_>, header: &mut [u8]) -> io::Result<Option<Option<OwnedFd>>> {
+/// Fills `header`, but for the end of the stream; gives how much came, and the descriptor with it.
+fn receive_with_fd(
+    socket: BorrowedFd<'_>,
+    header: &mut [u8],
+) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::WAITALL | RecvFlags::CMSG_CLOEXEC;
@@ -143,18 +156,15 @@ fn receive_with_fd(socket: BorrowedFd<'_>, header: &mut [u8]) -> io::Result<Opti
     let got = match rustix::io::retry_on_intr(|| {
         net::recvmsg(socket, &mut data, &mut control, flags).map(|message| message.bytes)
     }) {
-        Ok(0) | Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+        Err(rustix::io::Errno::CONNRESET) => 0,
         Ok(got) => got,
         Err(error) => return Err(error.into()),
     };
-    if got != header.len() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
     let fd = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    Ok(Some(fd))
+    Ok((got, fd))
 }
 
 #[cfg(test)]

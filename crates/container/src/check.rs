@@ -117,7 +117,7 @@ pub(crate) fn process(process: &Process) -> Result<(), Error> {
         return Err(Error::invalid("process.args", "empty"));
     }
     if !process.cwd().is_absolute() {
-        let reason = format!("{:?} is not an absolute path", process.cwd());
+        let reason = format!("{} is not an absolute path", process.cwd().display());
         return Err(Error::invalid("process.cwd", reason));
     }
     let strings = process.args().iter().flatten().chain(process.env().iter().flatten());
@@ -127,7 +127,10 @@ pub(crate) fn process(process: &Process) -> Result<(), Error> {
     let mut seen = Vec::new();
     for limit in process.rlimits().iter().flatten() {
         if seen.contains(&limit.typ()) {
-            return Err(Error::invalid("process.rlimits", format!("{} is named twice", limit.typ())));
+            return Err(Error::invalid(
+                "process.rlimits",
+                format!("{} is named twice", limit.typ()),
+            ));
         }
         if limit.soft() > limit.hard() {
             let reason = format!("{}: soft is above hard", limit.typ());
@@ -135,11 +138,11 @@ pub(crate) fn process(process: &Process) -> Result<(), Error> {
         }
         seen.push(limit.typ());
     }
-    if let Some(adj) = process.oom_score_adj() {
-        if !(-1000..=1000).contains(&adj) {
-            let reason = format!("{adj} is not -1000 to 1000");
-            return Err(Error::invalid("process.oomScoreAdj", reason));
-        }
+    if let Some(adj) = process.oom_score_adj()
+        && !(-1000..=1000).contains(&adj)
+    {
+        let reason = format!("{adj} is not -1000 to 1000");
+        return Err(Error::invalid("process.oomScoreAdj", reason));
     }
     refuse(&[
         ("process.apparmorProfile", has_text(process.apparmor_profile().as_ref())),
@@ -181,16 +184,43 @@ fn resources(resources: &LinuxResources) -> Result<(), Error> {
     let block = resources.block_io().as_ref();
     refuse(&[
         ("linux.resources.hugepageLimits", is_set(resources.hugepage_limits().as_ref())),
-        ("linux.resources.network.classID", network.is_some_and(|n| n.class_id().is_some_and(|id| id != 0))),
-        ("linux.resources.network.priorities", network.is_some_and(|n| is_set(n.priorities().as_ref()))),
+        (
+            "linux.resources.network.classID",
+            network.is_some_and(|n| n.class_id().is_some_and(|id| id != 0)),
+        ),
+        (
+            "linux.resources.network.priorities",
+            network.is_some_and(|n| is_set(n.priorities().as_ref())),
+        ),
         ("linux.resources.rdma", resources.rdma().as_ref().is_some_and(|map| !map.is_empty())),
-        ("linux.resources.blockIO.weight", block.is_some_and(|b| b.weight().is_some_and(|w| w != 0))),
-        ("linux.resources.blockIO.leafWeight", block.is_some_and(|b| b.leaf_weight().is_some_and(|w| w != 0))),
-        ("linux.resources.blockIO.weightDevice", block.is_some_and(|b| is_set(b.weight_device().as_ref()))),
-        ("linux.resources.blockIO.throttleReadBpsDevice", block.is_some_and(|b| is_set(b.throttle_read_bps_device().as_ref()))),
-        ("linux.resources.blockIO.throttleWriteBpsDevice", block.is_some_and(|b| is_set(b.throttle_write_bps_device().as_ref()))),
-        ("linux.resources.blockIO.throttleReadIOPSDevice", block.is_some_and(|b| is_set(b.throttle_read_iops_device().as_ref()))),
-        ("linux.resources.blockIO.throttleWriteIOPSDevice", block.is_some_and(|b| is_set(b.throttle_write_iops_device().as_ref()))),
+        (
+            "linux.resources.blockIO.weight",
+            block.is_some_and(|b| b.weight().is_some_and(|w| w != 0)),
+        ),
+        (
+            "linux.resources.blockIO.leafWeight",
+            block.is_some_and(|b| b.leaf_weight().is_some_and(|w| w != 0)),
+        ),
+        (
+            "linux.resources.blockIO.weightDevice",
+            block.is_some_and(|b| is_set(b.weight_device().as_ref())),
+        ),
+        (
+            "linux.resources.blockIO.throttleReadBpsDevice",
+            block.is_some_and(|b| is_set(b.throttle_read_bps_device().as_ref())),
+        ),
+        (
+            "linux.resources.blockIO.throttleWriteBpsDevice",
+            block.is_some_and(|b| is_set(b.throttle_write_bps_device().as_ref())),
+        ),
+        (
+            "linux.resources.blockIO.throttleReadIOPSDevice",
+            block.is_some_and(|b| is_set(b.throttle_read_iops_device().as_ref())),
+        ),
+        (
+            "linux.resources.blockIO.throttleWriteIOPSDevice",
+            block.is_some_and(|b| is_set(b.throttle_write_iops_device().as_ref())),
+        ),
     ])
 }
 
@@ -231,7 +261,7 @@ fn hooks(hooks: &Hooks) -> Result<(), Error> {
     for (field, list) in lists {
         for hook in list.iter().flatten() {
             if !crate::hook::is_valid(hook.path()) {
-                let reason = format!("{:?} is not an absolute path", hook.path());
+                let reason = format!("{} is not an absolute path", hook.path().display());
                 return Err(Error::invalid(field, reason));
             }
             if hook.timeout().is_some_and(|timeout| timeout <= 0) {

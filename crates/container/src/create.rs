@@ -112,7 +112,7 @@ pub(crate) fn create(
     drop(gate);
 
     let state = state(options.spec, &record, starting.pid.raw());
-    let request = request(options, &checked, &record, &state)?;
+    let request = request(options, &checked, &record, &state);
     starting.prepare(&request, || launcher_hooks(options.spec, &state))?;
     starting.give_console(&options.console)?;
     let started = processes::start_time(starting.pid.raw())
@@ -192,7 +192,9 @@ fn listen(directory: &Path) -> Result<OwnedFd, Error> {
     // An address has 107 bytes at most; a path through a descriptor is always short enough.
     let directory = fs::File::open(directory).map_err(Error::file("open", directory))?;
     let address = crate::store::gate_address(&directory).map_err(Error::launch(step))?;
-    rustix::net::bind(&socket, &address).map_err(std::io::Error::from).map_err(Error::file("make", path))?;
+    rustix::net::bind(&socket, &address)
+        .map_err(std::io::Error::from)
+        .map_err(Error::file("make", path))?;
     rustix::net::listen(&socket, 16).map_err(Error::launch(step))?;
     Ok(socket)
 }
@@ -233,7 +235,7 @@ fn request<'a>(
     checked: &'a Checked<'a>,
     record: &'a Record,
     state: &hook::State,
-) -> Result<Request<'a>, Error> {
+) -> Request<'a> {
     let (spec, linux) = (options.spec, checked.linux);
     let namespaces = &checked.namespaces;
     let network = oci::LinuxNamespaceType::Network as u32;
@@ -264,13 +266,13 @@ fn request<'a>(
         state: any_hooks.then(|| state.clone()),
     };
     let joined = namespaces.joined.iter().map(|(flag, _)| *flag).collect();
-    Ok(Request {
+    Request {
         process: Cow::Borrowed(checked.process),
         tasks: record.cgroup.tasks(),
         filter: checked.filter.as_ref().map(Cow::Borrowed),
         layout: Layout { namespaces: joined, gate: true },
         plan: Some(plan),
-    })
+    }
 }
 
 /// Hooks that run in the launcher's namespaces, before the pivot.

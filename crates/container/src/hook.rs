@@ -90,7 +90,11 @@ fn run(kind: &'static str, hook: &Hook, input: &[u8]) -> Result<(), Error> {
     let Some(status) = wait(&mut child, limit.map(Duration::from_secs)).map_err(failed)? else {
         let _ = child.kill();
         let _ = child.wait();
-        return Err(Error::Timeout { kind, path: hook.path().clone(), seconds: limit.unwrap_or(0) });
+        return Err(Error::Timeout {
+            kind,
+            path: hook.path().clone(),
+            seconds: limit.unwrap_or(0),
+        });
     };
     if status.success() {
         return Ok(());

@@ -131,11 +131,11 @@ fn run(speaker: &mut Channel, number: i32) -> Result<Never, Error> {
         .map_err(Error::step("tell the launcher"))?;
     drop(pty);
     wait_at_gate(speaker, gate)?;
-    if let Some(plan) = &request.plan {
-        if let Some(state) = &plan.state {
-            let state = hook::State { status: "created".into(), ..state.clone() };
-            hook::run_all("startContainer", &plan.start_container, &state)?;
-        }
+    if let Some(plan) = &request.plan
+        && let Some(state) = &plan.state
+    {
+        let state = hook::State { status: "created".into(), ..state.clone() };
+        hook::run_all("startContainer", &plan.start_container, &state)?;
     }
     credentials::restrict(&request)?;
     Err(command.execute().into())
@@ -156,9 +156,11 @@ fn descriptors(layout: &Layout, first: i32) -> Result<(Option<OwnedFd>, Vec<Owne
 /// A thread that writes 0 moves itself, which takes no global lock.
 fn join_cgroups(request: &Request<'_>) -> Result<(), Error> {
     for file in &request.tasks {
-        match std::fs::OpenOptions::new().write(true).open(file).and_then(|mut tasks| {
-            io::Write::write_all(&mut tasks, b"0")
-        }) {
+        match std::fs::OpenOptions::new()
+            .write(true)
+            .open(file)
+            .and_then(|mut tasks| io::Write::write_all(&mut tasks, b"0"))
+        {
             Ok(()) => {}
             Err(source) => return Err(Error::Step { step: "join the cgroups", source }),
         }
@@ -170,8 +172,9 @@ fn join_cgroups(request: &Request<'_>) -> Result<(), Error> {
 fn enter(layout: &Layout, namespaces: &[OwnedFd]) -> Result<(), Error> {
     let mount = libc::CLONE_NEWNS.cast_unsigned();
     let pairs = || layout.namespaces.iter().zip(namespaces);
-    for (kind, namespace) in
-        pairs().filter(|(kind, _)| **kind != mount).chain(pairs().filter(|(kind, _)| **kind == mount))
+    for (kind, namespace) in pairs()
+        .filter(|(kind, _)| **kind != mount)
+        .chain(pairs().filter(|(kind, _)| **kind == mount))
     {
         sys::namespace::enter(namespace, *kind).map_err(Error::step("enter a namespace"))?;
     }
@@ -255,9 +258,8 @@ fn wait_at_gate(speaker: &mut Channel, gate: Option<OwnedFd>) -> Result<(), Erro
         return Err(Error::Abandoned);
     }
     loop {
-        let accepted = rustix::io::retry_on_intr(|| {
-            rustix::net::accept_with(&gate, SocketFlags::CLOEXEC)
-        });
+        let accepted =
+            rustix::io::retry_on_intr(|| rustix::net::accept_with(&gate, SocketFlags::CLOEXEC));
         *speaker = Channel::from(accepted.map_err(Error::step("wait at the start gate"))?);
         // Who only looks whether somebody waits here hangs up without a word.
         if go(speaker)? {

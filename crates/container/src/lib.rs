@@ -37,4 +37,4 @@ pub use create::CreateOptions;
 pub use error::Error;
 pub use exec::{Exec, ExecOptions};
 pub use launch::{Console, Gate, Launched, Stdio, Stream};
-pub use store::{Container, Init, Record, Recipients, Status, Store};
+pub use store::{Container, Init, Recipients, Record, Status, Store};

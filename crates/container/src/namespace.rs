@@ -76,7 +76,9 @@ fn open(kind: Type, path: &Path) -> Result<OwnedFd, Error> {
         .map_err(|error| invalid(format!("{kind} path {}: {error}", path.display())))?;
     let actual = sys::namespace::kind(&file)
         .map_err(|_| invalid(format!("{kind} path {}: not a namespace", path.display())))?;
-    if actual == kind as u32 { Ok(file.into()) } else {
+    if actual == kind as u32 {
+        Ok(file.into())
+    } else {
         Err(invalid(format!("{kind} path {}: a namespace of another type", path.display())))
     }
 }

@@ -97,7 +97,9 @@ fn one(pid: i32, boot: u64) -> io::Result<ProcessInfo> {
     let args = fs::read(format!("/proc/{pid}/cmdline"))?;
     let args = args
         .strip_suffix(b"\0")
-        .map(|args| args.split(|byte| *byte == 0).map(|a| String::from_utf8_lossy(a).into()).collect())
+        .map(|args| {
+            args.split(|byte| *byte == 0).map(|a| String::from_utf8_lossy(a).into()).collect()
+        })
         .unwrap_or_default();
     Ok(ProcessInfo {
         pid,
@@ -126,14 +128,14 @@ fn stat(pid: i32) -> io::Result<Stat> {
 /// Parses a `stat` line. The name may hold anything, spaces and parentheses too: it ends at the last
 /// closing one.
 fn parse(line: &str) -> Option<Stat> {
+    fn read<T: std::str::FromStr>(field: Option<&str>) -> Option<T> {
+        field?.parse().ok()
+    }
     let (start, rest) = line.rsplit_once(") ")?;
     let (_, comm) = start.split_once(" (")?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
     // Field 3 of the manual is the first one here.
     let field = |number: usize| fields.get(number - 3).copied();
-    fn read<T: std::str::FromStr>(field: Option<&str>) -> Option<T> {
-        field?.parse().ok()
-    }
     Some(Stat {
         comm: comm.to_owned(),
         state: field(3)?.chars().next()?,
@@ -175,7 +177,8 @@ mod tests {
 
     #[test]
     fn a_name_full_of_parentheses_does_not_confuse() {
-        let line = "7 (a) b (c) S 1 7 7 34816 7 4194304 95 0 0 0 12 30 0 0 20 -5 3 0 2212 4096 9 1\n";
+        let line =
+            "7 (a) b (c) S 1 7 7 34816 7 4194304 95 0 0 0 12 30 0 0 20 -5 3 0 2212 4096 9 1\n";
         let stat = parse(line).expect("a stat line");
         assert_eq!((stat.comm.as_str(), stat.state, stat.ppid), ("a) b (c", 'S', 1));
         assert_eq!((stat.cpu_ticks, stat.nice, stat.threads, stat.started), (42, -5, 3, 2212));
@@ -185,9 +188,14 @@ mod tests {
 
     #[test]
     fn terminals_are_named_as_ps_names_them() {
-        for (device, name) in
-            [(0, "?"), (34818, "pts/2"), (0x8900, "pts/256"), (0x0501, "console"), (0x0440, "ttyS0"), (0x0401, "tty1")]
-        {
+        for (device, name) in [
+            (0, "?"),
+            (34818, "pts/2"),
+            (0x8900, "pts/256"),
+            (0x0501, "console"),
+            (0x0440, "ttyS0"),
+            (0x0401, "tty1"),
+        ] {
             assert_eq!(terminal(device), name, "{device:#x}");
         }
     }

@@ -137,7 +137,11 @@ impl Rootfs {
     pub(crate) fn build(plan: &Plan<'_>) -> Result<Self, Error> {
         // Nothing that happens here shows on the host; what the host mounts may still show here.
         let private = plan.propagation.as_deref().is_some_and(|text| text.ends_with("private"));
-        let kind = if private { MountPropagationFlags::PRIVATE } else { MountPropagationFlags::DOWNSTREAM };
+        let kind = if private {
+            MountPropagationFlags::PRIVATE
+        } else {
+            MountPropagationFlags::DOWNSTREAM
+        };
         mount_change("/", kind | MountPropagationFlags::REC)
             .map_err(Error::step("separate mounts from the host's"))?;
         let tree = attach(&plan.rootfs).map_err(Error::step("mount the root filesystem"))?;

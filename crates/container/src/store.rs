@@ -366,7 +366,8 @@ impl Container {
         }
         self.kill_all()?;
         self.record.cgroup.remove()?;
-        let hooks = hook::run_all("poststop", &self.record.poststop, &self.state_as("stopped", None));
+        let hooks =
+            hook::run_all("poststop", &self.record.poststop, &self.state_as("stopped", None));
         remove_directory(&self.directory)?;
         drop(lock);
         Ok(hooks?)
@@ -452,7 +453,8 @@ fn remove_directory(directory: &Path) -> Result<(), Error> {
 
 /// Waits until the process has ended, reaped or not.
 fn wait_end(pidfd: &OwnedFd) -> Result<(), Error> {
-    let patience = Timespec { tv_sec: PATIENCE.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
+    let patience =
+        Timespec { tv_sec: PATIENCE.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
     match rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience))) {
         Ok(0) => Err(Error::Launch {

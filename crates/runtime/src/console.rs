@@ -43,8 +43,7 @@ impl Drop for Raw {
 
 /// Gives the container's terminal the size of the caller's.
 pub(crate) fn copy_size(pty: &impl AsFd) {
-    let size: Option<Winsize> =
-        tcgetwinsize(stdin()).or_else(|_| tcgetwinsize(stdout())).ok();
+    let size: Option<Winsize> = tcgetwinsize(stdin()).or_else(|_| tcgetwinsize(stdout())).ok();
     if let Some(size) = size {
         let _ = rustix::termios::tcsetwinsize(pty, size);
     }

@@ -25,7 +25,8 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = [["ID", "PID"], ["a-longer-name", "7"]].map(|row| row.map(str::to_owned).to_vec());
+        let rows =
+            [["ID", "PID"], ["a-longer-name", "7"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(layout(&rows), "ID              PID\na-longer-name   7\n");
     }
 }

@@ -21,7 +21,10 @@ pub(super) fn plan(path: Option<&Path>, id: &str) -> Result<View, Error> {
     let unified = rustix::fs::statfs(UNIFIED).is_ok_and(|fs| fs.f_type == CGROUP2);
     if unified {
         let base = Path::new(UNIFIED);
-        return Ok(View::V2 { mount: base.to_owned(), directory: base.join(unified_own(&own)).join(inner) });
+        return Ok(View::V2 {
+            mount: base.to_owned(),
+            directory: base.join(unified_own(&own)).join(inner),
+        });
     }
     let mountinfo = "/proc/self/mountinfo";
     let text = fs::read_to_string(mountinfo).map_err(Error::file("read", mountinfo))?;
@@ -67,7 +70,9 @@ fn unified_own(own: &str) -> PathBuf {
 fn own_of<'a>(own: &'a str, controllers: &[String]) -> &'a str {
     let matching = |line: &&'a str| {
         let mut fields = line.splitn(3, ':').skip(1);
-        fields.next().is_some_and(|list| list.split(',').any(|name| controllers.iter().any(|c| c == name)))
+        fields
+            .next()
+            .is_some_and(|list| list.split(',').any(|name| controllers.iter().any(|c| c == name)))
     };
     own.lines().find(matching).and_then(|line| line.splitn(3, ':').nth(2)).unwrap_or("/")
 }
@@ -80,7 +85,8 @@ pub(super) fn hierarchies(mountinfo: &str) -> Vec<(PathBuf, Vec<String>)> {
         let mut fields = mount.split(' ').skip(3);
         let (Some(root), Some(point)) = (fields.next(), fields.next()) else { continue };
         let options = end.rsplit(' ').next().unwrap_or_default();
-        let controllers: Vec<String> = options.split(',').filter(|o| is_controller(o)).map(str::to_owned).collect();
+        let controllers: Vec<String> =
+            options.split(',').filter(|o| is_controller(o)).map(str::to_owned).collect();
         let known = found.iter().any(|(_, list)| *list == controllers);
         if root == "/" && !controllers.is_empty() && !known {
             found.push((PathBuf::from(point), controllers));
@@ -91,6 +97,15 @@ pub(super) fn hierarchies(mountinfo: &str) -> Vec<(PathBuf, Vec<String>)> {
 
 /// Tells controllers from the other superblock options of a v1 hierarchy.
 fn is_controller(option: &str) -> bool {
-    let other = ["rw", "ro", "none", "xattr", "clone_children", "noprefix", "cpuset_v2_mode", "favordynmods"];
+    let other = [
+        "rw",
+        "ro",
+        "none",
+        "xattr",
+        "clone_children",
+        "noprefix",
+        "cpuset_v2_mode",
+        "favordynmods",
+    ];
     !option.is_empty() && !other.contains(&option) && !option.starts_with("release_agent=")
 }

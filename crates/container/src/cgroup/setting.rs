@@ -4,6 +4,7 @@
 //!
 //! Spec: OCI runtime-spec, config-linux.md "Memory", "CPU", "PIDs"; kernel cgroup-v2.rst.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
@@ -25,13 +26,8 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    fn new(
-        controller: &'static str,
-        file: &str,
-        value: impl ToString,
-        field: &'static str,
-    ) -> Self {
-        Self { controller, file: file.to_owned(), value: value.to_string(), field }
+    fn new(controller: &'static str, file: &str, value: impl Display, field: &'static str) -> Self {
+        Self { controller, file: file.to_owned(), value: format!("{value}"), field }
     }
 
     pub(super) fn absent(&self, what: &str) -> Error {
@@ -111,8 +107,16 @@ fn memory_v1(memory: &LinuxMemory, list: &mut Vec<Setting>) -> Result<(), Error>
     let table = [
         (limit, "memory.limit_in_bytes", "linux.resources.memory.limit"),
         (swap, "memory.memsw.limit_in_bytes", "linux.resources.memory.swap"),
-        (set(memory.reservation()), "memory.soft_limit_in_bytes", "linux.resources.memory.reservation"),
-        (set(memory.kernel_tcp()), "memory.kmem.tcp.limit_in_bytes", "linux.resources.memory.kernelTCP"),
+        (
+            set(memory.reservation()),
+            "memory.soft_limit_in_bytes",
+            "linux.resources.memory.reservation",
+        ),
+        (
+            set(memory.kernel_tcp()),
+            "memory.kmem.tcp.limit_in_bytes",
+            "linux.resources.memory.kernelTCP",
+        ),
     ];
     for (value, file, field) in table {
         list.extend(value.map(|value| Setting::new("memory", file, value, field)));
@@ -145,8 +149,16 @@ fn memory_v2(memory: &LinuxMemory, list: &mut Vec<Setting>) -> Result<(), Error>
     }
     let absent = [
         (memory.swappiness().is_some(), "linux.resources.memory.swappiness", "memory.swappiness"),
-        (memory.disable_oom_killer() == Some(true), "linux.resources.memory.disableOOMKiller", "memory.oom_control"),
-        (set(memory.kernel_tcp()).is_some(), "linux.resources.memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes"),
+        (
+            memory.disable_oom_killer() == Some(true),
+            "linux.resources.memory.disableOOMKiller",
+            "memory.oom_control",
+        ),
+        (
+            set(memory.kernel_tcp()).is_some(),
+            "linux.resources.memory.kernelTCP",
+            "memory.kmem.tcp.limit_in_bytes",
+        ),
     ];
     for (asked, field, file) in absent {
         if asked {

@@ -37,7 +37,8 @@ fn each_v1_hierarchy_is_found_once() {
         .into_iter()
         .map(|(path, list)| (path.display().to_string(), list.join(",")))
         .collect();
-    let want = [("/sys/fs/cgroup/cpu,cpuacct", "cpu,cpuacct"), ("/sys/fs/cgroup/systemd", "name=systemd")];
+    let want =
+        [("/sys/fs/cgroup/cpu,cpuacct", "cpu,cpuacct"), ("/sys/fs/cgroup/systemd", "name=systemd")];
     assert_eq!(names, want.map(|(path, list)| (path.to_owned(), list.to_owned())));
 }
 
@@ -135,7 +136,10 @@ fn the_device_program_decides_as_the_rules_do() {
 }
 
 /// As much of extended BPF as the device program uses.
-fn run(program: &[sys::bpf::Instruction], (kind, access, major, minor): (u64, u64, u64, u64)) -> u64 {
+fn run(
+    program: &[sys::bpf::Instruction],
+    (kind, access, major, minor): (u64, u64, u64, u64),
+) -> u64 {
     let context = [access << 16 | kind, major, minor];
     let mut registers = [0_u64; 11];
     let mut at = 0_usize;

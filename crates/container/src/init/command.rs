@@ -80,7 +80,9 @@ pub(super) fn enter_directory(path: &Path) -> Result<(), Error> {
     // The kernel prefixes a directory that cannot be reached from the root with "(unreachable)".
     let cwd = rustix::process::getcwd(Vec::new())
         .map_err(|error| Error::Directory { path: path.to_owned(), source: error.into() })?;
-    if cwd.to_bytes().starts_with(b"/") { Ok(()) } else {
+    if cwd.to_bytes().starts_with(b"/") {
+        Ok(())
+    } else {
         Err(Error::Outside { path: path.to_owned() })
     }
 }
@@ -162,10 +164,10 @@ fn home(uid: u32) -> Vec<u8> {
     let mut text = Vec::new();
     // The image decides what this file is: it may be a pipe, or endless.
     let open = File::options().read(true).custom_flags(libc::O_NONBLOCK).open("/etc/passwd");
-    if let Ok(file) = open {
-        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            let _ = file.take(1 << 20).read_to_end(&mut text);
-        }
+    if let Ok(file) = open
+        && file.metadata().is_ok_and(|metadata| metadata.is_file())
+    {
+        let _ = file.take(1 << 20).read_to_end(&mut text);
     }
     home_in(&text, uid).unwrap_or(b"/".as_slice()).to_owned()
 }

@@ -62,8 +62,7 @@ struct Wanted {
 
 impl Wanted {
     fn of(process: &Process, warnings: &mut Vec<String>) -> Result<Self, Error> {
-        let held =
-            thread::capabilities(None).map_err(Error::step("read capabilities"))?.permitted;
+        let held = thread::capabilities(None).map_err(Error::step("read capabilities"))?.permitted;
         let mut lacking = CapabilitySet::empty();
         let mut take = |list: Option<&Capabilities>| {
             let wanted = list.map_or(CapabilitySet::empty(), set_of);

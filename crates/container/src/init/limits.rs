@@ -19,7 +19,8 @@ pub(super) fn oom_score(process: &Process, warnings: &mut Vec<String>) -> Result
     match fs::write(path, adjust.to_string()) {
         Ok(()) => Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
-            warnings.push(format!("process.oomScoreAdj: {adjust} needs CAP_SYS_RESOURCE; unchanged"));
+            warnings
+                .push(format!("process.oomScoreAdj: {adjust} needs CAP_SYS_RESOURCE; unchanged"));
             Ok(())
         }
         Err(error) => Err(Error::step("set process.oomScoreAdj")(error)),
@@ -35,10 +36,7 @@ pub(super) fn resources(process: &Process, warnings: &mut Vec<String>) -> Result
 }
 
 fn set(limit: &PosixRlimit, warnings: &mut Vec<String>) -> io::Result<()> {
-    let Some(resource) = resource(limit.typ()) else {
-        warnings.push(format!("process.rlimits: {} cannot be set here; unchanged", limit.typ()));
-        return Ok(());
-    };
+    let resource = resource(limit.typ());
     let finite = |value: u64| (value != u64::MAX).then_some(value);
     let wanted = Rlimit { current: finite(limit.soft()), maximum: finite(limit.hard()) };
     match setrlimit(resource, wanted) {
@@ -66,8 +64,8 @@ fn least(left: Option<u64>, right: Option<u64>) -> Option<u64> {
     }
 }
 
-fn resource(kind: PosixRlimitType) -> Option<Resource> {
-    Some(match kind {
+fn resource(kind: PosixRlimitType) -> Resource {
+    match kind {
         PosixRlimitType::RlimitCpu => Resource::Cpu,
         PosixRlimitType::RlimitFsize => Resource::Fsize,
         PosixRlimitType::RlimitData => Resource::Data,
@@ -84,7 +82,7 @@ fn resource(kind: PosixRlimitType) -> Option<Resource> {
         PosixRlimitType::RlimitNice => Resource::Nice,
         PosixRlimitType::RlimitRtprio => Resource::Rtprio,
         PosixRlimitType::RlimitRttime => Resource::Rttime,
-    })
+    }
 }
 
 /// Gives the standard streams to the user, who may want to open `/dev/stdout` again.
@@ -101,9 +99,8 @@ pub(super) fn stdio_owner(process: &Process) -> Result<(), Error> {
         match rustix::fs::fchown(stream, owner.0, owner.1) {
             // Not all that can be a stream has an owner that can be changed.
             Ok(())
-            | Err(
-                rustix::io::Errno::PERM | rustix::io::Errno::ROFS | rustix::io::Errno::INVAL,
-            ) => {}
+            | Err(rustix::io::Errno::PERM | rustix::io::Errno::ROFS | rustix::io::Errno::INVAL) => {
+            }
             Err(error) => return Err(Error::step("give the standard streams to the user")(error)),
         }
     }

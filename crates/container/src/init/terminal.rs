@@ -69,7 +69,8 @@ fn pair(process: &Process, tree: &Tree) -> Result<(OwnedFd, OwnedFd), Error> {
 /// Mounts the terminal on `/dev/console`, a file of its own that is made when it is missing.
 fn console(tree: &Tree, peer: &OwnedFd) -> io::Result<()> {
     let dev = tree.directory("/dev")?;
-    let create = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+    let create =
+        OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
     match rustix::fs::openat(&dev, "console", create, Mode::from_raw_mode(0o600)) {
         Ok(_) | Err(rustix::io::Errno::EXIST) => {}
         Err(error) => return Err(error.into()),

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode};
 
+use super::Tree;
 use super::mount::{attach, clone, make};
 use super::options::Options;
-use super::Tree;
 use crate::cgroup::{Hierarchy, View};
 use crate::request::Plan;
 
@@ -30,7 +30,8 @@ pub(super) fn mount(
             attach(&mount, &at, options)
         }
         View::V1(hierarchies) => {
-            let writable = Options { attributes: sys::mount::Attributes::default(), ..Options::default() };
+            let writable =
+                Options { attributes: sys::mount::Attributes::default(), ..Options::default() };
             let root = make("tmpfs", "tmpfs".as_ref(), &["mode=755".to_owned()], &writable)?;
             attach(&root, &at, options)?;
             for hierarchy in hierarchies {

@@ -13,8 +13,14 @@ use spec::oci::runtime::{LinuxDevice, LinuxDeviceType};
 use super::{Error, Tree};
 
 /// What every container has, of mode 0666.
-const DEFAULTS: [(&str, u32, u32); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const DEFAULTS: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
 
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),

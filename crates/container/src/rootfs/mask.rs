@@ -24,8 +24,11 @@ const READONLY: Attributes =
 /// Makes each path that exists read-only, with all that is mounted beneath.
 pub(super) fn readonly(tree: &Tree, paths: &[String]) -> Result<(), Error> {
     for path in paths {
-        lock(tree, path)
-            .map_err(|source| Error::Path { action: "make read-only", path: path.clone(), source })?;
+        lock(tree, path).map_err(|source| Error::Path {
+            action: "make read-only",
+            path: path.clone(),
+            source,
+        })?;
     }
     Ok(())
 }
@@ -41,7 +44,9 @@ fn lock(tree: &Tree, path: &str) -> io::Result<()> {
 fn existing(tree: &Tree, path: &str) -> io::Result<Option<OwnedFd>> {
     match tree.open(path, OFlags::PATH) {
         Ok(at) => Ok(Some(at)),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -50,9 +55,11 @@ fn existing(tree: &Tree, path: &str) -> io::Result<Option<OwnedFd>> {
 pub(super) fn hide(tree: &Tree, paths: &[String]) -> Result<(), Error> {
     let mut covers = Covers::default();
     for path in paths {
-        covers
-            .put(tree, path)
-            .map_err(|source| Error::Path { action: "mask", path: path.clone(), source })?;
+        covers.put(tree, path).map_err(|source| Error::Path {
+            action: "mask",
+            path: path.clone(),
+            source,
+        })?;
     }
     Ok(())
 }
@@ -80,16 +87,14 @@ fn cover(
     slot: &mut Option<OwnedFd>,
     make: impl FnOnce() -> io::Result<OwnedFd>,
 ) -> io::Result<OwnedFd> {
-    match slot {
-        Some(first) => Ok(clone(first, Path::new(""), false)?),
-        None => {
-            // Attached and detached mounts alike can be cloned; this one stays with its first place.
-            let first = make()?;
-            let copy = rustix::io::fcntl_dupfd_cloexec(&first, 3)?;
-            *slot = Some(first);
-            Ok(copy)
-        }
+    if let Some(first) = slot {
+        return Ok(clone(first, Path::new(""), false)?);
     }
+    // Attached and detached mounts alike can be cloned; this one stays with its first place.
+    let first = make()?;
+    let copy = rustix::io::fcntl_dupfd_cloexec(&first, 3)?;
+    *slot = Some(first);
+    Ok(copy)
 }
 
 fn empty() -> io::Result<OwnedFd> {

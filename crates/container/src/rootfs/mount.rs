@@ -41,8 +41,8 @@ const WITHIN_PROC: [&str; 11] = [
 pub(super) fn replaces_dev(mounts: &[Mount]) -> bool {
     mounts.iter().any(|mount| {
         let bind = |option: &String| option == "bind" || option == "rbind";
-        let is_bind = mount.typ().as_deref() == Some("bind")
-            || mount.options().iter().flatten().any(bind);
+        let is_bind =
+            mount.typ().as_deref() == Some("bind") || mount.options().iter().flatten().any(bind);
         is_bind && cleaned(mount.destination()) == Path::new("/dev")
     })
 }

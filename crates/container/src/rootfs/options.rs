@@ -92,11 +92,11 @@ impl Options {
         for option in list {
             options.add(option, target)?;
         }
-        if options.bind.is_some() {
-            if let Some(option) = options.data.first() {
-                let reason = "unknown for a bind mount";
-                return Err(Error::Option { target: target.into(), option: option.clone(), reason });
-            }
+        if options.bind.is_some()
+            && let Some(option) = options.data.first()
+        {
+            let reason = "unknown for a bind mount";
+            return Err(Error::Option { target: target.into(), option: option.clone(), reason });
         }
         Ok(options)
     }

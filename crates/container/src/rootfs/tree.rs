@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
@@ -75,7 +76,12 @@ impl Tree {
         let (parent, name) = self.parent(path)?;
         let create = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(&parent, &name, create, Mode::from_raw_mode(0o644))?;
-        Ok(openat(&parent, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+        Ok(openat(
+            &parent,
+            &name,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)
     }
 
     /// The directory that holds the last component of `path`, made where missing, and that name.
@@ -116,11 +122,11 @@ impl Tree {
                         Ok(()) => {}
                         // A dangling symlink, or somebody was faster.
                         Err(Errno::EXIST) => {
-                            let Ok(link) = rustix::fs::readlinkat(&current, name, Vec::new()) else {
+                            let Ok(link) = rustix::fs::readlinkat(&current, name, Vec::new())
+                            else {
                                 return Ok(Made::Elsewhere(path.to_owned()));
                             };
                             done.pop();
-                            use std::os::unix::ffi::OsStrExt;
                             let link = std::ffi::OsStr::from_bytes(link.to_bytes());
                             return Ok(Made::Elsewhere(done.join(link).join(components.as_path())));
                         }

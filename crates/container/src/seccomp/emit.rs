@@ -44,7 +44,12 @@ pub(super) fn program(profile: &Profile) -> Vec<Instruction> {
     let native = body(Abi::X86_64).unwrap_or_else(bad);
     let mut x86_64 = vec![instruction(LOAD_WORD, NUMBER)];
     // -1 is a call that a tracer has skipped, not one of x32.
-    let skipped = branch(JUMP_EQUAL, u32::MAX, vec![instruction(RETURN, profile.default)], body(Abi::X32).unwrap_or_else(bad));
+    let skipped = branch(
+        JUMP_EQUAL,
+        u32::MAX,
+        vec![instruction(RETURN, profile.default)],
+        body(Abi::X32).unwrap_or_else(bad),
+    );
     x86_64.extend(branch(JUMP_AT_LEAST, X32_BIT, skipped, native));
     let other = match body(Abi::X86) {
         None => bad(),
@@ -60,13 +65,12 @@ pub(super) fn program(profile: &Profile) -> Vec<Instruction> {
 
 /// `if A <op> k { yes } else { no }`, both of which end in returns.
 fn branch(code: u16, k: u32, yes: Vec<Instruction>, no: Vec<Instruction>) -> Vec<Instruction> {
-    let mut all = match u8::try_from(no.len()) {
-        Ok(length) => vec![Instruction { code, jt: length, jf: 0, k }],
+    let mut all = if let Ok(length) = u8::try_from(no.len()) {
+        vec![Instruction { code, jt: length, jf: 0, k }]
+    } else {
         // Too far for a conditional jump.
-        Err(_) => {
-            let far = u32::try_from(no.len()).unwrap_or(u32::MAX);
-            vec![Instruction { code, jt: 0, jf: 1, k }, instruction(JUMP, far)]
-        }
+        let far = u32::try_from(no.len()).unwrap_or(u32::MAX);
+        vec![Instruction { code, jt: 0, jf: 1, k }, instruction(JUMP, far)]
     };
     all.extend(no);
     all.extend(yes);
@@ -85,8 +89,8 @@ fn ranges(section: &Section, default: Verdict) -> Vec<Range> {
     let plain = |verdict| vec![instruction(RETURN, verdict)];
     let mut list = vec![Range { first: 0, code: plain(default) }];
     let mut add = |first: u32, code: Vec<Instruction>| match list.last_mut() {
-        Some(last) if last.first == first => last.code = code,
-        Some(last) if last.code == code => {}
+        Some(range) if range.first == first => range.code = code,
+        Some(range) if range.code == code => {}
         _ => list.push(Range { first, code }),
     };
     let mut next = 0;

@@ -169,8 +169,8 @@ fn alternatives(rule: &LinuxSyscall) -> Result<Vec<Vec<Condition>>, Error> {
 
 fn condition(argument: &LinuxSeccompArg) -> Result<Condition, Error> {
     let index = u32::try_from(argument.index()).ok().filter(|index| *index < 6);
-    let index =
-        index.ok_or_else(|| Error::Invalid(format!("argument {} is not 0 to 5", argument.index())))?;
+    let index = index
+        .ok_or_else(|| Error::Invalid(format!("argument {} is not 0 to 5", argument.index())))?;
     let masked = argument.op() == LinuxSeccompOperator::ScmpCmpMaskedEq;
     let (mask, value) = if masked {
         (argument.value(), argument.value_two().unwrap_or(0))

@@ -267,7 +267,7 @@ mod tests {
             ("read", Abi::X86_64, Some(0)),
             ("read", Abi::X86, Some(3)),
             ("read", Abi::X32, Some(X32_BIT)),
-            ("execve", Abi::X32, Some(X32_BIT | 520)),
+            ("execve", Abi::X32, Some(0x4000_0208)),
             ("clone3", Abi::X86_64, Some(435)),
             ("fchmodat2", Abi::X86, Some(452)),
             ("socketcall", Abi::X86_64, None),

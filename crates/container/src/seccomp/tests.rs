@@ -3,10 +3,13 @@
 use super::profile::{Profile, RET_ALLOW, RET_ERRNO, RET_KILL_THREAD};
 use super::*;
 
+/// What a comparison should give.
+type Holds = fn(u64, u64) -> bool;
+
 const X86_64: u32 = 0xc000_003e;
 const I386: u32 = 0x4000_0003;
 const EPERM: u32 = RET_ERRNO | 1;
-const ENOSYS: u32 = RET_ERRNO | 38;
+const ENOSYS: u32 = RET_ERRNO | 0x26;
 
 /// What the kernel would return for one call.
 fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) -> u32 {
@@ -15,7 +18,7 @@ fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) -> u32 {
         4 => arch,
         _ => {
             let value = args[(offset as usize - 16) / 8];
-            (if offset % 8 == 0 { value } else { value >> 32 } & 0xffff_ffff) as u32
+            (if offset.is_multiple_of(8) { value } else { value >> 32 } & 0xffff_ffff) as u32
         }
     };
     let (mut a, mut at) = (0, 0);
@@ -23,8 +26,14 @@ fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) -> u32 {
         let Instruction { code, jt, jf, k } = program[at];
         let jump = |condition| usize::from(if condition { jt } else { jf });
         at += 1 + match code {
-            0x20 => { a = word(k); 0 }
-            0x54 => { a &= k; 0 }
+            0x20 => {
+                a = word(k);
+                0
+            }
+            0x54 => {
+                a &= k;
+                0
+            }
             0x05 => k as usize,
             0x15 => jump(a == k),
             0x25 => jump(a > k),
@@ -55,7 +64,7 @@ fn calls_are_allowed_by_name_on_each_architecture() {
         (X86_64, 0, 0, RET_ALLOW),
         (X86_64, 1, 0, RET_ALLOW),
         (X86_64, 2, 0, EPERM),
-        (X86_64, 83, 0, RET_ERRNO | 99),
+        (X86_64, 83, 0, RET_ERRNO | 0x63),
         (X86_64, 231, 0, RET_ALLOW),
         (X86_64, 230, 0, EPERM),
         (X86_64, 232, 0, ENOSYS),
@@ -79,7 +88,7 @@ fn conditions_compare_all_64_bits_without_sign() {
     let value: u64 = 0x1_0000_0005;
     let samples =
         [0, 4, 5, 6, value - 1, value, value + 1, 0x2_0000_0000, 0x2_0000_0005, u64::MAX, 1 << 63];
-    let table: [(&str, fn(u64, u64) -> bool); 6] = [
+    let table: [(&str, Holds); 6] = [
         ("SCMP_CMP_EQ", |a, b| a == b),
         ("SCMP_CMP_NE", |a, b| a != b),
         ("SCMP_CMP_LT", |a, b| a < b),

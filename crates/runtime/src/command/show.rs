@@ -100,8 +100,9 @@ pub(super) fn list(store: &Store, format: Format, quiet: bool) -> Result<u8, Err
             print(&(text + "\n"))
         }
         Format::Table => {
-            let mut rows =
-                vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned).to_vec()];
+            let mut rows = vec![
+                ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned).to_vec(),
+            ];
             rows.extend(all.into_iter().map(|one| {
                 let bundle = one.state.bundle.display().to_string();
                 let pid = one.state.pid.unwrap_or(0).to_string();
@@ -124,7 +125,8 @@ pub(super) fn processes(container: &Container, format: Format) -> Result<u8, Err
             print(&(text + "\n"))
         }
         Format::Table => {
-            let mut rows = vec![["UID", "PID", "PPID", "TTY", "TIME", "CMD"].map(str::to_owned).to_vec()];
+            let mut rows =
+                vec![["UID", "PID", "PPID", "TTY", "TIME", "CMD"].map(str::to_owned).to_vec()];
             rows.extend(list.iter().map(row));
             print(&layout(&rows))
         }
