@@ -38,8 +38,7 @@ pub fn reset_signals() {
 /// As close_range(2) with `CLOSE_RANGE_CLOEXEC`, Linux 5.11.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: takes numbers; descriptors stay open, so no owner in this program is surprised.
-    let ret = unsafe {
-        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
+    let ret =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -2,21 +2,21 @@
 
 #![allow(unsafe_code)]
 
-pub mod netlink;
-pub mod netns;
+pub mod bpf;
+pub mod broker;
 pub mod execute;
 pub mod interface;
 pub mod keyring;
+pub mod mntns;
 pub mod mount;
-pub mod seccomp;
-pub mod spawn;
 pub mod namespace;
-pub mod broker;
+pub mod netlink;
+pub mod netns;
+pub mod pidfd;
+pub mod random;
+pub mod seccomp;
+pub mod signalfd;
+pub mod spawn;
 pub mod tap;
 pub mod tsc;
 pub mod worker;
-pub mod pidfd;
-pub mod random;
-pub mod bpf;
-pub mod mntns;
-pub mod signalfd;

@@ -35,12 +35,7 @@ pub fn install(filter: &[Instruction], flags: u32) -> io::Result<()> {
     let program = Program { len, filter: filter.as_ptr() };
     // SAFETY: `program` points to `len` instructions, borrowed for the call; the kernel copies them.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            flags,
-            &raw const program,
-        )
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
     };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

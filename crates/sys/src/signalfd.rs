@@ -25,9 +25,8 @@ impl SignalFd {
             unsafe { libc::sigdelset(&raw mut set, fault) };
         }
         // SAFETY: the set is initialised; a null old set is allowed.
-        let ret = unsafe {
-            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut())
-        };
+        let ret =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
         if ret != 0 {
             return Err(io::Error::from_raw_os_error(ret));
         }

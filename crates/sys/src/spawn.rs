@@ -57,7 +57,8 @@ impl Program<'_> {
     /// As clone3(2) and fcntl(2) `F_DUPFD_CLOEXEC`.
     pub fn spawn(&self) -> io::Result<Child> {
         // Sources above all targets, so that no dup2 overwrites a source still to come.
-        let floor = RawFd::try_from(self.descriptors.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let floor =
+            RawFd::try_from(self.descriptors.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let moved = self
             .descriptors
             .iter()
@@ -126,9 +127,8 @@ fn become_program(
     }
     let first = u32::try_from(descriptors.len()).unwrap_or(u32::MAX);
     // SAFETY: takes numbers; the descriptors stay open until the program is executed.
-    let ret = unsafe {
-        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
+    let ret =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if ret < 0 {
         exit();
     }
@@ -176,7 +176,9 @@ impl Blocked {
 impl Drop for Blocked {
     fn drop(&mut self) {
         // SAFETY: the set came from pthread_sigmask; a null old set is allowed.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut())
+        };
     }
 }
 
