@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Page};
 use crate::error::{Error, chain};
-use crate::{stream, table};
+use crate::{output, stream, table};
 
 /// Verbs that take names alone.
 #[derive(Debug, Args)]
@@ -108,7 +108,7 @@ where
     let mut failures = Vec::new();
     for name in names {
         match work(name).await {
-            Ok(line) => println!("{line}"),
+            Ok(line) => output::line(line),
             Err(error) => failures.push(error),
         }
     }
@@ -185,7 +185,7 @@ pub(crate) async fn ps(client: &Client, verb: &Ps) -> Result<(), Error> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     if verb.quiet {
         for container in containers {
-            println!("{}", cut(&text(&container["Id"]), 12));
+            output::line(cut(&text(&container["Id"]), 12));
         }
         return Ok(());
     }
@@ -260,7 +260,7 @@ pub(crate) async fn inspect(client: &Client, verb: &Named) -> Result<(), Error> 
             answer => answer?,
         });
     }
-    println!("{:#}", Value::Array(found));
+    output::line(format_args!("{:#}", Value::Array(found)));
     Ok(())
 }
 

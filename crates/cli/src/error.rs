@@ -49,12 +49,11 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// The exit status for it.
-    pub(crate) fn code(&self) -> u8 {
+    /// The exit status that it has of its own.
+    pub(crate) fn code(&self) -> Option<u8> {
         match self {
-            Self::Start { code, .. } => *code,
-            Self::Refused { .. } | Self::Connect { .. } | Self::Http { .. } => 125,
-            _ => 1,
+            Self::Start { code, .. } => Some(*code),
+            _ => None,
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::client::{self, Client, Page};
 use crate::error::Error;
-use crate::table;
+use crate::{output, table};
 
 /// `hull pull`.
 #[derive(Debug, Args)]
@@ -53,7 +53,7 @@ pub(crate) struct Rmi {
 
 /// Fetches an image and says how it goes.
 pub(crate) async fn pull(client: &Client, image: &str) -> Result<(), Error> {
-    fetch(client, image, |line| println!("{line}")).await
+    fetch(client, image, output::line).await
 }
 
 /// Fetches an image; tells each step that is not merely another number of bytes.
@@ -92,7 +92,7 @@ pub(crate) async fn images(client: &Client, verb: &Images) -> Result<(), Error> 
     };
     if verb.quiet {
         for image in images {
-            println!("{}", short(image));
+            output::line(short(image));
         }
         return Ok(());
     }
@@ -127,7 +127,7 @@ pub(crate) async fn import(client: &Client, verb: &Import) -> Result<(), Error> 
         let file = tokio::fs::File::open(&verb.archive).await.map_err(Error::file(name))?;
         client.upload(&page, file).await?
     };
-    println!("{}", answer["status"].as_str().unwrap_or_default());
+    output::line(answer["status"].as_str().unwrap_or_default());
     Ok(())
 }
 
@@ -139,7 +139,7 @@ pub(crate) async fn rmi(client: &Client, verb: &Rmi) -> Result<(), Error> {
         let removed = client.delete(&page).await?;
         for record in removed.as_array().into_iter().flatten() {
             for (what, name) in record.as_object().into_iter().flatten() {
-                println!("{what}: {}", name.as_str().unwrap_or_default());
+                output::line(format_args!("{what}: {}", name.as_str().unwrap_or_default()));
             }
         }
     }

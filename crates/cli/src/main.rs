@@ -7,14 +7,15 @@
 //!   images      pull, images, import, rmi         system   info, version, system
 //! ```
 //!
-//! Exit status: that of the container's program for `run` and `exec`, else 0; 125 when the engine
-//! refused, 126 and 127 when the command could not be executed or found, 1 for other verbs' errors.
+//! Exit status: that of the container's program for `run` and `exec`, else 0; 126 and 127 when the
+//! program could not be executed or found; for any other failure 125 in `run` and 1 elsewhere.
 
 mod client;
 mod containers;
 mod daemon;
 mod error;
 mod images;
+mod output;
 mod run;
 mod stream;
 mod system;
@@ -85,6 +86,12 @@ enum Verb {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // `run` has the exit status of the container's program: what is our own fault stands out.
+    let fault = if matches!(arguments.verb, Verb::Run(_)) { 125 } else { 1 };
+    let failed = |error: &Error| {
+        eprintln!("hull: {}", error::chain(error));
+        ExitCode::from(error.code().unwrap_or(fault))
+    };
     let socket = match client::socket(arguments.host.as_deref()) {
         Ok(socket) => socket,
         Err(error) => return failed(&error),
@@ -133,12 +140,6 @@ async fn dispatch(verb: Verb, socket: PathBuf) -> Result<u8, Error> {
         Verb::System(_) => unreachable!("done without a client above"),
     }
     .map(|()| 0)
-}
-
-/// Prints why, once.
-fn failed(error: &Error) -> ExitCode {
-    eprintln!("hull: {}", error::chain(error));
-    ExitCode::from(error.code())
 }
 
 #[cfg(test)]

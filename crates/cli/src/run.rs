@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{Client, Page};
 use crate::error::Error;
-use crate::{images, stream, terminal};
+use crate::{images, output, stream, terminal};
 
 /// Signals that are passed on to the container's program.
 const PASSED_ON: [(SignalKind, &str); 5] = [
@@ -132,7 +132,7 @@ pub(crate) struct Exec {
 
 /// Makes a container and prints its id.
 pub(crate) async fn create(client: &Client, verb: &Create) -> Result<(), Error> {
-    println!("{}", make(client, verb, false).await?);
+    output::line(make(client, verb, false).await?);
     Ok(())
 }
 
@@ -146,7 +146,7 @@ pub(crate) async fn run(client: &Client, verb: &Run) -> Result<u8, Error> {
     let page = |verb: &str| Page::new(&["containers", &id, verb]);
     if verb.detach {
         start(client, &id).await?;
-        println!("{id}");
+        output::line(id);
         return Ok(0);
     }
     let stdin = if create.interactive { "1" } else { "0" };

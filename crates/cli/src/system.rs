@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::client::{Client, Page};
 use crate::daemon;
 use crate::error::Error;
+use crate::output;
 
 /// `hull system`.
 #[derive(Debug, Subcommand)]
@@ -58,24 +59,21 @@ pub(crate) async fn info(client: &Client) -> Result<(), Error> {
         ("Processors", text("NCPU")),
         ("Memory", crate::table::bytes(info["MemTotal"].as_u64().unwrap_or(0))),
     ] {
-        println!("{name}: {value}");
+        output::line(format_args!("{name}: {value}"));
     }
     for (key, value) in info["Hull"]["Vm"].as_object().into_iter().flatten() {
-        println!("VM {key}: {}", value.as_str().unwrap_or_default());
+        output::line(format_args!("VM {key}: {}", value.as_str().unwrap_or_default()));
     }
     Ok(())
 }
 
 /// Prints the versions of both sides.
 pub(crate) async fn version(client: &Client) -> Result<(), Error> {
-    println!("hull {}", env!("CARGO_PKG_VERSION"));
+    output::line(format_args!("hull {}", env!("CARGO_PKG_VERSION")));
     let version = client.get(&Page::new(&["version"])).await?;
     let text = |key: &str| version[key].as_str().unwrap_or_default();
-    println!(
-        "hulld {} (Docker API {} to {})",
-        text("Version"),
-        text("MinAPIVersion"),
-        text("ApiVersion")
-    );
+    let (oldest, newest) = (text("MinAPIVersion"), text("ApiVersion"));
+    let version = text("Version");
+    output::line(format_args!("hulld {version} (Docker API {oldest} to {newest})"));
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use comfy_table::Table;
 
+use crate::output;
+
 /// Prints `rows` beneath `heads`, columns aligned.
 pub(crate) fn print(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     let mut table = Table::new();
@@ -12,7 +14,7 @@ pub(crate) fn print(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>)
         column.set_padding((0, 3));
     }
     for line in table.to_string().lines() {
-        println!("{}", line.trim_end());
+        output::line(line.trim_end());
     }
 }
 
