@@ -128,10 +128,12 @@ fn socket(upgraded: Upgraded) -> io::Result<(UnixStream, Bytes)> {
 async fn join(
     mut input: impl AsyncRead + Unpin,
     output: &mut (impl AsyncWrite + Unpin),
-    process: UnixStream,
+    mut process: UnixStream,
     once: bool,
 ) -> io::Result<()> {
-    let (mut from_process, mut to_process) = process.into_split();
+    // Halves that leave the socket alone when they are dropped: a client that goes away is not the
+    // end of the input.
+    let (mut from_process, mut to_process) = process.split();
     let feed = async {
         let fed = tokio::io::copy(&mut input, &mut to_process).await;
         // A process that ended, or closed its input, does not want the rest; its output still counts.

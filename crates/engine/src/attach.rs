@@ -15,8 +15,8 @@ pub struct Attached {
     /// Whether there is a terminal: bytes are raw, not frames.
     pub tty: bool,
     /// Whether the end of this client's input is to be the end of the process's. If so, end the write
-    /// side of the stream when the client goes; if not, only drop it, and the process's input stays
-    /// open for the next client.
+    /// side of the stream then; if not, only drop the stream, and the process's input stays open for
+    /// the next client. Never with a terminal, whose input ends by a key.
     pub stdin_once: bool,
     opening: Opening,
     exec: Option<watch::Receiver<ExecState>>,

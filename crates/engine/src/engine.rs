@@ -185,7 +185,12 @@ impl Engine {
     /// Stops it if it runs, and starts it.
     pub async fn restart(&self, name: &str, how: Stop) -> Result<(), Error> {
         let handle = self.find(name)?;
-        handle.ask(|owner| Box::pin(async { Ok(owner.keep_once()) })).await?;
+        handle
+            .ask(|owner| {
+                owner.keep_once();
+                Box::pin(std::future::ready(Ok(())))
+            })
+            .await?;
         self.stop_handle(&handle, how).await?;
         handle.ask(|owner| Box::pin(owner.start())).await?;
         self.shared.tell(&handle.now().container, "restart", &[]);
@@ -241,6 +246,7 @@ impl Engine {
 
     /// Begins to wait: when this returns, no end is missed any more, and the answer's headers can be
     /// sent. The inner future resolves when the condition is met.
+    #[expect(clippy::unused_async, reason = "as its neighbours, for fronts")]
     pub async fn wait(&self, name: &str, condition: Condition) -> Result<Waiting, Error> {
         let mut life = self.find(name)?.watch();
         let first = life.borrow().ends;
@@ -253,13 +259,11 @@ impl Engine {
                 })
                 .await
                 .map(|life| life.container.exit_code);
-            match met {
-                Ok(code) => Waited { code, error: None },
-                Err(_) => {
-                    let error = Some(Error::Closing.to_string());
-                    Waited { code: life.borrow().container.exit_code, error }
-                }
+            if let Ok(code) = met {
+                return Waited { code, error: None };
             }
+            let error = Some(Error::Closing.to_string());
+            Waited { code: life.borrow().container.exit_code, error }
         }))
     }
 
@@ -269,6 +273,7 @@ impl Engine {
     }
 
     /// The containers that match, newest first.
+    #[expect(clippy::unused_async, reason = "as its neighbours, for fronts")]
     pub async fn list(&self, which: List) -> Result<Vec<Container>, Error> {
         let all = self.shared.all().iter().map(|handle| handle.now().container).collect();
         let known = |name: &str| self.find(name).map(|handle| handle.now().container.created);
@@ -278,6 +283,7 @@ impl Engine {
     }
 
     /// Its log. With `follow` the stream ends with the container's run.
+    #[expect(clippy::unused_async, reason = "as its neighbours, for fronts")]
     pub async fn logs(&self, name: &str, which: LogRequest) -> Result<Logs, Error> {
         let life = self.find(name)?.watch();
         Ok(log::read(life, which))
@@ -383,6 +389,7 @@ impl Engine {
     }
 
     /// Facts for `info`.
+    #[expect(clippy::unused_async, reason = "as its neighbours, for fronts")]
     pub async fn info(&self) -> Result<Info, Error> {
         let all: Vec<_> = self.shared.all().iter().map(|handle| handle.now().container).collect();
         let count = |test: fn(Status) -> bool| all.iter().filter(|one| test(one.status)).count();

@@ -109,7 +109,7 @@ pub enum Error {
     Find(#[from] image::find::Error),
     /// A pull.
     #[error(transparent)]
-    Pull(#[from] image::pull::Error),
+    Pull(Box<image::pull::Error>),
     /// An import.
     #[error(transparent)]
     Import(#[from] image::import::Error),
@@ -160,6 +160,13 @@ pub enum StateError {
     /// Its streams are gone.
     #[error("exec {0} is not running")]
     ExecNotRunning(String),
+}
+
+impl From<image::pull::Error> for Error {
+    /// Boxed, as it is far larger than the others.
+    fn from(error: image::pull::Error) -> Self {
+        Self::Pull(Box::new(error))
+    }
 }
 
 impl Error {

@@ -38,7 +38,7 @@ pub(crate) fn select(
         .filter(|one| which.ancestor.is_empty() || ancestors.contains(&one.image))
         .map(Arc::unwrap_or_clone)
         .collect();
-    matching.sort_by(|one, other| other.created.cmp(&one.created));
+    matching.sort_by_key(|one| std::cmp::Reverse(one.created));
     matching.truncate(which.limit.unwrap_or(usize::MAX));
     Ok(matching)
 }

@@ -97,7 +97,8 @@ async fn send(
     let mut kept = VecDeque::new();
     let mut tail = which.tail;
     loop {
-        let live = life.borrow().container.status.is_live();
+        // Asked before reading: what is written before the end is read after it.
+        let running = life.borrow().container.status.is_live();
         while let Some(line) = reader.line().await.map_err(failed)? {
             if which.until.is_some_and(|until| line.time > until) {
                 if which.follow && tail.is_none() {
@@ -129,7 +130,7 @@ async fn send(
             }
         }
         let over = which.until.is_some_and(|until| until < SystemTime::now());
-        if !which.follow || !live || over || !wait(lines).await {
+        if !which.follow || !running || over || !wait(lines).await {
             return Ok(());
         }
     }

@@ -160,18 +160,18 @@ mod tests {
 
     #[test]
     fn the_clients_entrypoint_makes_the_images_command_void() {
-        let cases: [(Option<&[&str]>, &[&str], Option<&str>); 6] = [
-            (None, &[], Some("/entry serve")),
-            (None, &["stop"], Some("/entry stop")),
-            (Some(&["/mine"]), &[], Some("/mine")),
-            (Some(&["/mine"]), &["x"], Some("/mine x")),
-            (Some(&[""]), &["x"], Some("x")),
-            (Some(&[""]), &[], None),
+        let cases = [
+            (None, "", Some("/entry serve")),
+            (None, "stop", Some("/entry stop")),
+            (Some("/mine"), "", Some("/mine")),
+            (Some("/mine"), "x", Some("/mine x")),
+            (Some(""), "x", Some("x")),
+            (Some(""), "", None),
         ];
         for (entrypoint, cmd, want) in cases {
             let mut config = Config {
-                entrypoint: entrypoint.map(strings),
-                cmd: Some(strings(cmd)),
+                entrypoint: entrypoint.map(|word| strings(&[word])),
+                cmd: Some(cmd.split_whitespace().map(str::to_owned).collect()),
                 ..Default::default()
             };
             let got = merge(&mut config, &image()).ok().map(|((path, args), _)| {

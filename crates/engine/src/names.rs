@@ -20,7 +20,17 @@ const NOUNS: &str = "anchor barge bay beacon bell boom bow bowline brig buoy cab
 pub(crate) fn fresh_id() -> String {
     let mut bytes = [0_u8; 32];
     random(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A fresh name, `adjective_noun`, that `taken` does not know.

@@ -59,11 +59,11 @@ fn stores(settings: Settings) -> Result<(Shared, Vec<Container>), Error> {
         subnet.map_err(|error: network::address::Error| invalid("--subnet", error.to_string()))?;
     let bridge = Bridge::ensure(&name, subnet)?;
     for container in &containers {
-        if let Some(endpoint) = &container.endpoint {
-            if let Err(error) = bridge.adopt(&container.id, endpoint) {
-                // Another subnet than before: the container keeps what it has until it ends.
-                tracing::warn!(container = %container.id, error = %chain(&error), "address kept");
-            }
+        if let Some(endpoint) = &container.endpoint
+            && let Err(error) = bridge.adopt(&container.id, endpoint)
+        {
+            // Another subnet than before: the container keeps what it has until it ends.
+            tracing::warn!(container = %container.id, error = %chain(&error), "address kept");
         }
     }
     Ok((Shared::new(settings, store, images, namespaces, bridge), containers))
@@ -105,10 +105,10 @@ async fn collect(shared: &Arc<Shared>) {
 async fn remove_orphan(shared: &Arc<Shared>, id: &str) {
     let Ok(container) = id.parse() else { return };
     let places = shared.places(id);
-    if places.file("shim.json").exists() {
-        if let Err(error) = shim::bury(&shared.settings, id, &places.bundle).await {
-            tracing::warn!(id, error = %chain(&error), "orphaned shim");
-        }
+    if places.file("shim.json").exists()
+        && let Err(error) = shim::bury(&shared.settings, id, &places.bundle).await
+    {
+        tracing::warn!(id, error = %chain(&error), "orphaned shim");
     }
     match shared.images.release(&container).await {
         Ok(()) => tracing::info!(id, "removed a container's directory without a record"),

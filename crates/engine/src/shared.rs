@@ -94,13 +94,11 @@ impl Shared {
             Some(name) => names::checked(name)?.to_owned(),
             None => names::fresh_name(|name| table.names.contains_key(name)),
         };
-        match table.names.get(&name) {
-            Some(id) => Err(Error::NameInUse { name, id: id.clone() }),
-            None => {
-                table.names.insert(name.clone(), id.to_owned());
-                Ok(name)
-            }
+        if let Some(id) = table.names.get(&name) {
+            return Err(Error::NameInUse { name, id: id.clone() });
         }
+        table.names.insert(name.clone(), id.to_owned());
+        Ok(name)
     }
 
     /// Gives a name back.
@@ -170,7 +168,7 @@ impl Shared {
     pub(crate) fn network_id(&self) -> String {
         use sha2::{Digest, Sha256};
         let text = format!("{} {}", self.store.engine_id(), self.settings.bridge);
-        Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+        names::hex(&Sha256::digest(text))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

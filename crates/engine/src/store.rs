@@ -152,13 +152,12 @@ fn prepare(db: &Database) -> Result<String, redb::Error> {
         transaction.open_table(NAMES)?;
         let mut facts = transaction.open_table(FACTS)?;
         let known = facts.get(ENGINE_ID)?.map(|id| id.value().to_owned());
-        match known {
-            Some(id) => id,
-            None => {
-                let id = crate::names::fresh_id();
-                facts.insert(ENGINE_ID, id.as_str())?;
-                id
-            }
+        if let Some(id) = known {
+            id
+        } else {
+            let id = crate::names::fresh_id();
+            facts.insert(ENGINE_ID, id.as_str())?;
+            id
         }
     };
     transaction.commit()?;

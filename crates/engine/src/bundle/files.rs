@@ -1,5 +1,6 @@
 //! The three small files that connect a container's names with its network.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -47,7 +48,8 @@ fn hosts(container: &Container) -> String {
             ("host-gateway", Some(gateway)) => gateway,
             _ => address,
         };
-        text += &format!("{address}\t{name}\n");
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{address}\t{name}");
     }
     if let Some(Endpoint { address, .. }) = &container.endpoint {
         let config = &container.config;
@@ -55,7 +57,7 @@ fn hosts(container: &Container) -> String {
             "" => config.hostname.clone(),
             domain => format!("{0}.{domain} {0}", config.hostname),
         };
-        text += &format!("{address}\t{names}\n");
+        let _ = writeln!(text, "{address}\t{names}");
     }
     text
 }
@@ -101,13 +103,13 @@ fn resolv_conf(host: &str, wanted: &HostConfig, connected: bool) -> String {
         [] => of_host("options").concat(),
         some => some.to_vec(),
     };
-    let mut text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    let mut lines: Vec<_> = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
     for (word, values) in [("search", search), ("options", options)] {
         if !values.is_empty() {
-            text += &format!("{word} {}\n", values.join(" "));
+            lines.push(format!("{word} {}\n", values.join(" ")));
         }
     }
-    text
+    lines.concat()
 }
 
 #[cfg(test)]

@@ -66,7 +66,8 @@ impl Owner {
         if self.container.status == Status::Removing {
             return Err(StateError::Removing(self.id().to_owned()).into());
         }
-        let (tty, once) = (self.container.config.tty, self.container.config.stdin_once);
+        let tty = self.container.config.tty;
+        let once = self.container.config.stdin_once && !tty;
         let attached = if self.container.status.is_live() {
             self.running_shim()?;
             let socket = self.places.streams.join("attach.sock");
@@ -83,15 +84,13 @@ impl Owner {
 
     /// Sets the terminal's size, or that with which it will start.
     pub(crate) async fn resize(&mut self, size: Size) -> Result<(), Error> {
-        match self.container.status {
-            Status::Created => self.size = Some(size),
-            _ => {
-                self.live()?.resize("", size).await?;
-                let facts =
-                    [("height", size.rows.to_string()), ("width", size.columns.to_string())];
-                self.tell("resize", &facts);
-            }
+        if self.container.status == Status::Created {
+            self.size = Some(size);
+            return Ok(());
         }
+        self.live()?.resize("", size).await?;
+        let facts = [("height", size.rows.to_string()), ("width", size.columns.to_string())];
+        self.tell("resize", &facts);
         Ok(())
     }
 

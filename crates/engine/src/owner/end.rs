@@ -41,7 +41,7 @@ impl Owner {
             // Its end is seen at once, its removal when it is done.
             self.record_end();
             if let Err(error) = self.remove().await {
-                tracing::warn!(container = %self.container.id, error = %chain(&error), "not removed");
+                self.warn("removal", &error);
             }
         } else {
             self.record_end();

@@ -88,10 +88,10 @@ impl Owner {
         let made = shim.exec(name, &process, &self.places.streams, stdin).await;
         made.map_err(|error| exec_refused(request, &error))?;
         let opened = self.exec_open(&shim, id, request, how.detach).await;
-        if opened.is_err() {
-            if let Err(error) = shim.delete(name).await {
-                self.warn("delete of an exec", &error);
-            }
+        if opened.is_err()
+            && let Err(error) = shim.delete(name).await
+        {
+            self.warn("delete of an exec", &error);
         }
         opened
     }
@@ -116,7 +116,8 @@ impl Owner {
         self.watch_exec(shim, id);
         self.tell(&format!("exec_start: {}", request.cmd.join(" ")), &[("execID", id.to_owned())]);
         let state = self.execs.get(id).map(|entry| entry.state.subscribe());
-        let attached = |(line, state)| Attached::open(request.tty, true, line).of_exec(state);
+        let attached =
+            |(line, state)| Attached::open(request.tty, !request.tty, line).of_exec(state);
         Ok(line.zip(state).map(attached))
     }
 

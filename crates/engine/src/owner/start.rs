@@ -64,11 +64,11 @@ impl Owner {
             terminal: self.container.config.tty,
             stdin: self.container.config.open_stdin,
         };
-        let created = shim.create(&creation).await.map_err(|error| self.refused(error))?;
+        let created = shim.create(&creation).await.map_err(|error| self.refused(&error))?;
         recorded.done().await?;
         self.connect_waiting().await?;
         self.watch_end(&shim);
-        let started = shim.start("").await.map_err(|error| self.refused(error))?;
+        let started = shim.start("").await.map_err(|error| self.refused(&error))?;
         self.running(started.or(created));
         Ok(())
     }
@@ -171,18 +171,18 @@ impl Owner {
         };
         self.container.error = chain(error);
         self.record();
-        if self.container.host.auto_remove {
-            if let Err(error) = self.remove().await {
-                tracing::warn!(container = %self.container.id, error = %chain(&error), "not removed");
-            }
+        if self.container.host.auto_remove
+            && let Err(error) = self.remove().await
+        {
+            self.warn("removal", &error);
         }
     }
 
     /// What the shim says of a container that it did not make or start. Clients tell the exit codes
     /// 126 and 127 by the text, so it is there whatever the runtime says.
-    fn refused(&self, error: shim::Error) -> Error {
+    fn refused(&self, error: &shim::Error) -> Error {
         let kind = error.kind();
-        let message = chain(&error);
+        let message = chain(error);
         let (known, text) = match kind {
             Kind::CommandNotFound => ("executable file not found", " in $PATH"),
             Kind::CommandNotExecutable => ("permission denied", ""),
@@ -265,11 +265,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// An error with its causes, as the edge prints it.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
+    let first: &dyn std::error::Error = error;
+    let causes = std::iter::successors(Some(first), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
