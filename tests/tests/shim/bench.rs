@@ -16,10 +16,11 @@ use containerd_shim_protos::{Client, TaskClient};
 use protobuf::well_known_types::any::Any;
 use protobuf::{Message, MessageField};
 use serde_json::{Value, json};
+use spec::Isolation;
 use tempfile::TempDir;
 use tests::command::{eventually, run};
 use tests::leaks::{Places, Snapshot};
-use tests::programs::program;
+use tests::programs::{kernel, program};
 use ttrpc::context::Context;
 
 /// The calls' context: without a deadline.
@@ -35,6 +36,7 @@ pub(crate) struct Bench {
     netns: File,
     before: Snapshot,
     id: String,
+    wall: Isolation,
     pub(crate) tasks: TaskClient,
 }
 
@@ -48,8 +50,13 @@ impl Bench {
         bench
     }
 
-    /// A shim with a bundle that has no configuration yet.
+    /// A shim with a bundle that has no configuration yet, for process isolation.
     pub(crate) fn new(name: &str) -> Self {
+        Self::behind(Isolation::Process, name)
+    }
+
+    /// A shim with a bundle that has no configuration yet.
+    pub(crate) fn behind(wall: Isolation, name: &str) -> Self {
         let exec_root = tempfile::Builder::new().prefix("s").rand_bytes(4).tempdir_in("/run");
         let exec_root = exec_root.expect("a directory in /run");
         let data = tempfile::Builder::new().prefix("hull-shim-").tempdir().expect("a directory");
@@ -68,11 +75,13 @@ impl Bench {
         let address = shim(exec_root.path(), &bundle, &id, "start");
         let address = String::from_utf8(address).expect("an address is text");
         let tasks = TaskClient::new(Client::connect(&address).expect("the shim listens"));
-        Self { exec_root, data, netns, before, id, tasks }
+        Self { exec_root, data, netns, before, id, wall, tasks }
     }
 
     pub(crate) fn configure(&self, args: &[&str], terminal: bool) {
-        let config = config(&self.id, args, terminal).to_string();
+        let mut config = config(&self.id, args, terminal);
+        config["annotations"] = json!({ "dev.hull.isolation": self.wall.to_string() });
+        let config = config.to_string();
         fs::write(self.bundle().join("config.json"), config).expect("a file");
     }
 
@@ -91,7 +100,13 @@ impl Bench {
             format!("workdir={}", path("work")),
         ];
         request.rootfs = vec![mount];
-        let options = json!({ "data_root": self.data.path(), "exec_root": self.exec_root.path() });
+        let mut options =
+            json!({ "data_root": self.data.path(), "exec_root": self.exec_root.path() });
+        if self.wall == Isolation::Vm {
+            let (kernel, modules) = kernel();
+            options["vm"] =
+                json!({ "kernel": kernel, "modules": modules, "agent": program("hull-agent") });
+        }
         request.options = any("dev.hull.Options", &options);
         let streams = self.streams();
         request.stdin = if stdin { streams.clone() } else { String::new() };
@@ -198,7 +213,7 @@ impl Bench {
     #[track_caller]
     pub(crate) fn nothing_is_left(&self) {
         // The harness's own; the engine would remove them with the bundle and the streams.
-        for file in ["config.json", "isolation.json", "shim.log"] {
+        for file in ["config.json", "isolation.json", "shim.log", "scratch.ext4"] {
             let _ = fs::remove_file(self.bundle().join(file));
         }
         for dir in ["rootfs", "upper", "work"] {
@@ -208,6 +223,8 @@ impl Bench {
             }
         }
         let _ = fs::remove_file(self.exec_root.path().join("io/json.log"));
+        // What all VMs of this root share.
+        let _ = fs::remove_dir_all(self.exec_root.path().join("vm"));
         let places = places(&self.exec_root, &self.data, &self.netns);
         let left = self.before.added_since(&places);
         assert!(left.is_empty(), "left behind: {left:#?}");
@@ -236,11 +253,13 @@ pub(crate) fn wait(tasks: &TaskClient, id: &str, exec: &str) -> u32 {
 pub(crate) fn kill_9(pid: i32) {
     let process = rustix::process::Pid::from_raw(pid).expect("a pid");
     rustix::process::kill_process(process, rustix::process::Signal::KILL).expect("killed");
-    eventually("the process is gone", || {
-        // Its parent may take its time to reap it.
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.is_empty() || stat.contains(") Z ")
-    });
+    eventually("the process is gone", || is_gone(pid));
+}
+
+/// Whether a process has ended; its parent may take its time to reap it.
+pub(crate) fn is_gone(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
 }
 
 /// A root filesystem of Debian's static busybox.

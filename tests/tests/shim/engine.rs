@@ -9,9 +9,10 @@ use containerd_shim_protos::api::{
     PauseRequest, PidsRequest, ResizePtyRequest, ResumeRequest, StateRequest, StatsRequest, Status,
 };
 use containerd_shim_protos::{Client, TaskClient};
+use spec::Isolation;
 use ttrpc::Code;
 
-use crate::bench::{Bench, context, kill_9, wait};
+use crate::bench::{Bench, context, is_gone, kill_9, wait};
 
 const OUTPUT: &str = r#"{"stdout":true,"stderr":true}"#;
 const ALL: &str = r#"{"stdin":true,"stdout":true,"stderr":true}"#;
@@ -48,6 +49,43 @@ fn output_goes_to_the_client_and_the_log_and_the_code_to_all_who_wait() {
     assert_eq!(log, want.map(|(stream, line)| (stream.to_owned(), line.to_owned())));
     assert_eq!(bench.delete("").expect("deleted").exit_status, 7);
     bench.shut_down();
+    bench.nothing_is_left();
+}
+
+#[test]
+fn behind_a_vm_it_is_all_the_same() {
+    let bench = Bench::behind(Isolation::Vm, "vm");
+    bench.configure(&["sh", "-c", "echo one; echo two >&2; read x; exit 7"], false);
+    bench.create(false, true).expect("created");
+    let mut client = bench.attach("", ALL);
+    bench.start("").expect("started");
+    bench.exec("e", &["sh", "-c", "cat; exit 3"], true).expect("made");
+    let mut exec = bench.attach("e", ALL);
+    bench.start("e").expect("started");
+    exec.write_all(b"typed").expect("sent");
+    exec.shutdown(Shutdown::Write).expect("half closed");
+    assert_eq!(text(exec), "\u{1}\0\0\0\0\0\0\u{5}typed");
+    assert_eq!(bench.wait("e"), 3);
+    assert_eq!(code(bench.exec("lost", &["/bin/nowhere"], false)), Code::OUT_OF_RANGE);
+    client.write_all(b"\n").expect("sent");
+    assert_eq!(bench.wait(""), 7);
+    let seen = text(client);
+    assert!(seen.contains("one\n") && seen.contains("two\n"), "{seen:?}");
+    assert_eq!(bench.log().len(), 2);
+    assert_eq!(bench.delete("").expect("deleted").exit_status, 7);
+    bench.shut_down();
+    bench.nothing_is_left();
+}
+
+#[test]
+fn after_the_shim_of_a_vm_was_killed_delete_leaves_nothing() {
+    let bench = Bench::behind(Isolation::Vm, "vmkill");
+    bench.configure(&["sleep", "1000"], false);
+    let worker = bench.create(false, false).expect("created");
+    bench.start("").expect("started");
+    kill_9(bench.shim_pid());
+    assert_eq!(bench.clean_up().exit_status, 137);
+    assert!(is_gone(worker.cast_signed()), "the worker is left");
     bench.nothing_is_left();
 }
 
@@ -256,7 +294,7 @@ fn after_the_shim_was_killed_delete_leaves_nothing() {
     bench.exec("one", &["sleep", "1000"], false).expect("made");
     bench.start("one").expect("started");
     kill_9(bench.shim_pid());
-    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "the container outlives it");
+    assert!(!is_gone(pid.cast_signed()), "the container outlives it");
     assert_eq!(bench.clean_up().exit_status, 137);
     assert_eq!(bench.clean_up().exit_status, 137, "it may be called twice");
     bench.nothing_is_left();
