@@ -267,7 +267,7 @@ impl Tasks {
     fn watch(&self, process: &Arc<Process>, record: Option<Record>) -> Result<(), Error> {
         let (process, events) = (Arc::clone(process), Arc::clone(&self.events));
         let watch = move || end(&process, record, &events);
-        let name = thread::Builder::new().name("waiter".into()).stack_size(128 << 10);
+        let name = thread::Builder::new().name("waiter".into()).stack_size(256 << 10);
         name.spawn(watch).map(drop).map_err(Error::Watch)
     }
 
