@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::UnixStream;
 
 use crate::client::{Client, SOCKET};
 use crate::error::Error;
@@ -66,15 +67,12 @@ pub(crate) async fn start(socket: &Path, arguments: &[String]) -> Result<(), Err
 /// Asks the engine that listens at `socket` to end, and waits until it has. Containers go on.
 pub(crate) async fn stop(socket: &Path) -> Result<(), Error> {
     let failed = |source| Error::Stop { source };
-    let file = directory(socket).join("hulld.pid");
-    let text = fs::read_to_string(file).map_err(failed)?;
-    let pid = text.trim().parse().ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| failed(io::Error::from(io::ErrorKind::InvalidData)))?;
-    let name =
-        fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).map_err(failed)?;
-    if name.trim() != "hulld" {
-        return Err(failed(io::Error::from(io::ErrorKind::NotFound)));
-    }
+    let connection = UnixStream::connect(socket).await;
+    let connection =
+        connection.map_err(|source| Error::Connect { socket: socket.to_owned(), source })?;
+    let pid = connection.peer_cred().map_err(failed)?.pid().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| failed(io::Error::from(io::ErrorKind::NotFound)))?;
+    drop(connection);
     kill_process(pid, Signal::TERM).map_err(|error| failed(error.into()))?;
     let end = Instant::now() + PATIENCE;
     while listens(socket) {
