@@ -28,6 +28,9 @@ use crate::version::Version;
 
 /// How long requests may take to end once the server is to stop.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a connection may be without a request, as long as with dockerd: clients keep idle ones,
+/// and one that is closed under the next request looks to them like a failure.
+const IDLE: Duration = Duration::from_secs(300);
 /// How often it is looked whether a client has hung up.
 const BEAT: Duration = Duration::from_secs(1);
 /// Pause after a connection could not be accepted, as for want of descriptors.
@@ -66,7 +69,7 @@ async fn connection(engine: Engine, stream: UnixStream, mut stopping: watch::Rec
     let hung_up = HangUp::of(&stream);
     let service = service_fn(move |request| answer(engine.clone(), request));
     let mut http = http1::Builder::new();
-    http.half_close(true).timer(TokioTimer::new());
+    http.half_close(true).timer(TokioTimer::new()).header_read_timeout(IDLE);
     let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
     let mut stopped = false;
