@@ -79,8 +79,19 @@ impl Bench {
     }
 
     pub(crate) fn configure(&self, args: &[&str], terminal: bool) {
+        self.configure_with(args, terminal, |_| {});
+    }
+
+    /// Writes the configuration after `change`.
+    pub(crate) fn configure_with(
+        &self,
+        args: &[&str],
+        terminal: bool,
+        change: impl FnOnce(&mut Value),
+    ) {
         let mut config = config(&self.id, args, terminal);
         config["annotations"] = json!({ "dev.hull.isolation": self.wall.to_string() });
+        change(&mut config);
         let config = config.to_string();
         fs::write(self.bundle().join("config.json"), config).expect("a file");
     }

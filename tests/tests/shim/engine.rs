@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use containerd_shim_protos::api::{
 };
 use containerd_shim_protos::{Client, TaskClient};
 use spec::Isolation;
+use tests::command::eventually;
 use ttrpc::Code;
 
 use crate::bench::{Bench, context, is_gone, kill_9, wait};
@@ -285,6 +287,26 @@ fn a_shim_keeps_the_exit_code_for_the_next_engine() {
     // Not even a request to end makes it forget.
     bench.shut_down();
     assert_eq!(wait(&next, bench.id(), ""), 5);
+}
+
+#[test]
+fn orphans_in_the_hosts_pid_namespace_are_reaped() {
+    let bench = Bench::new("orphan");
+    let script = "sh -c 'sleep 0.3 & echo $!'; sleep 1000";
+    bench.configure_with(&["sh", "-c", script], false, |config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+    });
+    bench.create(false, false).expect("created");
+    bench.start("").expect("started");
+    eventually("the orphan's number is logged", || !bench.log().is_empty());
+    let orphan = bench.log()[0].1.trim().to_owned();
+    eventually("it is reaped", || !Path::new("/proc").join(&orphan).exists());
+    bench.kill("", 9).expect("killed");
+    assert_eq!(bench.wait(""), 137);
+    bench.delete("").expect("deleted");
+    bench.shut_down();
+    bench.nothing_is_left();
 }
 
 #[test]
