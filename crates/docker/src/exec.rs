@@ -2,12 +2,10 @@
 
 use std::time::SystemTime;
 
-use engine::{Exec, ExecCreate, ExecStart, ExecState, LogLine, Size, Streams};
-use futures_util::stream;
+use engine::{Exec, ExecCreate, ExecStart, ExecState, LogLine, Size, StateError, Status, Streams};
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use spec::Kind;
 
 use crate::call::Call;
 use crate::containers::create::{Words, console_size};
@@ -80,32 +78,47 @@ fn parse(mut body: Value) -> Result<ExecCreate, Error> {
 }
 
 /// `POST /exec/ID/start`.
+///
+/// The process starts when the answer's head is on its way, not before: clients look for the first
+/// output in a second read, and some would lose what came with the head.
 pub(crate) async fn start(call: &mut Call, id: &str) -> Answer {
     let body: StartBody = call.json().await?;
-    let tty = call.engine.exec_inspect(id).await?.request.tty;
+    let exec = call.engine.exec_inspect(id).await?;
     let how =
         ExecStart { detach: body.detach.unwrap_or_default(), console_size: body.console_size };
-    match call.engine.exec_start(id, how).await {
-        Ok(None) => Ok(reply::empty(StatusCode::OK)),
-        Ok(Some(attached)) => {
-            Ok(hijack::take_over(call, Line { past: None, live: Some(attached), tty }))
-        }
-        Err(error) if !how.detach && is_commands_fault(error.kind()) => {
-            Ok(hijack::take_over(call, last_words(&error, tty)))
-        }
-        Err(error) => Err(error.into()),
+    if how.detach {
+        call.engine.exec_start(id, how).await?;
+        return Ok(reply::empty(StatusCode::OK));
     }
+    check(call, &exec).await?;
+    let (engine, tty) = (call.engine.clone(), exec.request.tty);
+    let live = Box::pin(async move {
+        match engine.exec_start(&exec.id, how).await {
+            Ok(Some(attached)) => Ok(attached),
+            Ok(None) => Err(words("the exec has no streams")),
+            // Clients ask for the exit status, 126 to 128, and show what the streams said.
+            Err(error) => Err(words(&chain(&error))),
+        }
+    });
+    Ok(hijack::take_over(call, Line { past: None, live: Some(live), tty }))
 }
 
-fn is_commands_fault(kind: Kind) -> bool {
-    matches!(kind, Kind::CommandNotFound | Kind::CommandNotExecutable)
+/// Refuses what is certain to fail, while a status can still say so.
+async fn check(call: &Call, exec: &Exec) -> Result<(), Error> {
+    let container = call.engine.inspect(&exec.container).await?;
+    let refused = match container.status {
+        _ if exec.state != ExecState::Created => StateError::ExecStarted(exec.id.clone()),
+        Status::Running { .. } => return Ok(()),
+        Status::Paused { .. } => StateError::Paused(exec.container.clone()),
+        _ => StateError::NotRunning(exec.container.clone()),
+    };
+    Err(engine::Error::from(refused).into())
 }
 
-/// Clients ask for the exit status, 126 or 127, only when they got streams; so the reason goes there.
-fn last_words(error: &engine::Error, tty: bool) -> Line {
-    let bytes = format!("{}\r\n", chain(error)).into_bytes();
-    let line = LogLine { stderr: false, time: SystemTime::now(), bytes };
-    Line { past: Some(Box::pin(stream::iter([Ok(line)]))), live: None, tty }
+/// A line of output that no process wrote.
+fn words(text: &str) -> LogLine {
+    let bytes = format!("{text}\r\n").into_bytes();
+    LogLine { stderr: false, time: SystemTime::now(), bytes }
 }
 
 /// `POST /exec/ID/resize`.

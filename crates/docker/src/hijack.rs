@@ -16,10 +16,11 @@
 //! is the input.
 
 use std::io::{self, Cursor};
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::{Attached, Logs};
+use engine::{Attached, LogLine, Logs};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http_body_util::BodyDataStream;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
@@ -47,12 +48,16 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Bytes read at a time where a body is made of a stream.
 const CHUNK: usize = 32 << 10;
 
+/// Gives the streams once the client has been told that it will get streams, or else the last words
+/// that are sent instead.
+pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Attached, LogLine>> + Send>>;
+
 /// What a client is connected to.
 pub(crate) struct Line {
     /// What was logged before, if the client asks for it.
     pub(crate) past: Option<Logs>,
     /// The streams; `None` when the client wants the past only.
-    pub(crate) live: Option<Attached>,
+    pub(crate) live: Option<Opening>,
     /// Whether there is a terminal.
     pub(crate) tty: bool,
 }
@@ -94,12 +99,10 @@ async fn connect(client: UnixStream, early: Bytes, line: Line) -> io::Result<()>
         if let Some(past) = line.past {
             replay(past, line.tty, &mut output).await?;
         }
-        if let Some(attached) = line.live {
-            let (once, ended) = (attached.stdin_once, attached.ended());
-            if let Some(process) = attached.stream().await {
-                join(Cursor::new(early).chain(&mut input), &mut output, process, once).await?;
-                // A client that sees its stream end asks at once for an exec's exit status.
-                ended.await;
+        if let Some(live) = line.live {
+            match live.await {
+                Ok(attached) => speak(attached, early, &mut input, &mut output).await?,
+                Err(words) => output.write_all(&logs::encode(&words, line.tty, false)).await?,
             }
         }
         output.shutdown().await
@@ -112,6 +115,22 @@ async fn connect(client: UnixStream, early: Bytes, line: Line) -> io::Result<()>
     let rest = tokio::io::copy(&mut input, &mut nowhere);
     // Whether the client ends, breaks or is cut off: there is nobody left to tell.
     let _ = tokio::time::timeout(LINGER, rest).await;
+    Ok(())
+}
+
+/// Connects both sides once the process is started.
+async fn speak(
+    attached: Attached,
+    early: Bytes,
+    input: &mut (impl AsyncRead + Unpin),
+    output: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let (once, ended) = (attached.stdin_once, attached.ended());
+    if let Some(process) = attached.stream().await {
+        join(Cursor::new(early).chain(input), output, process, once).await?;
+        // A client that sees its stream end asks at once for an exec's exit status.
+        ended.await;
+    }
     Ok(())
 }
 

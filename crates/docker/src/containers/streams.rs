@@ -11,7 +11,7 @@ use crate::call::Call;
 use crate::clock;
 use crate::containers::logs::encode;
 use crate::error::Error;
-use crate::hijack::{self, Line, MULTIPLEXED, RAW};
+use crate::hijack::{self, Line, MULTIPLEXED, Opening, RAW};
 use crate::query::Query;
 use crate::reply;
 use crate::route::Answer;
@@ -26,8 +26,12 @@ pub(crate) async fn attach(call: &mut Call, id: &str) -> Answer {
     let container = call.engine.inspect(id).await?;
     let id = container.id.as_str();
     // The line is taken before the log is read: a line may be seen twice, but none is lost.
-    let live =
-        if call.query.flag("stream") { Some(call.engine.attach(id, streams).await?) } else { None };
+    let live = if call.query.flag("stream") {
+        let attached = call.engine.attach(id, streams).await?;
+        Some(Box::pin(std::future::ready(Ok(attached))) as Opening)
+    } else {
+        None
+    };
     let past = if call.query.flag("logs") {
         let (stdout, stderr) = (streams.stdout, streams.stderr);
         let which = LogRequest { stdout, stderr, ..LogRequest::default() };

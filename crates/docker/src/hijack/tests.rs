@@ -60,7 +60,7 @@ async fn the_last_output_arrives_though_the_client_never_stops_to_send() {
     both.client.write_all(b"unread").await.expect("write");
     both.process.write_all(b"last words").await.expect("write");
     drop(both.process);
-    assert_eq!(rest(&mut both.client).await, b"last words");
+    assert_eq!(read(&mut both.client, 10).await, b"last words");
 }
 
 #[tokio::test]
@@ -87,4 +87,13 @@ async fn the_past_comes_first_and_alone_if_that_is_asked() {
     assert_eq!(rest(&mut client).await, b"then\n");
     drop(client);
     work.await.expect("no panic").expect("no error");
+}
+
+#[tokio::test]
+async fn a_process_that_did_not_start_has_last_words() {
+    let (mut client, server) = UnixStream::pair().expect("pair");
+    let words = LogLine { stderr: false, time: UNIX_EPOCH, bytes: b"not found\r\n".to_vec() };
+    let live: Opening = Box::pin(std::future::ready(Err(words)));
+    tokio::spawn(connect(server, Bytes::new(), Line { past: None, live: Some(live), tty: false }));
+    assert_eq!(rest(&mut client).await, b"\x01\0\0\0\0\0\0\x0bnot found\r\n");
 }
