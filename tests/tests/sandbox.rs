@@ -36,6 +36,7 @@ const CASES: &[Case] = &[
     ("what_the_container_wrote_is_there_again", what_the_container_wrote_is_there_again),
     ("the_network_is_that_of_its_namespace", the_network_is_that_of_its_namespace),
     ("the_host_sees_the_wall_it_was_promised", the_host_sees_the_wall_it_was_promised),
+    ("a_sandbox_that_is_killed_from_outside_ends_its_processes", killed_from_outside),
 ];
 
 fn main() -> ExitCode {
@@ -520,6 +521,30 @@ fn the_host_sees_the_wall_it_was_promised(wall: &Wall) {
         }
     }
     container.remove();
+}
+
+fn killed_from_outside(wall: &Wall) {
+    let container = wall.create("sleep 1000");
+    container.start();
+    let mut process = oci::Process::default();
+    process.set_args(Some(shell("sleep 1000")));
+    let exec = ProcessId::exec(container.id.clone(), "e1".parse().expect("an id"));
+    container.sandbox.exec(&exec, &process, Stdio::default()).expect("made");
+    container.sandbox.start(&exec).expect("started");
+    let (options, ids) = (&wall.options, [container.init(), exec.clone()]);
+    thread::scope(|scope| {
+        let sandbox = &container.sandbox;
+        let wait = |id| scope.spawn(move || sandbox.wait(id).expect("it was there").code);
+        let waiting: Vec<_> = ids.iter().map(wait).collect();
+        // What a shim's `delete` does for a sandbox whose holder was killed.
+        sandbox::clean(options, &container.id, &container.bundle).expect("cleaned");
+        for ended in waiting {
+            assert_eq!(ended.join().expect("no panic"), 137);
+        }
+    });
+    let late = container.sandbox.signal(&exec, Signal::TERM, Recipients::One);
+    assert!(late.is_err(), "a signal reached a process that is gone");
+    sandbox::clean(options, &container.id, &container.bundle).expect("twice is as good");
 }
 
 /// How many processes of the host have this as their last argument.
