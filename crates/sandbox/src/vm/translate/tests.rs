@@ -99,12 +99,12 @@ fn a_namespace_of_the_host_cannot_be_shared() {
 
 #[test]
 fn devices_of_the_host_are_refused_and_the_default_ones_are_not() {
+    use oci::LinuxDeviceType::{B, C};
     let device = |path: &str, typ, major, minor| {
         let mut device = oci::LinuxDevice::default();
         device.set_path(path.into()).set_typ(typ).set_major(major).set_minor(minor);
         device
     };
-    use oci::LinuxDeviceType::{B, C};
     for (device, refused) in [
         (device("/dev/null", C, 1, 3), false),
         (device("/dev/tty", C, 5, 0), false),
