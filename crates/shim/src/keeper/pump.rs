@@ -1,12 +1,14 @@
 //! The keeper's thread.
 //!
 //! ```text
-//!   keeping --process ended--> draining --end of both pipes, or SILENCE--> drained --> finished
+//!   keeping --process ended--> draining --SILENCE--> drained --PATIENCE--> closed --> finished
+//!                                  +------- end of both pipes ---------------^
 //! ```
 //!
-//! Draining gives up after [`SILENCE`] without a byte, or [`PATIENCE`] in all: then a process that
-//! outlived the one we keep holds its pipes. What such a survivor still writes is read and thrown
-//! away, so that it neither blocks nor dies of SIGPIPE.
+//! An ended process's pipes that stay open and empty are held by one that outlived it. The end is
+//! told after [`SILENCE`]; what still comes is passed on until [`PATIENCE`] is over, as a terminal or
+//! a virtual machine may be slow. From then on a survivor's output is read and thrown away, so that it
+//! neither blocks nor dies of SIGPIPE. One that never falls silent is not waited for either.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -22,10 +24,12 @@ use crate::keeper::journal::Journal;
 use crate::keeper::peer::{Framing, Input, Peer};
 use crate::keeper::{Door, LIMIT, Orders, Output, Shared, Streams};
 
-/// How long an ended process's pipes may be silent before a survivor is taken to hold them.
+/// How long an ended process's pipes are silent before its end is told.
 const SILENCE: Duration = Duration::from_millis(200);
-/// How long draining may take in all.
+/// How long they are silent before nobody listens any more, and how long one may go on writing.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// More than an ended process can have left in its pipes and its terminal, in bytes.
+const LEFT_OVER: usize = 1 << 20;
 /// Input that may wait for the process to read it, in bytes.
 const INPUT_LIMIT: usize = 64 << 10;
 /// One read of a pipe: as much as a pipe holds.
@@ -39,9 +43,12 @@ pub(super) struct Pump {
     door: Option<Door>,
     peers: Vec<Peer>,
     journal: Option<Journal<File>>,
-    /// When the process ended, and when its pipes last brought something since.
-    ended: Option<(Instant, Instant)>,
+    /// What came after the process has ended.
+    ended: Option<Ended>,
+    /// Whether the end was told.
     drained: bool,
+    /// Whether everyone who listened was sent away.
+    closed: bool,
     chunk: Vec<u8>,
 }
 
@@ -56,6 +63,27 @@ struct Stdin {
     pending: VecDeque<u8>,
     /// To be closed once nothing is pending.
     closing: bool,
+}
+
+/// The time after a process's end.
+#[derive(Clone, Copy)]
+struct Ended {
+    since: Instant,
+    /// Since when nothing was found in its pipes.
+    silent: Option<Instant>,
+    /// How much was.
+    read: usize,
+}
+
+impl Ended {
+    fn silence(&self) -> Duration {
+        self.silent.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Whether more came, and for longer, than the process itself can have left.
+    fn floods(&self) -> bool {
+        self.read > LEFT_OVER && self.since.elapsed() >= PATIENCE
+    }
 }
 
 /// What a polled descriptor is.
@@ -91,6 +119,7 @@ impl Pump {
             journal: streams.journal,
             ended: None,
             drained: false,
+            closed: false,
             chunk: vec![0; CHUNK],
         })
     }
@@ -99,13 +128,15 @@ impl Pump {
         loop {
             self.obey();
             self.settle();
-            if self.drained && self.peers.is_empty() {
+            if self.closed && self.peers.is_empty() {
                 self.shared.answer(|orders| orders.finished = true);
                 if self.sources.iter().all(Option::is_none) {
                     return;
                 }
             }
-            for (token, flags) in self.wait() {
+            let ready = self.wait();
+            self.listen(&ready);
+            for (token, flags) in ready {
                 self.serve(token, flags);
             }
             self.peers.retain(|peer| !peer.gone());
@@ -116,8 +147,7 @@ impl Pump {
     fn obey(&mut self) {
         let orders: Orders = *self.shared.lock();
         if orders.ended && self.ended.is_none() {
-            let now = Instant::now();
-            self.ended = Some((now, now));
+            self.ended = Some(Ended { since: Instant::now(), silent: None, read: 0 });
         }
         let open = self.stdin.as_ref().is_some_and(|stdin| !stdin.closing);
         if orders.close_stdin && open {
@@ -126,15 +156,21 @@ impl Pump {
         }
     }
 
-    /// Notes that the ended process's output is complete.
+    /// Tells the end of a process, and closes what was its, when it is time for that.
     fn settle(&mut self) {
-        let Some((ended, last)) = self.ended else { return };
-        let complete = self.sources.iter().all(Option::is_none);
-        let given_up = last.elapsed() >= SILENCE || ended.elapsed() >= PATIENCE;
-        if self.drained || !(complete || given_up) {
-            return;
+        let Some(ended) = self.ended else { return };
+        let over = self.sources.iter().all(Option::is_none) || ended.floods();
+        if !self.closed && (over || ended.silence() >= PATIENCE) {
+            self.close();
         }
-        self.drained = true;
+        if !self.drained && (over || ended.silence() >= SILENCE) {
+            self.drained = true;
+            self.shared.answer(|orders| orders.drained = true);
+        }
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
         self.stdin = None;
         self.door = None;
         if let Some(mut journal) = self.journal.take() {
@@ -143,7 +179,16 @@ impl Pump {
         }
         self.peers.iter_mut().for_each(Peer::leave);
         self.peers.retain(|peer| !peer.gone());
-        self.shared.answer(|orders| orders.drained = true);
+    }
+
+    /// Notes when an ended process's pipes were found empty first.
+    fn listen(&mut self, ready: &[(Token, PollFlags)]) {
+        let found = ready.iter().any(|(token, _)| matches!(token, Token::Source(_)));
+        if let Some(ended) = &mut self.ended
+            && !found
+        {
+            ended.silent.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Blocks until something can be done, and says what.
@@ -190,13 +235,17 @@ impl Pump {
         }
     }
 
-    /// How long the next wait may last.
+    /// How long the next wait may last. The first after the end does not wait: it looks whether
+    /// there is anything.
     fn patience(&self) -> Option<Timespec> {
-        let (ended, last) = self.ended.filter(|_| !self.drained)?;
-        let silence = SILENCE.saturating_sub(last.elapsed());
-        let rest = silence.min(PATIENCE.saturating_sub(ended.elapsed()));
-        // One more millisecond, so that the time is over when poll returns.
-        Timespec::try_from(rest + Duration::from_millis(1)).ok()
+        let ended = self.ended.filter(|_| !self.closed)?;
+        let limit = if self.drained { PATIENCE } else { SILENCE };
+        let rest = match ended.silent {
+            // One more millisecond, so that the time is over when poll returns.
+            Some(since) => limit.saturating_sub(since.elapsed()) + Duration::from_millis(1),
+            None => Duration::ZERO,
+        };
+        Timespec::try_from(rest).ok()
     }
 
     /// Whether a peer is so far behind that reading has to wait for it. What an ended process left
@@ -245,8 +294,8 @@ impl Pump {
             }
             return;
         }
-        if let Some((_, last)) = &mut self.ended {
-            *last = Instant::now();
+        if let Some(ended) = &mut self.ended {
+            *ended = Ended { silent: None, read: ended.read + read, ..*ended };
         }
         let bytes = &self.chunk[..read];
         if let Some(journal) = &mut self.journal {
