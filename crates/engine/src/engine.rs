@@ -159,6 +159,8 @@ impl Engine {
     }
 
     async fn stop_handle(&self, handle: &Handle, how: Stop) -> Result<Change, Error> {
+        // After what it was asked before: a start that is under way counts.
+        handle.ask(|_| Box::pin(std::future::ready(Ok(())))).await?;
         let life = handle.now();
         if !life.container.status.is_live() {
             return Ok(Change::Already);
@@ -166,17 +168,14 @@ impl Engine {
         let config = &life.container.config;
         let signal = how.signal.or(config.stop_signal).unwrap_or(Signal::TERM);
         let timeout = how.timeout.or(config.stop_timeout).unwrap_or(STOP_TIMEOUT);
-        match handle.ask(move |owner| Box::pin(owner.kill(signal))).await {
-            Err(Error::State(StateError::NotRunning(_)) | Error::NoSuchContainer(_)) => {}
-            sent => {
-                sent?;
-                // A frozen program cannot act on the signal.
-                let _ = handle.ask(|owner| Box::pin(owner.freeze(false))).await;
-            }
+        unless_ended(handle.ask(move |owner| Box::pin(owner.kill(signal))).await)?;
+        if let Status::Paused { .. } = life.container.status {
+            // A frozen program cannot act on the signal; that it ended meanwhile does not matter.
+            let _ = handle.ask(|owner| Box::pin(owner.freeze(false))).await;
         }
         let patience = u64::try_from(timeout).ok().map(Duration::from_secs);
         if !ended(handle, life.ends, patience).await {
-            kill_and_wait(handle).await?;
+            unless_ended(kill_and_wait(handle).await)?;
         }
         self.shared.tell(&life.container, "stop", &[]);
         Ok(Change::Done)
@@ -201,14 +200,7 @@ impl Engine {
     pub async fn kill(&self, name: &str, signal: Option<Signal>) -> Result<(), Error> {
         let handle = self.find(name)?;
         match signal.unwrap_or(Signal::KILL) {
-            Signal::KILL => {
-                if !handle.now().container.status.is_live() {
-                    return Err(
-                        StateError::NotRunning(handle.now().container.id.to_string()).into()
-                    );
-                }
-                kill_and_wait(&handle).await
-            }
+            Signal::KILL => kill_and_wait(&handle).await,
             signal => handle.ask(move |owner| Box::pin(owner.kill(signal))).await,
         }
     }
@@ -234,13 +226,17 @@ impl Engine {
     /// Takes it away with everything it holds.
     pub async fn remove(&self, name: &str, how: Remove) -> Result<(), Error> {
         let handle = self.find(name)?;
-        if how.force && handle.now().container.status.is_live() {
-            kill_and_wait(&handle).await?;
-        }
-        match handle.ask(|owner| Box::pin(owner.remove())).await {
-            // It removed itself at its end.
-            Err(Error::NoSuchContainer(_)) if how.force => Ok(()),
-            removed => removed,
+        loop {
+            match handle.ask(|owner| Box::pin(owner.remove())).await {
+                Err(Error::State(StateError::RemoveRunning(_) | StateError::RemovePaused(_)))
+                    if how.force =>
+                {
+                    unless_ended(kill_and_wait(&handle).await)?;
+                }
+                // It removed itself at its end.
+                Err(Error::NoSuchContainer(_)) if how.force => return Ok(()),
+                removed => return removed,
+            }
         }
     }
 
@@ -446,15 +442,19 @@ async fn make(shared: &Arc<Shared>, container: Container, image: &Image) -> Resu
 /// Kills it and waits for its end.
 async fn kill_and_wait(handle: &Handle) -> Result<(), Error> {
     let before = handle.now().ends;
-    match handle.ask(|owner| Box::pin(owner.kill(Signal::KILL))).await {
-        // It ended just now, or removed itself.
-        Err(Error::State(StateError::NotRunning(_)) | Error::NoSuchContainer(_)) => {}
-        sent => sent?,
-    }
+    handle.ask(|owner| Box::pin(owner.kill(Signal::KILL))).await?;
     if ended(handle, before, Some(Duration::from_secs(KILL_PATIENCE))).await {
         return Ok(());
     }
     Err(Error::Stubborn(handle.now().container.id.to_string(), KILL_PATIENCE))
+}
+
+/// It ended by itself just now, or even removed itself: what was wanted is so.
+fn unless_ended(killed: Result<(), Error>) -> Result<(), Error> {
+    match killed {
+        Err(Error::State(StateError::NotRunning(_)) | Error::NoSuchContainer(_)) => Ok(()),
+        killed => killed,
+    }
 }
 
 /// Whether it has ended more than `before` times, or does not run, within `patience`.

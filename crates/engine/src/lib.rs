@@ -18,6 +18,8 @@ mod names;
 mod owner;
 mod recover;
 mod request;
+#[cfg(test)]
+mod sample;
 mod settings;
 mod shared;
 mod shim;

@@ -59,3 +59,62 @@ fn matches(one: &Container, which: &List) -> bool {
         && any(&which.network, |network| one.host.network.to_string() == *network)
         && which.label.iter().all(label)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use spec::{Isolation, Pid};
+
+    use super::*;
+    use crate::container::Status;
+    use crate::sample;
+
+    /// Three containers: `old` runs, `mid` is behind the other wall and has ended, `new` is created.
+    fn three() -> Vec<Arc<Container>> {
+        let pid = Pid::new(7).expect("positive");
+        let mut old = sample::container("a1", "old", 1);
+        old.status = Status::Running { pid };
+        old.config.labels.insert("tier".into(), "web".into());
+        let mut mid = sample::container("b2", "mid", 2);
+        (mid.status, mid.exit_code, mid.isolation) = (Status::Exited, 3, Isolation::Vm);
+        mid.finished = Some(mid.created);
+        let new = sample::container("a3", "new", 3);
+        [old, mid, new].map(Arc::new).to_vec()
+    }
+
+    fn names(which: &List) -> Option<String> {
+        let created = |name: &str| match name {
+            "mid" => Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(2)),
+            other => Err(Error::NoSuchContainer(other.to_owned())),
+        };
+        let selected = select(three(), which, created, |_| None).ok()?;
+        Some(selected.iter().map(|one| one.name.clone()).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn a_list_shows_what_matches_newest_first() {
+        let all = || List { all: true, ..Default::default() };
+        let words = |word: &str| vec![word.to_owned()];
+        let cases = [
+            ("what runs", List::default(), Some("old")),
+            ("all", all(), Some("new mid old")),
+            ("limit implies all", List { limit: Some(2), ..Default::default() }, Some("new mid")),
+            ("status", List { status: words("exited"), ..Default::default() }, Some("mid")),
+            ("no status", List { status: words("happy"), ..Default::default() }, None),
+            ("exit code", List { exited: vec![3], ..Default::default() }, Some("mid")),
+            ("created is no exit", List { exited: vec![0], ..Default::default() }, Some("")),
+            ("id", List { id: words("a"), ..all() }, Some("new old")),
+            ("name", List { name: words("/ol"), ..all() }, Some("old")),
+            ("label", List { label: words("tier=web"), ..all() }, Some("old")),
+            ("other label", List { label: words("tier=db"), ..all() }, Some("")),
+            ("wall", List { isolation: vec![Isolation::Vm], ..all() }, Some("mid")),
+            ("before", List { before: Some("mid".into()), ..Default::default() }, Some("old")),
+            ("since", List { since: Some("mid".into()), ..Default::default() }, Some("new")),
+            ("since nothing", List { since: Some("x".into()), ..Default::default() }, None),
+        ];
+        for (name, which, want) in cases {
+            assert_eq!(names(&which).as_deref(), want, "{name}");
+        }
+    }
+}

@@ -190,3 +190,98 @@ fn parse(line: &[u8]) -> Option<LogLine> {
     let time = clock::parse(&entry.time)?;
     Some(LogLine { stderr: entry.stream == "stderr", time, bytes: entry.log.into_bytes() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use futures_util::StreamExt;
+    use spec::Pid;
+
+    use super::*;
+    use crate::container::Status;
+    use crate::sample;
+
+    fn append(path: &Path, text: &str) {
+        let mut options = OpenOptions::new();
+        let mut file = options.append(true).create(true).open(path).expect("log");
+        file.write_all(text.as_bytes()).expect("written");
+    }
+
+    fn line(number: u32, stream: &str) -> String {
+        let time = format!("2026-11-22T15:00:{number:02}.5Z");
+        format!("{{\"log\":\"{number}\\n\",\"stream\":\"{stream}\",\"time\":\"{time}\"}}\n")
+    }
+
+    fn life(path: &Path, running: bool) -> (watch::Sender<Life>, watch::Receiver<Life>) {
+        let mut container = sample::container("aa", "web", 1);
+        container.files.log = path.to_owned();
+        if running {
+            container.status = Status::Running { pid: Pid::new(7).expect("positive") };
+        }
+        watch::channel(Life { container: Arc::new(container), ends: 0, gone: false })
+    }
+
+    async fn text(mut lines: Logs) -> String {
+        let mut text = String::new();
+        while let Some(line) = lines.next().await {
+            text += &String::from_utf8(line.expect("readable").bytes).expect("text");
+        }
+        text.replace('\n', " ")
+    }
+
+    fn both() -> LogRequest {
+        LogRequest { stdout: true, stderr: true, ..Default::default() }
+    }
+
+    #[tokio::test]
+    async fn a_log_is_read_by_stream_time_and_tail() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("json.log");
+        for number in 1..=4 {
+            append(&path, &line(number, if number % 2 == 0 { "stderr" } else { "stdout" }));
+        }
+        append(&path, "{\"log\":\"half");
+        let at = |second: u32| clock::parse(&format!("2026-11-22T15:00:{second:02}Z"));
+        let cases = [
+            ("all", both(), "1 2 3 4 "),
+            ("stdout", LogRequest { stderr: false, ..both() }, "1 3 "),
+            ("tail", LogRequest { tail: Some(2), ..both() }, "3 4 "),
+            ("no tail", LogRequest { tail: Some(0), ..both() }, ""),
+            ("since", LogRequest { since: at(3), ..both() }, "3 4 "),
+            ("until", LogRequest { until: at(3), ..both() }, "1 2 "),
+            ("tail of a stream", LogRequest { stdout: false, tail: Some(1), ..both() }, "4 "),
+        ];
+        for (name, which, want) in cases {
+            let (_owner, watcher) = life(&path, false);
+            assert_eq!(text(read(watcher, which)).await, want, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_followed_log_ends_with_the_run_and_misses_no_line() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("json.log");
+        append(&path, &line(1, "stdout"));
+        let (owner, watcher) = life(&path, true);
+        let lines = read(watcher, LogRequest { follow: true, tail: Some(0), ..both() });
+        let reading = tokio::spawn(text(lines));
+        tokio::time::sleep(PERIOD * 2).await;
+        let (begin, end) = (&line(2, "stdout")[..20], &line(2, "stdout")[20..]);
+        append(&path, begin);
+        tokio::time::sleep(PERIOD * 2).await;
+        append(&path, end);
+        append(&path, &line(3, "stderr"));
+        owner.send_modify(|life| Arc::make_mut(&mut life.container).status = Status::Exited);
+        assert_eq!(reading.await.expect("read"), "2 3 ");
+    }
+
+    #[tokio::test]
+    async fn a_container_that_never_ran_has_an_empty_log() {
+        let (_owner, watcher) = life(Path::new("/nonexistent/json.log"), false);
+        assert_eq!(text(read(watcher, LogRequest { follow: true, ..both() })).await, "");
+    }
+}

@@ -169,19 +169,17 @@ impl Owner {
 
     /// Shows the record to watchers and sends it to disk.
     fn record(&self) -> Written {
-        let container = Arc::new(self.container.clone());
-        self.life.send_modify(|life| life.container = container);
+        self.show(0);
         self.shared.store.put(&self.container)
     }
 
-    /// As [`Self::record`], telling watchers of an end as well.
-    fn record_end(&self) -> Written {
+    /// Shows the record to watchers, and so many ends more.
+    fn show(&self, ends: u64) {
         let container = Arc::new(self.container.clone());
         self.life.send_modify(|life| {
             life.container = container;
-            life.ends += 1;
+            life.ends += ends;
         });
-        self.shared.store.put(&self.container)
     }
 
     fn tell(&self, action: &str, facts: &[(&str, String)]) {

@@ -3,8 +3,8 @@
 //! ```text
 //!   directories, database, images, bridge
 //!     ->  addresses of all records claimed
-//!     ->  each record: shim there?  running: watch it   ended: take its exit code
-//!                      gone?        bury it, 137        being removed: finish that
+//!     ->  each record: shim there?  running: watch it; ended: take its exit code
+//!                      gone?        bury it, 137
 //!     ->  namespaces, sockets and directories without a record removed
 //! ```
 

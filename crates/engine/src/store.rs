@@ -234,3 +234,50 @@ fn apply(db: &Database, batch: &[Request]) -> Result<(), redb::Error> {
     transaction.commit()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn names(db: &Database) -> Vec<(String, String)> {
+        let table = db.begin_read().expect("read").open_table(NAMES).expect("table");
+        let row = |(name, id): (redb::AccessGuard<'_, &str>, redb::AccessGuard<'_, &str>)| {
+            (name.value().to_owned(), id.value().to_owned())
+        };
+        table.iter().expect("rows").map(|pair| row(pair.expect("row"))).collect()
+    }
+
+    #[tokio::test]
+    async fn records_and_names_outlive_the_engine_and_agree() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("meta.redb");
+        let (store, none) = Store::open(&path).expect("new");
+        assert!(none.is_empty());
+        let id = store.engine_id().to_owned();
+        let mut web = sample::container("aa", "web", 1);
+        store.put(&web);
+        store.put(&sample::container("bb", "db", 2));
+        web.name = "front".to_owned();
+        store.put(&web);
+        store.delete("bb").done().await.expect("written");
+        drop(store);
+        let reopened = loop {
+            // The writer lets go of the file in its own time.
+            match Store::open(&path) {
+                Ok(reopened) => break reopened,
+                Err(error) => assert_eq!(error.kind(), Kind::Conflict, "{error}"),
+            }
+        };
+        let (store, containers) = reopened;
+        assert_eq!(store.engine_id(), id);
+        assert_eq!(containers, [web]);
+        drop((store, containers));
+        let db = loop {
+            if let Ok(db) = Database::open(&path) {
+                break db;
+            }
+        };
+        assert_eq!(names(&db), [("front".to_owned(), "aa".to_owned())]);
+    }
+}

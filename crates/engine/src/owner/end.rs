@@ -38,13 +38,14 @@ impl Owner {
         self.waiting.clear();
         tracing::info!(container = %self.container.id, code = exit.code, "container ended");
         if self.container.host.auto_remove && !self.keep {
-            // Its end is seen at once, its removal when it is done.
-            self.record_end();
+            // Its end is seen at once, its removal when it is done; the disk need not know.
+            self.show(1);
             if let Err(error) = self.remove().await {
                 self.warn("removal", &error);
             }
         } else {
-            self.record_end();
+            self.show(1);
+            self.shared.store.put(&self.container);
         }
     }
 
@@ -64,7 +65,7 @@ impl Owner {
         }
         let before = self.container.status;
         self.container.status = Status::Removing;
-        self.record();
+        self.show(0);
         match self.take_away().await {
             Ok(()) => Ok(()),
             Err(error) => {
@@ -77,10 +78,13 @@ impl Owner {
         }
     }
 
-    /// Removes everything it has on disk, then the record.
-    pub(super) async fn take_away(&mut self) -> Result<(), Error> {
-        self.shared.images.release(&self.container.id).await?;
+    /// Removes the record, then everything it has on disk: what a crash leaves in between has no
+    /// record, and is collected by the next start.
+    async fn take_away(&mut self) -> Result<(), Error> {
         self.shared.store.delete(self.id()).done().await?;
+        if let Err(error) = self.shared.images.release(&self.container.id).await {
+            self.warn("removal of its directory", &error);
+        }
         self.waiting.clear();
         self.shared.forget(&self.container);
         self.tell("destroy", &[]);

@@ -13,10 +13,6 @@ use crate::shim::{Shim, TaskState};
 impl Owner {
     /// Finds out what became of it since its record was written.
     pub(crate) async fn take_up(&mut self) -> Result<(), Error> {
-        if self.container.status == Status::Removing {
-            self.free_leftovers().await;
-            return self.take_away().await;
-        }
         match self.container.shim.clone() {
             Some(address) => self.reconnect(&address).await,
             None => self.free_leftovers().await,

@@ -46,11 +46,15 @@ impl Owner {
 
     async fn launch(&mut self) -> Result<(), Error> {
         let snapshot = self.shared.images.snapshot(&self.container.id)?;
-        self.connect().await?;
         self.make_streams()?;
+        let (shared, id) = (Arc::clone(&self.shared), self.id().to_owned());
+        let bundle = self.places.bundle.clone();
         let (written, shim) = tokio::join!(
-            self.write_bundle(&snapshot),
-            Shim::spawn(&self.shared.settings, self.id(), &self.places.bundle),
+            async {
+                self.connect().await?;
+                self.write_bundle(&snapshot).await
+            },
+            Shim::spawn(&shared.settings, &id, &bundle),
         );
         let shim = self.shim.insert(shim?).clone();
         written?;

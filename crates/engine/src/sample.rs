@@ -1,0 +1,33 @@
+//! A record for tests.
+
+use std::time::{Duration, SystemTime};
+
+use spec::Isolation;
+
+use crate::config::{Config, HostConfig};
+use crate::container::{Container, Files, Status};
+
+/// A container that was made `age` seconds after 1970 and never started.
+pub(crate) fn container(id: &str, name: &str, age: u64) -> Container {
+    Container {
+        id: id.parse().expect("an id"),
+        name: name.to_owned(),
+        created: SystemTime::UNIX_EPOCH + Duration::from_secs(age),
+        image: "sha256:1".to_owned(),
+        config: Config::default(),
+        host: HostConfig::default(),
+        isolation: Isolation::Process,
+        path: "sh".to_owned(),
+        args: Vec::new(),
+        status: Status::Created,
+        exit_code: 0,
+        error: String::new(),
+        started: None,
+        finished: None,
+        endpoint: None,
+        wall: None,
+        shim: None,
+        execs: Vec::new(),
+        files: Files::default(),
+    }
+}
