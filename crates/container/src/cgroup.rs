@@ -189,15 +189,17 @@ impl View {
         }
     }
 
-    /// The directory to be born in: cgroup v2 only.
-    pub(crate) fn birthplace(&self) -> Result<Option<OwnedFd>, Error> {
-        match self {
-            Self::V1(_) => Ok(None),
-            Self::V2 { directory, .. } => {
-                let file = File::open(directory).map_err(Error::file("open", directory))?;
-                Ok(Some(file.into()))
-            }
-        }
+    /// The directory to be born in: cgroup v2 only. For an exec it is where `init` is by now, which
+    /// may have moved itself further down to have controllers for its children.
+    pub(crate) fn birthplace(&self, init: Option<i32>) -> Result<Option<OwnedFd>, Error> {
+        let Self::V2 { mount, directory } = self else { return Ok(None) };
+        let own = init.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok());
+        let own = own.as_deref().and_then(|text| text.lines().find_map(|l| l.strip_prefix("0::/")));
+        // Only beneath the container's own, whatever it did.
+        let path = own.map(|own| mount.join(own)).filter(|path| path.starts_with(directory));
+        let path = path.as_ref().unwrap_or(directory);
+        let file = File::open(path).map_err(Error::file("open", path))?;
+        Ok(Some(file.into()))
     }
 
     /// The pids of all members, those of nested cgroups too, in the caller's pid namespace.

@@ -103,6 +103,8 @@ pub(crate) fn create(
     let cgroup = record.cgroup.clone();
     // Dropped in reverse order: init is killed before its cgroups are removed.
     let mut unfinished = Unfinished { directory, cgroup: &cgroup, done: false };
+    // Whoever finds the record waits until it is complete, or this program is dead.
+    let _lock = crate::store::lock(&unfinished.directory)?;
     record.write(&unfinished.directory)?;
     if let Some(filter) = &checked.filter {
         filter.save(&unfinished.directory)?;
@@ -211,7 +213,7 @@ fn start(
     if early {
         cgroup.make(resources)?;
     }
-    let birthplace = cgroup.birthplace()?;
+    let birthplace = cgroup.birthplace(None)?;
     let mut extra = vec![gate.as_fd()];
     extra.extend(checked.namespaces.joined.iter().map(|(_, fd)| fd.as_fd()));
     let place = Place {

@@ -15,7 +15,7 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] check::Error),
     /// The seccomp profile cannot be compiled.
-    #[error("linux.seccomp: {0}")]
+    #[error("linux.seccomp")]
     Seccomp(#[from] seccomp::Error),
     /// The container's cgroup refused.
     #[error(transparent)]
@@ -70,7 +70,7 @@ pub enum Error {
         message: String,
     },
     /// A hook failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Hook(#[from] crate::hook::Error),
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn exec(
     let record = container.record();
     let filter = if record.filtered { Some(Filter::load(container.directory())?) } else { None };
     let in_pid_namespace = record.namespaces & libc::CLONE_NEWPID.cast_unsigned() != 0;
-    let birthplace = record.cgroup.birthplace()?;
+    let birthplace = record.cgroup.birthplace(record.init.map(|init| init.pid.raw()))?;
     let place = Place {
         stdio: &options.stdio,
         terminal: options.process.terminal() == Some(true),

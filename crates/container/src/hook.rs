@@ -36,7 +36,7 @@ pub struct State {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It could not be run.
-    #[error("run {kind} hook {}: {source}", path.display())]
+    #[error("run {kind} hook {}", path.display())]
     Run {
         /// Which list it is in.
         kind: &'static str,

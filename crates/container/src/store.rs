@@ -283,7 +283,7 @@ impl Container {
     /// [`spec::Kind::Conflict`] unless created; [`spec::Kind::CommandNotFound`] or
     /// [`spec::Kind::CommandNotExecutable`] when execve(2) refused, the init has then ended.
     pub fn start(&self) -> Result<(), Error> {
-        let _lock = self.lock()?;
+        let _lock = self.clone().lock()?;
         let Some(gate) = self.connect_gate()? else {
             return Err(Error::State { action: "start", status: self.status()? });
         };
@@ -357,7 +357,7 @@ impl Container {
     /// Frees everything: processes that are left, cgroups, state. A container that still runs is
     /// refused with [`spec::Kind::Conflict`] unless `force`, which kills it first. The caller still
     /// reaps the init it was given.
-    pub fn delete(self, force: bool) -> Result<(), Error> {
+    pub fn delete(mut self, force: bool) -> Result<(), Error> {
         let lock = self.lock()?;
         let status = self.status()?;
         // An init that was never started holds nothing of the user's.
@@ -420,21 +420,35 @@ impl Container {
         }
     }
 
-    /// Holds the container against other programs that would change it.
-    fn lock(&self) -> Result<File, Error> {
-        let path = self.directory.join(LOCK);
-        let file = match File::options().create(true).append(true).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::NotFound { id: self.record.id.clone() });
+    /// Holds the container against other programs that would change it, and reads again what the
+    /// last of them left.
+    fn lock(&mut self) -> Result<File, Error> {
+        let id = self.record.id.clone();
+        let missing = |error| match error {
+            Error::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Error::NotFound { id }
             }
-            Err(error) => return Err(Error::file("open", path)(error)),
+            error => error,
         };
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(|error| Error::file("lock", &path)(error.into()))?;
-        // Another program may have deleted the container while this one waited.
-        if path.exists() { Ok(file) } else { Err(Error::NotFound { id: self.record.id.clone() }) }
+        let locked = lock(&self.directory).and_then(|lock| {
+            self.record = Record::read(&self.directory)?;
+            Ok(lock)
+        });
+        locked.map_err(missing)
     }
+}
+
+/// Takes the lock in a container's directory, waiting for whoever has it.
+pub(crate) fn lock(directory: &Path) -> Result<File, Error> {
+    let path = directory.join(LOCK);
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(Error::file("open", &path))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(|error| Error::file("lock", path)(error.into()))?;
+    Ok(file)
 }
 
 /// Removes a container's directory: the record first, so that it is no container any more.

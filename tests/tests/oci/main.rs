@@ -1,0 +1,16 @@
+//! `hull-runtime` keeps to the OCI runtime specification, and where that is silent does as runc does.
+//!
+//! Every case makes a bundle with a busybox root filesystem, drives the built program (from
+//! `HULL_BIN_DIR`), and at its end looks for what was left: state, cgroups, mounts, processes.
+//!
+//! Without root the cases say so and pass.
+
+mod bundle;
+mod cgroups;
+mod escapes;
+mod exec;
+mod life;
+mod process;
+mod refusals;
+mod rootfs;
+mod terminal;
