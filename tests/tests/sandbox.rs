@@ -178,6 +178,18 @@ impl Container<'_> {
         (stdout.join().expect("read"), code)
     }
 
+    /// Waits until the first process has become `sleep`.
+    fn until_asleep(&self) {
+        let mut tries = 0..500;
+        let mut asleep = || {
+            let name = format!("try{}", tries.next().expect("it falls asleep"));
+            self.exec(&name, "cat /proc/1/comm").0 == "sleep\n"
+        };
+        while !asleep() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn stdout(&mut self) -> String {
         self.stdout.take().expect("once").join().expect("read")
     }
@@ -351,8 +363,9 @@ fn a_signal_ends_the_program(wall: &Wall) {
 }
 
 fn a_second_process_sees_the_first(wall: &Wall) {
-    let container = wall.create("sleep 1000");
+    let container = wall.create("exec sleep 1000");
     container.start();
+    container.until_asleep();
     let (output, code) = container.exec("e1", "cat /proc/1/comm; exit 5");
     assert_eq!((output.as_str(), code), ("sleep\n", 5));
     let list = container.sandbox.processes(&container.id).expect("a list");
@@ -493,8 +506,9 @@ fn allow_raw_sockets(spec: &mut oci::Spec) {
 }
 
 fn the_host_sees_the_wall_it_was_promised(wall: &Wall) {
-    let mut container = wall.create("uname -r; sleep 997");
+    let mut container = wall.create("uname -r; exec sleep 997");
     container.start();
+    container.until_asleep();
     let facts = Facts::read(&container.bundle).expect("written by create");
     let visible = processes_with("997");
     let host = rustix::system::uname().release().to_string_lossy().into_owned();
