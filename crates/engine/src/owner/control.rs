@@ -38,8 +38,12 @@ impl Owner {
             sent => sent?,
         }
         self.tell("kill", &[("signal", signal.number().to_string())]);
-        if signal == Signal::KILL && matches!(self.container.status, Status::Paused { .. }) {
-            self.freeze(false).await?;
+        if signal == Signal::KILL
+            && let Status::Paused { .. } = self.container.status
+            && let Err(error) = self.freeze(false).await
+        {
+            // It may have ended already; if not, whoever waits for its end will say so.
+            self.warn("thaw of a killed container", &error);
         }
         Ok(())
     }
@@ -54,7 +58,11 @@ impl Owner {
             (Status::Running { .. }, false) => return Err(StateError::NotPaused(id).into()),
             _ => return Err(StateError::NotRunning(id).into()),
         };
-        self.live()?.freeze(frozen).await?;
+        match self.live()?.freeze(frozen).await {
+            // A signal has thawed it already.
+            Err(error) if !frozen && error.kind() == Kind::Conflict => {}
+            done => done?,
+        }
         self.container.status = status;
         self.record();
         self.tell(if frozen { "pause" } else { "unpause" }, &[]);
