@@ -40,6 +40,9 @@ pub enum Error {
         /// Where it is in its life.
         status: Status,
     },
+    /// There is no process to signal; the words are those that containerd looks for.
+    #[error("container not running")]
+    NotRunning,
     /// A file or directory of the store.
     #[error("{action} {}", path.display())]
     File {
@@ -83,7 +86,7 @@ impl Error {
             Self::Cgroup(error) => error.kind(),
             Self::NotFound { .. } => Kind::NotFound,
             Self::Exists { .. } => Kind::Exists,
-            Self::State { .. } => Kind::Conflict,
+            Self::State { .. } | Self::NotRunning => Kind::Conflict,
             Self::File { source, .. } | Self::Launch { source, .. } => kind_of(source),
             Self::Init { kind, .. } => *kind,
             Self::Vanished | Self::Hook(_) => Kind::Internal,

@@ -312,11 +312,10 @@ impl Container {
     }
 
     fn signal_init(&self, signal: Signal) -> Result<(), Error> {
-        let stopped = || Error::State { action: "signal", status: Status::Stopped };
-        let init = self.init_pidfd()?.ok_or_else(stopped)?;
+        let init = self.init_pidfd()?.ok_or(Error::NotRunning)?;
         sys::pidfd::signal(init.as_fd(), signal.number()).map_err(|error| {
             match error.raw_os_error() {
-                Some(libc::ESRCH) => stopped(),
+                Some(libc::ESRCH) => Error::NotRunning,
                 _ => Error::Launch { step: "signal init", source: error },
             }
         })

@@ -11,7 +11,8 @@ pub(crate) fn layout(rows: &[Vec<String>]) -> String {
             if index + 1 == columns {
                 text.push_str(cell);
             } else {
-                text.push_str(&format!("{cell:width$}"));
+                text.push_str(cell);
+                text.extend(std::iter::repeat_n(' ', width - cell.len()));
             }
         }
         text.push('\n');

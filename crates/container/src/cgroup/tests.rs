@@ -167,3 +167,29 @@ fn run(
         }
     }
 }
+
+#[test]
+fn the_kernel_takes_the_device_program_and_obeys() {
+    let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+    let Some(root) = roots.into_iter().find(|root| root.join("cgroup.controllers").exists()) else {
+        println!("skipped: no cgroup v2");
+        return;
+    };
+    let cgroup = root.join(format!("hull-unit-{}", std::process::id()));
+    if fs::create_dir(&cgroup).is_err() {
+        println!("skipped: needs root");
+        return;
+    }
+    let rules = serde_json::json!({"devices": [
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "w"},
+    ]});
+    let applied = device::apply_v2(&cgroup, Some(&resources(rules)));
+    let script = "echo 0 > $0/cgroup.procs; true < /dev/null && echo null; \
+                  true < /dev/kmsg && echo read; true >> /dev/kmsg && echo write";
+    let output = std::process::Command::new("sh").args(["-c", script]).arg(&cgroup).output();
+    remove_tree(&cgroup, Instant::now() + PATIENCE).expect("removed");
+    applied.expect("the verifier accepts it");
+    let said = String::from_utf8(output.expect("sh runs").stdout).expect("text");
+    assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["null", "write"]);
+}
