@@ -21,9 +21,10 @@ use spec::oci::runtime as oci;
 use crate::cgroup::View;
 use crate::launch::{Place, Starting};
 use crate::namespace::Namespaces;
+use crate::record::{Init, Record};
 use crate::request::{Layout, Plan, Request};
 use crate::seccomp::Filter;
-use crate::store::{Container, Init, Record, Store};
+use crate::store::{Container, Store};
 use crate::{Console, Error, Launched, Stdio, check, hook, processes};
 
 /// What a container is made from. `CreateOptions::new(bundle, spec)` and then the fields that differ.
@@ -99,17 +100,16 @@ pub(crate) fn create(
 ) -> Result<(Container, Launched), Error> {
     let checked = checked(options)?;
     let mut record = record(id, options, checked.linux)?;
-    let directory = store.make_directory(id)?;
+    // Whoever finds the record waits until it is complete, or this program is dead.
+    let (directory, lock) = store.make_directory(id)?;
     let cgroup = record.cgroup.clone();
     // Dropped in reverse order: init is killed before its cgroups are removed.
     let mut unfinished = Unfinished { directory, cgroup: &cgroup, done: false };
-    // Whoever finds the record waits until it is complete, or this program is dead.
-    let _lock = crate::store::lock(&unfinished.directory)?;
     record.write(&unfinished.directory)?;
     if let Some(filter) = &checked.filter {
         filter.save(&unfinished.directory)?;
     }
-    let gate = listen(&unfinished.directory)?;
+    let gate = listen(&lock, &unfinished.directory)?;
     let mut starting = start(options, &checked, &cgroup, &gate)?;
     drop(gate);
 
@@ -181,7 +181,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Error> {
 }
 
 /// The socket at which init waits to be started.
-fn listen(directory: &Path) -> Result<OwnedFd, Error> {
+fn listen(opened: &fs::File, directory: &Path) -> Result<OwnedFd, Error> {
     let path = directory.join(crate::store::GATE);
     let step = "listen at the start gate";
     let socket = rustix::net::socket_with(
@@ -192,8 +192,7 @@ fn listen(directory: &Path) -> Result<OwnedFd, Error> {
     )
     .map_err(Error::launch(step))?;
     // An address has 107 bytes at most; a path through a descriptor is always short enough.
-    let directory = fs::File::open(directory).map_err(Error::file("open", directory))?;
-    let address = crate::store::gate_address(&directory).map_err(Error::launch(step))?;
+    let address = crate::store::gate_address(opened).map_err(Error::launch(step))?;
     rustix::net::bind(&socket, &address)
         .map_err(std::io::Error::from)
         .map_err(Error::file("make", path))?;

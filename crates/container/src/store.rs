@@ -4,8 +4,10 @@
 //!   ROOT/ID/state.json    Record, replaced by rename
 //!   ROOT/ID/gate          unix socket on which init waits; gone once started
 //!   ROOT/ID/seccomp       the compiled filter, for exec
-//!   ROOT/ID/lock          flock: one start, exec or delete at a time
 //! ```
+//!
+//! The directory itself is locked (flock) by whoever creates, starts or deletes. One without a record
+//! is what a killed program left; `create` and `delete --force` clear it away.
 //!
 //! Every handle reads what other programs wrote: a container made by the shim is seen, killed and
 //! deleted by `hull-runtime --root ROOT`.
@@ -13,30 +15,26 @@
 //! Where a container is in its life is never written down: it is read from the kernel. An init that
 //! has not been started still listens at its gate.
 
-use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use serde::{Deserialize, Serialize};
-use spec::oci::runtime as oci;
 use spec::{ContainerId, Pid, ProcessInfo, Signal};
 
-use crate::cgroup::View;
 use crate::channel::Channel;
 use crate::launch::Gate;
+use crate::record::{RECORD, Record, TEMPORARY};
 use crate::{CreateOptions, Error, Exec, ExecOptions, Launched, create, exec, hook, processes};
 
 /// Name of the start gate's socket.
 pub(crate) const GATE: &str = "gate";
-const RECORD: &str = "state.json";
-const LOCK: &str = "lock";
 
 /// How long a killed init may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,46 +50,6 @@ pub struct Store {
 pub struct Container {
     directory: PathBuf,
     record: Record,
-}
-
-/// What is kept of a container.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Record {
-    /// Its name, unique in its store.
-    pub id: ContainerId,
-    /// Its init process; `None` while it is being made.
-    pub init: Option<Init>,
-    /// The bundle's directory, absolute.
-    pub bundle: PathBuf,
-    /// The root filesystem, absolute, as the creator saw it.
-    pub rootfs: PathBuf,
-    /// When it was created.
-    pub created: SystemTime,
-    /// Annotations of the configuration.
-    pub annotations: HashMap<String, String>,
-    /// The version of the specification that its configuration names.
-    pub oci_version: String,
-    /// The configuration's process: what `exec` starts from when it names no other.
-    pub process: Option<oci::Process>,
-    /// Its cgroups.
-    pub(crate) cgroup: View,
-    /// `CLONE_NEW*` of every namespace that the configuration names.
-    pub(crate) namespaces: u32,
-    /// Hooks for `start` to run afterwards.
-    pub(crate) poststart: Vec<oci::Hook>,
-    /// Hooks for `delete` to run afterwards.
-    pub(crate) poststop: Vec<oci::Hook>,
-    /// Whether there is a seccomp filter.
-    pub(crate) filtered: bool,
-}
-
-/// A process, told from a later one with the same number by when it started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Init {
-    /// Its number in the creator's pid namespace.
-    pub pid: Pid,
-    /// Field 22 of `/proc/PID/stat`.
-    pub started: u64,
 }
 
 /// Where a container is in its life, as found in the kernel just now.
@@ -179,46 +137,47 @@ impl Store {
         self.root.join(id.as_str())
     }
 
-    /// Makes the directory of a new container, and the root when it is missing.
-    pub(crate) fn make_directory(&self, id: &ContainerId) -> Result<PathBuf, Error> {
+    /// Removes what a killed `create` or `delete` left of a name: a directory without a record. Waits
+    /// for one that is still at it. False when there is a container.
+    pub fn clear(&self, id: &ContainerId) -> Result<bool, Error> {
         let path = self.directory(id);
-        let make = || DirBuilder::new().mode(0o711).create(&path);
-        let result = match make() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o711)
-                    .create(&self.root)
-                    .map_err(Error::file("make", &self.root))?;
-                make()
+        let taken = || path.join(RECORD).exists();
+        if taken() {
+            return Ok(false);
+        }
+        let Some(_lock) = lock(&path)? else { return Ok(true) };
+        if taken() { Ok(false) } else { remove_directory(&path).map(|()| true) }
+    }
+
+    /// Makes the directory of a new container, and the root when it is missing; gives it locked.
+    pub(crate) fn make_directory(&self, id: &ContainerId) -> Result<(PathBuf, File), Error> {
+        let path = self.directory(id);
+        loop {
+            match DirBuilder::new().mode(0o711).create(&path) {
+                // None: somebody took the new directory for remains.
+                Ok(()) => {
+                    if let Some(lock) = lock(&path)? {
+                        return Ok((path, lock));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_root()?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if !self.clear(id)? {
+                        return Err(Error::Exists { id: id.clone() });
+                    }
+                }
+                Err(error) => return Err(Error::file("make", path)(error)),
             }
-            result => result,
-        };
-        match result {
-            Ok(()) => Ok(path),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(Error::Exists { id: id.clone() })
-            }
-            Err(error) => Err(Error::file("make", path)(error)),
         }
     }
-}
 
-impl Record {
-    fn read(directory: &Path) -> Result<Self, Error> {
-        let path = directory.join(RECORD);
-        let bytes = fs::read(&path).map_err(Error::file("read", &path))?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::file("read", path)(error.into()))
-    }
-
-    /// Replaces the record in a container's directory.
-    pub(crate) fn write(&self, directory: &Path) -> Result<(), Error> {
-        let path = directory.join(RECORD);
-        let temporary = directory.join(".state.json");
-        let bytes =
-            serde_json::to_vec(self).map_err(|error| Error::file("write", &path)(error.into()))?;
-        fs::write(&temporary, bytes).map_err(Error::file("write", &temporary))?;
-        fs::rename(&temporary, &path).map_err(Error::file("write", path))
+    fn make_root(&self) -> Result<(), Error> {
+        let mut builder = DirBuilder::new();
+        builder
+            .recursive(true)
+            .mode(0o711)
+            .create(&self.root)
+            .map_err(Error::file("make", &self.root))
     }
 }
 
@@ -422,37 +381,36 @@ impl Container {
     /// Holds the container against other programs that would change it, and reads again what the
     /// last of them left.
     fn lock(&mut self) -> Result<File, Error> {
-        let id = self.record.id.clone();
-        let missing = |error| match error {
-            Error::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Error::NotFound { id }
+        let missing = Error::NotFound { id: self.record.id.clone() };
+        let Some(lock) = lock(&self.directory)? else { return Err(missing) };
+        match Record::read(&self.directory) {
+            Ok(record) => self.record = record,
+            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(missing);
             }
-            error => error,
-        };
-        let locked = lock(&self.directory).and_then(|lock| {
-            self.record = Record::read(&self.directory)?;
-            Ok(lock)
-        });
-        locked.map_err(missing)
+            Err(error) => return Err(error),
+        }
+        Ok(lock)
     }
 }
 
-/// Takes the lock in a container's directory, waiting for whoever has it.
-pub(crate) fn lock(directory: &Path) -> Result<File, Error> {
-    let path = directory.join(LOCK);
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(Error::file("open", &path))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+/// Locks a container's directory, waiting for whoever has it; `None` when it is gone.
+fn lock(path: &Path) -> Result<Option<File>, Error> {
+    let directory = match File::open(path) {
+        Ok(directory) => directory,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::file("open", path)(error)),
+    };
+    rustix::fs::flock(&directory, FlockOperation::LockExclusive)
         .map_err(|error| Error::file("lock", path)(error.into()))?;
-    Ok(file)
+    let links = directory.metadata().map_err(Error::file("look at", path))?.nlink();
+    // It may have been removed while this program waited.
+    Ok((links > 0).then_some(directory))
 }
 
-/// Removes a container's directory: the record first, so that it is no container any more.
+/// Removes a container's directory, the record last: what is left half way can still be deleted.
 fn remove_directory(directory: &Path) -> Result<(), Error> {
-    for name in [RECORD, ".state.json", GATE, crate::seccomp::FILE, LOCK] {
+    for name in [GATE, crate::seccomp::FILE, TEMPORARY, RECORD] {
         let path = directory.join(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

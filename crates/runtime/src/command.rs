@@ -9,8 +9,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use container::{Console, Container, CreateOptions, Launched, Recipients, Store};
-use spec::Kind;
 use spec::oci::runtime as oci;
+use spec::{ContainerId, Kind};
 
 use crate::args::{Action, Create, Global};
 use crate::console;
@@ -108,14 +108,10 @@ pub(crate) fn run(global: &Global, action: Action, log: &Log) -> Result<u8, Erro
             load("kill", &id)?.signal(signal, to).map_err(Error::container("kill", id))?;
             Ok(0)
         }
-        Action::Delete { id, force } => match store.load(&id) {
-            Err(error) if force && error.kind() == Kind::NotFound => Ok(0),
-            loaded => {
-                let delete = |container: Container| container.delete(force);
-                loaded.and_then(delete).map_err(Error::container("delete", id))?;
-                Ok(0)
-            }
-        },
+        Action::Delete { id, force } => {
+            delete(&store, &id, force).map_err(Error::container("delete", id))?;
+            Ok(0)
+        }
         Action::Exec(flags) => exec::run(&load("exec", &flags.id)?, &flags, log),
         Action::List { format, quiet } => show::list(&store, format, quiet),
         Action::Ps { id, format } => show::processes(&load("ps", &id)?, format),
@@ -130,6 +126,21 @@ pub(crate) fn run(global: &Global, action: Action, log: &Log) -> Result<u8, Erro
         Action::Spec { bundle } => show::template(&bundle),
         Action::Version => show::version(),
         Action::Help => show::help(),
+    }
+}
+
+/// Deletes the container; with `force` it is no error that there is none.
+fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<(), container::Error> {
+    loop {
+        match store.load(id) {
+            Err(error) if force && error.kind() == Kind::NotFound => {
+                if store.clear(id)? {
+                    return Ok(());
+                }
+                // It was still being made.
+            }
+            loaded => return loaded?.delete(force),
+        }
     }
 }
 

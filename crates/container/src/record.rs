@@ -1,0 +1,77 @@
+//! What is written down of a container: everything that the kernel does not know.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use spec::oci::runtime as oci;
+use spec::{ContainerId, Pid};
+
+use crate::Error;
+use crate::cgroup::View;
+
+/// The record's file in the container's directory.
+pub(crate) const RECORD: &str = "state.json";
+/// What it is while it is being written.
+pub(crate) const TEMPORARY: &str = ".state.json";
+
+/// What is kept of a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// Its name, unique in its store.
+    pub id: ContainerId,
+    /// Its init process; `None` while it is being made.
+    pub init: Option<Init>,
+    /// The bundle's directory, absolute.
+    pub bundle: PathBuf,
+    /// The root filesystem, absolute, as the creator saw it.
+    pub rootfs: PathBuf,
+    /// When it was created.
+    pub created: SystemTime,
+    /// Annotations of the configuration.
+    pub annotations: HashMap<String, String>,
+    /// The version of the specification that its configuration names.
+    pub oci_version: String,
+    /// The configuration's process: what `exec` starts from when it names no other.
+    pub process: Option<oci::Process>,
+    /// Its cgroups.
+    pub(crate) cgroup: View,
+    /// `CLONE_NEW*` of every namespace that the configuration names.
+    pub(crate) namespaces: u32,
+    /// Hooks for `start` to run afterwards.
+    pub(crate) poststart: Vec<oci::Hook>,
+    /// Hooks for `delete` to run afterwards.
+    pub(crate) poststop: Vec<oci::Hook>,
+    /// Whether there is a seccomp filter.
+    pub(crate) filtered: bool,
+}
+
+/// A process, told from a later one with the same number by when it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Init {
+    /// Its number in the creator's pid namespace.
+    pub pid: Pid,
+    /// Field 22 of `/proc/PID/stat`.
+    pub started: u64,
+}
+
+impl Record {
+    /// Reads the record in a container's directory.
+    pub(crate) fn read(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join(RECORD);
+        let bytes = fs::read(&path).map_err(Error::file("read", &path))?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::file("read", path)(error.into()))
+    }
+
+    /// Replaces the record in a container's directory.
+    pub(crate) fn write(&self, directory: &Path) -> Result<(), Error> {
+        let path = directory.join(RECORD);
+        let temporary = directory.join(TEMPORARY);
+        let bytes =
+            serde_json::to_vec(self).map_err(|error| Error::file("write", &path)(error.into()))?;
+        fs::write(&temporary, bytes).map_err(Error::file("write", &temporary))?;
+        fs::rename(&temporary, &path).map_err(Error::file("write", path))
+    }
+}
