@@ -77,7 +77,8 @@ fn devices_that_no_rule_allows_cannot_be_opened() {
 #[test]
 fn a_path_in_the_hierarchy_is_taken_and_removed() {
     let Some(bundle) = Bundle::sh("sleep 100") else { return };
-    let path = format!("/hull-oci-test/{}", bundle.id);
+    let parent = format!("parent-of-{}", bundle.id);
+    let path = format!("/{parent}/{}", bundle.id);
     let bundle = bundle.with("/linux/cgroupsPath", json!(path));
     bundle.start();
     let pid = bundle.state()["pid"].to_string();
@@ -86,6 +87,11 @@ fn a_path_in_the_hierarchy_is_taken_and_removed() {
     bundle.exec(&["sleep", "0"]).ok();
     bundle.runtime(&["delete", "-f", &bundle.id]).ok();
     eventually("no cgroup is left", || bundle.left().is_empty());
+    // What is above is other containers' too; here it is known to be nobody's.
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").expect("mounted").flatten();
+    let roots = hierarchies.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]);
+    let removed = roots.filter(|root| std::fs::remove_dir(root.join(&parent)).is_ok()).count();
+    assert!(removed > 0, "its parent was nowhere");
 }
 
 #[test]
