@@ -59,6 +59,8 @@ impl Pipes {
 /// Connects a terminal's master with the channel. What it shows is read even when nobody wants it.
 pub(crate) fn connect_terminal(pty: &OwnedFd, to: Stdio, streams: &Streams) -> Result<(), Error> {
     let master = || pty.try_clone().map(File::from).map_err(Error);
+    // A terminal has one output: the other has ended before it began.
+    drop(to.stderr.map(|id| streams.sender(id)));
     if let Some(id) = to.stdin {
         pump(streams.receiver(id), master()?)?;
     }

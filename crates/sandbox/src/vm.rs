@@ -275,14 +275,15 @@ impl Sandbox for Vm {
         let Some(exit) = running.exit(id)? else {
             return Err(Error::State { process: id.clone(), state: "still runs" }.into());
         };
+        if id.exec.is_none() {
+            running.end();
+            self.slot().take();
+            return Ok(exit);
+        }
         // A guest that has ended has nothing left to forget.
         match running.order(&Request::Delete { process: id.clone() }) {
-            Ok(()) | Err(Error::Silent { .. }) => {}
+            Ok(()) | Err(Error::Silent { .. }) => running.forget(id),
             Err(error) => return Err(error.into()),
-        }
-        running.forget(id);
-        if id.exec.is_none() {
-            self.shutdown()?;
         }
         Ok(exit)
     }

@@ -39,10 +39,13 @@ pub(crate) fn a_killed_engine_finds_its_containers_again(host: &mut Host, isolat
 /// Whether anything of the container still runs: the engine is gone, so its log tells.
 fn is_alive(host: &Host, id: &str) -> bool {
     let shims = host.engine.on_host("pgrep", &["-f", &format!("containerd-shim-hull-v2.*{id}")]);
-    let children = |shim: &str| {
-        fs::read_to_string(format!("/proc/{shim}/task/{shim}/children")).unwrap_or_default()
+    // The file of a thread lists only the children that this thread made.
+    let has_children = |shim: &str| {
+        let threads = fs::read_dir(format!("/proc/{shim}/task")).into_iter().flatten().flatten();
+        let children = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children"));
+        threads.filter_map(|thread| children(thread).ok()).any(|list| !list.trim().is_empty())
     };
-    shims.out.lines().any(|shim| !children(shim).trim().is_empty())
+    shims.out.lines().any(has_children)
 }
 
 pub(crate) fn a_killed_shim_means_a_dead_container(host: &mut Host, isolation: Isolation) {
@@ -51,7 +54,7 @@ pub(crate) fn a_killed_shim_means_a_dead_container(host: &mut Host, isolation: I
     let shim = parent(pid);
     rustix::process::kill_process(shim, Signal::KILL).expect("it runs");
 
-    host.engine.until(&id, "exited");
+    host.engine.until(&id, "dead");
     assert_eq!(field(host, &id, "{{.State.ExitCode}}"), "137");
     eventually("its process is gone", || !fs::exists(format!("/proc/{pid}")).unwrap_or(true));
     host.docker(&["rm", &id]).ok();

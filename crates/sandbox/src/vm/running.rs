@@ -1,7 +1,8 @@
 //! A VM with a container in it.
 //!
 //! For each process one thread waits for the agent to report its end. When the VM ends first, however
-//! it did, that is every process's end: as if it had been killed.
+//! it did, that is every process's end: as if it had been killed. When the container's init ends, the
+//! VM has nothing left to do: its output is passed on, its disks are put in order, and it ends too.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,13 +21,15 @@ use wire::{Client, Request};
 use super::Error;
 use super::image::Disks;
 use super::network::Cable;
-use super::stdio::{Stdin, Streams};
+use super::stdio::{Output, Stdin, Streams};
 use crate::Stdio;
 
 /// How long the agent may take to answer; an emulated guest on a busy host is slow.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// How long it may take to put its disks in order.
 const FAREWELL: Duration = Duration::from_secs(20);
+/// How long a dead process's output may wait for its reader.
+const READING: Duration = Duration::from_secs(5);
 /// Bytes of randomness for a guest.
 const SEED: usize = 64;
 
@@ -36,12 +39,14 @@ pub(super) struct Running {
     pub(super) machine: Machine,
     pub(super) client: Arc<Client>,
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
+    ended: Mutex<bool>,
     _cable: Option<Cable>,
 }
 
 /// A process in the VM, until it is deleted.
 struct Process {
     stdin: Stdin,
+    output: Mutex<Output>,
     exit: Mutex<Option<Exit>>,
     ended: Condvar,
 }
@@ -74,8 +79,8 @@ impl Running {
         // A guest that stops reading is as good as dead; nobody waits for it for ever.
         writer.set_write_timeout(Some(PATIENCE)).map_err(Error::Channel)?;
         let client = Arc::new(Client::start(machine.channel()?, writer).map_err(Error::Refused)?);
-        let (container, processes) = (parts.container, Mutex::default());
-        let running = Self { container, machine, client, processes, _cable: parts.cable };
+        let (container, processes, ended) = (parts.container, Mutex::default(), Mutex::default());
+        let running = Self { container, machine, client, processes, ended, _cable: parts.cable };
         running.order(&Request::Configure(configuration(parts.hostname)?))?;
         Ok(running)
     }
@@ -107,17 +112,18 @@ impl Running {
         }
         let streams = Streams::announce(io, &self.client);
         self.order(&request(streams.numbers))?;
-        let stdin = streams.connect(&self.client).map_err(Error::Thread)?;
-        let process = Arc::new(Process { stdin, exit: Mutex::default(), ended: Condvar::new() });
+        let (stdin, output) = streams.connect(&self.client).map_err(Error::Thread)?;
+        let (output, exit, ended) = (Mutex::new(output), Mutex::default(), Condvar::new());
+        let process = Arc::new(Process { stdin, output, exit, ended });
         self.processes().insert(id.clone(), Arc::clone(&process));
         let (running, client, id) = (Arc::downgrade(self), Arc::clone(&self.client), id.clone());
         let watch = move || {
+            let is_init = id.exec.is_none();
             let exit = client.wait(id).map(Exit::now);
-            if exit.is_err() {
-                // The channel has ended: nobody can reach what may be left of the guest.
-                running.upgrade().inspect(|running| running.machine.kill());
-            }
             process.end(exit.unwrap_or_else(|_| Exit::by(Signal::KILL)));
+            if is_init {
+                running.upgrade().inspect(|running| running.end());
+            }
         };
         thread::Builder::new().name("waiter".into()).spawn(watch).map(drop).map_err(Error::Thread)
     }
@@ -148,12 +154,23 @@ impl Running {
         self.processes().remove(id);
     }
 
-    /// Ends the VM, its disks in order where the agent still answers.
+    /// Ends the VM, its disks in order where the agent still answers. Whoever comes second waits for
+    /// the first.
     pub(super) fn end(&self) {
+        let mut ended = lock(&self.ended);
+        if *ended {
+            return;
+        }
+        let over: Vec<_> =
+            self.processes().values().filter(|process| process.is_over()).cloned().collect();
+        for process in over {
+            lock(&process.output).drain(READING);
+        }
         if let Err(error) = self.client.order(&Request::Shutdown, Some(FAREWELL)) {
             tracing::debug!(container = %self.container, %error, "guest ended without a farewell");
         }
         self.machine.kill();
+        *ended = true;
     }
 
     fn find(&self, id: &ProcessId) -> Result<Arc<Process>, Error> {
@@ -166,6 +183,10 @@ impl Running {
 }
 
 impl Process {
+    fn is_over(&self) -> bool {
+        lock(&self.exit).is_some()
+    }
+
     fn end(&self, exit: Exit) {
         *lock(&self.exit) = Some(exit);
         self.ended.notify_all();

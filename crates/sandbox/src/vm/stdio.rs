@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use wire::{Client, Receiver, Sender, message};
@@ -21,6 +22,10 @@ pub(super) struct Streams {
     stdin: Option<OwnedFd>,
     outputs: Vec<(Receiver, OwnedFd)>,
 }
+
+/// Tells whether a process's output has all been passed on.
+#[derive(Debug)]
+pub(super) struct Output(mpsc::Receiver<()>);
 
 /// Ends a process's standard input.
 #[derive(Debug, Clone)]
@@ -43,18 +48,32 @@ impl Streams {
     }
 
     /// Lets them flow, each until one of its ends is closed. The agent knows them by now.
-    pub(super) fn connect(self, client: &Client) -> io::Result<Stdin> {
+    pub(super) fn connect(self, client: &Client) -> io::Result<(Stdin, Output)> {
+        let (flowing, output) = mpsc::channel();
         for (from, to) in self.outputs {
-            spawn(move || copy_out(from, to.into()))?;
+            let flowing = flowing.clone();
+            spawn(move || {
+                copy_out(from, to.into());
+                drop(flowing);
+            })?;
         }
+        let output = Output(output);
         let (Some(pipe), Some(id)) = (self.stdin, self.numbers.stdin) else {
-            return Ok(Stdin(None));
+            return Ok((Stdin(None), output));
         };
         let end = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let end = Arc::new(end);
         let (ended, to) = (Arc::clone(&end), client.sender(id));
         spawn(move || copy_in(pipe.into(), to, &ended))?;
-        Ok(Stdin(Some(end)))
+        Ok((Stdin(Some(end)), output))
+    }
+}
+
+impl Output {
+    /// Waits until it has, or so long.
+    pub(super) fn drain(&self, limit: Duration) {
+        // Nothing is ever sent: this ends when the last stream does.
+        let _ = self.0.recv_timeout(limit);
     }
 }
 
