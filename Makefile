@@ -38,8 +38,8 @@ build: ## all programs, into target/hull/bin
 	    -p runtime -p agent -p shim
 	cargo build --release -p daemon -p cli
 	@mkdir -p $(BIN)
-	@cd $(TARGET)/$(TRIPLE)/static && install -p -C $(STATIC) $(BIN)
-	@cd $(TARGET)/release && install -p -C $(DYNAMIC) $(BIN)
+	@cd $(TARGET)/$(TRIPLE)/static && install -C $(STATIC) $(BIN)
+	@cd $(TARGET)/release && install -C $(DYNAMIC) $(BIN)
 
 install: build ## programs into PREFIX/bin (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin

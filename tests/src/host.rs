@@ -59,6 +59,8 @@ impl Host {
         let mut host = host;
         host.engine.start();
         host.docker(&["pull", "-q", IMAGE]).ok();
+        // What the engine makes at the first run of all is no leak of the first case.
+        host.docker(&["run", "--rm", IMAGE, "true"]).ok();
         host
     }
 
@@ -279,6 +281,16 @@ impl Engine {
         let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         (status.expect("a status line"), body.to_owned())
+    }
+
+    /// What a server at `address` answers to the host when it is asked for `/`; `None` for an error.
+    pub fn fetch(&self, address: &str) -> Option<String> {
+        let connect = || std::net::TcpStream::connect(address);
+        let mut server = sys::netns::within(self.netns.as_fd(), connect).ok()?;
+        server.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+        let mut reply = String::new();
+        server.read_to_string(&mut reply).ok()?;
+        Some(reply.split_once("\r\n\r\n")?.1.to_owned())
     }
 
     /// Runs a program on the host, in the engine's network namespace.

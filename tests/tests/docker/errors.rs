@@ -102,10 +102,10 @@ pub(crate) fn a_vm_without_qemu_is_one_clear_line(host: &mut Host) {
 /// A VM cannot be had, for the reason given; process mode goes on, and nothing is left.
 fn refuses_a_vm(engine: &Engine) -> String {
     engine.docker(&["pull", "-q", IMAGE]).ok();
+    engine.docker(&["run", "--rm", "--isolation=process", IMAGE, "true"]).ok();
     let before = engine.snapshot();
     let ran = engine.docker(&["run", "--rm", "--isolation=hyperv", IMAGE, "true"]);
     let line = one_line(ran, 125);
-    engine.docker(&["run", "--rm", "--isolation=process", IMAGE, "true"]).ok();
     engine.clear();
     assert_eq!(engine.left_since(&before), Vec::<String>::new());
     line

@@ -23,10 +23,9 @@ pub(crate) fn a_container_without_a_network_has_only_a_loopback(
 pub(crate) fn a_server_in_a_container_answers_the_host(host: &mut Host, isolation: Isolation) {
     let script = "echo behind the wall >/tmp/index.html; exec httpd -f -p 8080 -h /tmp";
     let id = detached(host, isolation, &[], &["sh", "-c", script]);
-    let url = format!("http://{}:8080/", field(host, &id, ADDRESS));
+    let address = format!("{}:8080", field(host, &id, ADDRESS));
     eventually("httpd answers", || {
-        let got = host.engine.on_host("busybox", &["wget", "-q", "-T", "5", "-O", "-", &url]);
-        got.code == 0 && got.out == "behind the wall\n"
+        host.engine.fetch(&address).as_deref() == Some("behind the wall\n")
     });
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn the_program_gets_what_was_asked_for(host: &mut Host, isolation: Is
         let got = run(host, isolation, &[*flags, &[IMAGE], command].concat()).ok();
         assert_eq!(got, *want, "{flags:?} {script}");
     }
-    let hostname = run(host, isolation, &["--name", "h", IMAGE, "hostname"]).ok();
+    let hostname = run(host, isolation, &["--name", "named", IMAGE, "hostname"]).ok();
     assert!(hostname.len() == 12, "the id's first twelve digits: {hostname}");
 }
 
