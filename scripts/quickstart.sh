@@ -88,7 +88,7 @@ end "$work/registry.pid" docker-registry
 setsid docker-registry serve "$work/registry.yml" </dev/null >"$work/registry.log" 2>&1 &
 echo $! >"$work/registry.pid"
 scripts/busybox-image.sh "$work/busybox"
-await docker-registry busybox nc -z 127.0.0.1 5055
+await docker-registry busybox wget -q -O /dev/null "http://$registry/v2/"
 show skopeo --insecure-policy copy -q --dest-tls-verify=false \
     "oci:$work/busybox:latest" "docker://$image:latest"
 
