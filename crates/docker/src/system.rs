@@ -103,7 +103,8 @@ fn facts(info: &Info) -> Value {
         "LiveRestoreEnabled": true,
         "Isolation": info.isolation.to_string(),
         "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
-        "Hull": { "Vm": info.vm },
+        "Warnings": weak_walls(info),
+        "Hull": { "Walls": info.walls },
     })
 }
 
@@ -138,8 +139,17 @@ fn surroundings() -> Value {
         "RuncCommit": { "ID": "" },
         "InitCommit": { "ID": "" },
         "CDISpecDirs": [],
-        "Warnings": [],
     })
+}
+
+/// A line for each wall that is less than its name promises.
+fn weak_walls(info: &Info) -> Vec<String> {
+    let emulated = |wall: &&engine::Wall| wall.get("accelerator") == Some(&json!("tcg"));
+    let weak = info.walls.iter().filter(|(_, wall)| emulated(wall));
+    weak.map(|(isolation, _)| {
+        format!("WARNING: {isolation} runs on QEMU's emulator here: no hardware isolation")
+    })
+    .collect()
 }
 
 /// `GET /events`.
@@ -310,6 +320,7 @@ mod tests {
 
     #[test]
     fn info_has_the_shape_that_clients_parse() {
+        let wall = json!({ "accelerator": "tcg" }).as_object().cloned().unwrap_or_default();
         let info = Info {
             running: 1,
             paused: 0,
@@ -317,10 +328,11 @@ mod tests {
             images: 3,
             isolation: spec::Isolation::Process,
             data_root: "/var/lib/hull".into(),
-            vm: BTreeMap::new(),
+            walls: [("hyperv".to_owned(), wall)].into(),
             id: "x".into(),
         };
         let document = facts(&info);
+        assert_eq!(document["Warnings"].as_array().map(Vec::len), Some(1));
         assert_eq!(
             (&document["Containers"], &document["Isolation"]),
             (&json!(3), &json!("process"))

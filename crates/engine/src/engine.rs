@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::Stream;
 use image::{Auth, Image, Images, Import, Platform, Progress, Reference, Removed, Use};
-use spec::{ContainerId, Digest, Isolation, Kind, Signal};
+use spec::{ContainerId, Digest, Kind, Signal};
 use tokio::io::AsyncRead;
 
 use crate::attach::Attached;
@@ -389,15 +389,12 @@ impl Engine {
     pub async fn info(&self) -> Result<Info, Error> {
         let all: Vec<_> = self.shared.all().iter().map(|handle| handle.now().container).collect();
         let count = |test: fn(Status) -> bool| all.iter().filter(|one| test(one.status)).count();
-        let newest_vm = all
-            .iter()
-            .filter(|one| one.isolation == Isolation::Vm && one.wall.is_some())
-            .max_by_key(|one| one.started);
-        let facts = newest_vm.and_then(|one| one.wall.clone()).unwrap_or_default();
-        let text = |value: serde_json::Value| match value {
-            serde_json::Value::String(text) => text,
-            other => other.to_string(),
-        };
+        let mut oldest_first: Vec<_> = all.iter().collect();
+        oldest_first.sort_by_key(|one| one.started);
+        let walls = oldest_first
+            .into_iter()
+            .filter_map(|one| Some((one.isolation.to_string(), one.wall.clone()?)))
+            .collect();
         Ok(Info {
             running: count(|status| matches!(status, Status::Running { .. })),
             paused: count(|status| matches!(status, Status::Paused { .. })),
@@ -405,7 +402,7 @@ impl Engine {
             images: self.shared.images.list().len(),
             isolation: self.shared.settings.isolation,
             data_root: self.shared.settings.data_root.clone(),
-            vm: facts.into_iter().map(|(key, value)| (key, text(value))).collect(),
+            walls,
             id: self.shared.store.engine_id().to_owned(),
         })
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use spec::{Isolation, Signal};
 
 use crate::config::Size;
+use crate::container::Wall;
 
 /// Answer to a create.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,8 +185,8 @@ pub struct Info {
     pub isolation: Isolation,
     /// Where everything is kept.
     pub data_root: std::path::PathBuf,
-    /// What wall hyperv gives on this host where it is known: the newest VM's `isolation.json`.
-    pub vm: BTreeMap<String, String>,
+    /// What each isolation's wall is made of on this host, as its newest container found it.
+    pub walls: BTreeMap<String, Wall>,
     /// An id that is the same for every start of this engine, made with its database.
     pub id: String,
 }
