@@ -154,9 +154,9 @@ impl Options {
         let vm = Vm {
             accel: accel(self.vm_accel.as_deref())?,
             qemu: self.vm_qemu.unwrap_or(usual.qemu),
-            kernel: self.vm_kernel,
-            modules: self.vm_modules,
-            agent: self.vm_agent,
+            kernel: absolute("vm-kernel", self.vm_kernel)?,
+            modules: absolute("vm-modules", self.vm_modules)?,
+            agent: absolute("vm-agent", self.vm_agent)?,
             memory_mib: self.vm_memory.unwrap_or(usual.memory_mib),
             scratch_mib: usual.scratch_mib,
         };
@@ -189,6 +189,15 @@ fn root(flag: &'static str, path: Option<PathBuf>, usual: &str) -> Result<PathBu
         return Err(value(flag, &text, "the path must not hold ':', ',' or '\\'"));
     }
     std::path::absolute(&path).map_err(|error| value(flag, &text, error.to_string()))
+}
+
+/// A file that shims, which run elsewhere, must find too.
+fn absolute(flag: &'static str, path: Option<PathBuf>) -> Result<Option<PathBuf>, Error> {
+    let whole = |path: PathBuf| {
+        std::path::absolute(&path)
+            .map_err(|error| value(flag, &path.to_string_lossy(), error.to_string()))
+    };
+    path.map(whole).transpose()
 }
 
 fn socket(host: &str) -> Result<PathBuf, Error> {
