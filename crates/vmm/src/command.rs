@@ -84,7 +84,7 @@ fn platform(line: &mut Line, machine: &Machine) {
     let accel = match machine.accel {
         Accel::Kvm => "kvm",
         // The translation cache would grow to 1 GiB.
-        Accel::Tcg | Accel::Auto => "tcg,thread=multi,tb-size=128",
+        Accel::Tcg | Accel::Auto => "tcg,thread=multi,tb-size=32",
     };
     line.pair("-name", format!("guest=hull,process={}", crate::worker::NAME))
         .pair(
