@@ -22,8 +22,9 @@ use crate::pty::Pty;
 /// The image that the registry serves, as a client names it there.
 pub const IMAGE: &str = "127.0.0.1:5000/busybox";
 
-/// Flags of an engine beside the shared one.
-const ANOTHER: [&str; 2] = ["--bridge=hull9", "--subnet=10.99.9.0/24"];
+/// Bridge and subnet of the shared engine, and of one beside it.
+const FIRST: [&str; 2] = ["hull0", "172.30.0.0/16"];
+const SECOND: [&str; 2] = ["hull9", "10.99.9.0/24"];
 
 /// One `hulld` with its own roots, in the suite's network namespace.
 #[derive(Debug)]
@@ -32,7 +33,8 @@ pub struct Engine {
     exec_root: TempDir,
     data_root: TempDir,
     netns: File,
-    flags: Vec<String>,
+    bridge: [&'static str; 2],
+    kernel: PathBuf,
     path: Option<PathBuf>,
     child: Option<Child>,
 }
@@ -54,13 +56,16 @@ impl Host {
         let netns = File::from(sys::netns::make().expect("a network namespace"));
         raise_loopback(&netns);
         let registry = registry(&netns, dir.path());
-        let host = Self { engine: Engine::new(&netns, &[]), registry, dir };
+        let host = Self { engine: Engine::new(&netns, FIRST), registry, dir };
         host.publish();
         let mut host = host;
         host.engine.start();
         host.docker(&["pull", "-q", IMAGE]).ok();
-        // What the engine makes at the first run of all is no leak of the first case.
-        host.docker(&["run", "--rm", IMAGE, "true"]).ok();
+        // What the engine makes at the first run of all (a VM's template, for one) is no leak of
+        // the first case.
+        for isolation in ["--isolation=process", "--isolation=hyperv"] {
+            host.docker(&["run", "--rm", isolation, IMAGE, "true"]).ok();
+        }
         host
     }
 
@@ -69,16 +74,17 @@ impl Host {
         self.engine.docker(arguments)
     }
 
-    /// A second engine on this host with `flags` of its own, running.
-    pub fn another_engine(&self, flags: &[&str]) -> Engine {
-        let mut engine = Engine::new(&self.engine.netns, &[&ANOTHER[..], flags].concat());
+    /// A second engine on this host, with another kernel for its guests.
+    pub fn another_engine_with_kernel(&self, kernel: &str) -> Engine {
+        let mut engine = Engine::new(&self.engine.netns, SECOND);
+        engine.kernel = kernel.into();
         engine.start();
         engine
     }
 
     /// A second engine on this host that finds no programs but `tools`.
     pub fn another_engine_with_only(&self, tools: &[&str]) -> Engine {
-        let mut engine = Engine::new(&self.engine.netns, &ANOTHER);
+        let mut engine = Engine::new(&self.engine.netns, SECOND);
         let path = engine.data_root().join("path");
         fs::create_dir(&path).expect("a directory");
         for tool in tools {
@@ -132,7 +138,7 @@ impl Drop for Host {
 }
 
 impl Engine {
-    fn new(netns: &File, flags: &[&str]) -> Self {
+    fn new(netns: &File, bridge: [&'static str; 2]) -> Self {
         let dir = |builder: &mut tempfile::Builder<'_, '_>, at: &str| {
             builder.tempdir_in(at).expect("a directory")
         };
@@ -140,7 +146,8 @@ impl Engine {
             exec_root: dir(tempfile::Builder::new().prefix("h").rand_bytes(3), "/run"),
             data_root: dir(tempfile::Builder::new().prefix("hull-data-"), &temporary()),
             netns: netns.try_clone().expect("a descriptor"),
-            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            bridge,
+            kernel: programs::kernel().0,
             path: None,
             child: None,
         }
@@ -173,20 +180,18 @@ impl Engine {
     #[track_caller]
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log");
-        let (kernel, modules) = programs::kernel();
         let mut hulld = Command::new(programs::program("hulld"));
         hulld
             .arg("--exec-root")
             .arg(self.exec_root())
             .arg("--data-root")
             .arg(self.data_root())
+            .args(["--bridge", self.bridge[0], "--subnet", self.bridge[1]])
             .arg("--vm-kernel")
-            .arg(kernel)
+            .arg(&self.kernel)
             .arg("--vm-modules")
-            .arg(modules)
+            .arg(programs::kernel().1)
             .args(["--registry-mirror", "http://127.0.0.1:5000", "--log-level", "debug"])
-            // Flags given later win over earlier ones.
-            .args(&self.flags)
             // What hulld starts inherits this, and so is told from another engine's.
             .env("HULL_TEST", self.exec_root())
             .stdin(Stdio::null())
@@ -320,6 +325,11 @@ impl Engine {
         }
     }
 
+    /// The processes called `name` that this engine's containers and machines are made of.
+    pub fn processes(&self, name: &str) -> Vec<u32> {
+        leaks::named(&self.places(), name)
+    }
+
     /// What is on the machine now.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::take(&self.places())
@@ -359,6 +369,10 @@ impl Engine {
         }) {
             let _ = rustix::mount::unmount(point, UnmountFlags::DETACH);
         }
+        // An engine leaves its bridge to the next one.
+        let _ = self.on_host("ip", &["link", "delete", self.bridge[0]]);
+        let _ =
+            self.on_host("nft", &["delete", "table", "inet", &format!("hull-{}", self.bridge[0])]);
     }
 }
 

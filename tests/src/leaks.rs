@@ -106,6 +106,11 @@ pub(crate) fn processes(places: &Places<'_>) -> Vec<String> {
         .collect()
 }
 
+/// Processes called `name` that our engine began.
+pub(crate) fn named(places: &Places<'_>, name: &str) -> Vec<u32> {
+    pids().into_iter().filter(|pid| self::name(*pid) == name && places.began(*pid)).collect()
+}
+
 /// Whether a child of the harness is more than a client of it.
 fn engine_made(pid: u32, places: &Places<'_>) -> bool {
     lineage(pid).skip(1).any(|pid| places.known.contains(&pid))

@@ -87,7 +87,7 @@ pub(crate) fn what_does_not_exist_is_not_found(host: &mut Host, isolation: Isola
 }
 
 pub(crate) fn a_vm_without_a_kernel_is_one_clear_line(host: &mut Host) {
-    let engine = host.another_engine(&["--vm-kernel=/nowhere/vmlinuz"]);
+    let engine = host.another_engine_with_kernel("/nowhere/vmlinuz");
     let line = refuses_a_vm(&engine);
     holds(&line, &["kernel", "/nowhere/vmlinuz"]);
 }
