@@ -33,21 +33,9 @@ const READY: &[u8; 8] = b"HULLAGNT";
 fn main() {
     container::init::dispatch();
     if let Err(error) = run() {
-        report(error.as_ref());
+        eprintln!("hull-agent: {}", spec::chain(error.as_ref()));
     }
     power_off();
-}
-
-/// Prints an error with its causes on the console.
-fn report(error: &dyn Error) {
-    let mut line = format!("hull-agent: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    eprintln!("{line}");
 }
 
 fn run() -> Result<(), Box<dyn Error>> {

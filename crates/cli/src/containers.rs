@@ -5,7 +5,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Page};
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::{output, stream, table};
 
 /// Verbs that take names alone.
@@ -116,7 +116,7 @@ where
         return Err(failures.remove(0));
     }
     for failure in &failures {
-        eprintln!("hull: {}", chain(failure));
+        eprintln!("hull: {}", spec::chain(failure));
     }
     if failures.is_empty() { Ok(()) } else { Err(Error::Some(failures.len())) }
 }

@@ -1,6 +1,5 @@
 //! Why a verb was not done.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
@@ -62,16 +61,4 @@ impl Error {
         let what = what.into();
         |source| Self::File { what, source }
     }
-}
-
-/// `error` and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a string cannot fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -89,7 +89,7 @@ fn main() -> ExitCode {
     // `run` has the exit status of the container's program: what is our own fault stands out.
     let fault = if matches!(arguments.verb, Verb::Run(_)) { 125 } else { 1 };
     let failed = |error: &Error| {
-        eprintln!("hull: {}", error::chain(error));
+        eprintln!("hull: {}", spec::chain(error));
         ExitCode::from(error.code().unwrap_or(fault))
     };
     let socket = match client::socket(arguments.host.as_deref()) {

@@ -116,15 +116,3 @@ pub(crate) fn kind_of(error: &io::Error) -> Kind {
         _ => Kind::Internal,
     }
 }
-
-/// An error and its causes on one line: `mount proc: Operation not permitted (os error 1)`.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}

@@ -25,7 +25,7 @@ use rustix::process::DumpableBehavior;
 use spec::Kind;
 
 use crate::channel::Channel;
-use crate::error::{chain, kind_of};
+use crate::error::kind_of;
 use crate::request::{Layout, Plan, Reply, Request};
 use crate::rootfs::{self, Rootfs};
 use crate::{check, hook};
@@ -95,7 +95,7 @@ pub fn dispatch() {
             Ok(never) => match never {},
             Err(error) => error,
         };
-        let reply = Reply::Failed { kind: error.kind(), message: chain(&error) };
+        let reply = Reply::Failed { kind: error.kind(), message: spec::chain(&error) };
         // Whoever should read it may be gone.
         let _ = speaker.send(&reply, None);
     }

@@ -62,9 +62,3 @@ pub(crate) enum Error {
     #[error(transparent)]
     Engine(#[from] engine::Error),
 }
-
-/// An error with its causes, as it is printed.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}

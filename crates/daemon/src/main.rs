@@ -17,7 +17,7 @@ use engine::Engine;
 use tokio::signal::unix::{SignalKind, signal};
 
 use config::{Arguments, Configuration};
-use error::{Error, chain};
+use error::Error;
 use lock::Lock;
 
 fn main() -> ExitCode {
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hulld: {}", chain(&error));
+            eprintln!("hulld: {}", spec::chain(&error));
             ExitCode::FAILURE
         }
     }

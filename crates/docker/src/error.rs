@@ -1,7 +1,5 @@
 //! What a request that failed is answered with.
 
-use std::fmt::Write as _;
-
 use hyper::StatusCode;
 use serde_json::json;
 use spec::Kind;
@@ -29,7 +27,7 @@ impl Error {
 
     /// An error of one of the crates beneath, with its causes.
     pub(crate) fn of(kind: Kind, error: &dyn std::error::Error) -> Self {
-        Self::new(status(kind), chain(error))
+        Self::new(status(kind), spec::chain(error))
     }
 
     /// The same error, but 400 instead of 501: a field of a request that cannot be honoured is the
@@ -90,18 +88,6 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// `error` and its causes in one line, as printed at an edge.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a string cannot fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +111,6 @@ mod tests {
         let source = std::io::Error::from_raw_os_error(13);
         let path = "/x".into();
         let error = engine::Error::File { action: "open", path, source };
-        assert_eq!(chain(&error), "open /x: Permission denied (os error 13)");
+        assert_eq!(spec::chain(&error), "open /x: Permission denied (os error 13)");
     }
 }

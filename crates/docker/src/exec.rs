@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::call::Call;
 use crate::containers::create::{Words, console_size};
 use crate::containers::life;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::fields;
 use crate::hijack::{self, Line};
 use crate::reply;
@@ -97,7 +97,7 @@ pub(crate) async fn start(call: &mut Call, id: &str) -> Answer {
             Ok(Some(attached)) => Ok(attached),
             Ok(None) => Err(words("the exec has no streams")),
             // Clients ask for the exit status, 126 to 128, and show what the streams said.
-            Err(error) => Err(words(&chain(&error))),
+            Err(error) => Err(words(&spec::chain(&error))),
         }
     });
     Ok(hijack::take_over(call, Line { past: None, live: Some(live), tty }))

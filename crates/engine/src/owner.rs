@@ -31,7 +31,7 @@ use crate::shim::Shim;
 use crate::store::Written;
 use exec::Entry;
 
-pub(crate) use start::{blocking, chain};
+pub(crate) use start::blocking;
 
 /// What an owner is asked to do.
 type Job = Box<dyn for<'a> FnOnce(&'a mut Owner) -> BoxFuture<'a, ()> + Send>;

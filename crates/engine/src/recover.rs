@@ -18,7 +18,7 @@ use network::{Bridge, Namespaces};
 
 use crate::container::Container;
 use crate::error::Error;
-use crate::owner::{Owner, blocking, chain};
+use crate::owner::{Owner, blocking};
 use crate::settings::{Places, Settings};
 use crate::shared::Shared;
 use crate::shim;
@@ -63,7 +63,7 @@ fn stores(settings: Settings) -> Result<(Shared, Vec<Container>), Error> {
             && let Err(error) = bridge.adopt(&container.id, endpoint)
         {
             // Another subnet than before: the container keeps what it has until it ends.
-            tracing::warn!(container = %container.id, error = %chain(&error), "address kept");
+            tracing::warn!(container = %container.id, error = %spec::chain(&error), "address kept");
         }
     }
     Ok((Shared::new(settings, store, images, namespaces, bridge), containers))
@@ -90,7 +90,7 @@ async fn collect(shared: &Arc<Shared>) {
     for id in names_in(&shared.settings.netns()).into_iter().filter(|id| !known.contains(id)) {
         let Ok(container) = id.parse() else { continue };
         if let Err(error) = shared.namespaces.delete(&container) {
-            tracing::warn!(id, error = %chain(&error), "orphaned network namespace");
+            tracing::warn!(id, error = %spec::chain(&error), "orphaned network namespace");
         }
     }
     let used: Vec<_> = known.iter().map(|id| Places::of(&shared.settings, id).streams).collect();
@@ -108,11 +108,11 @@ async fn remove_orphan(shared: &Arc<Shared>, id: &str) {
     if places.file("shim.json").exists()
         && let Err(error) = shim::bury(&shared.settings, id, &places.bundle).await
     {
-        tracing::warn!(id, error = %chain(&error), "orphaned shim");
+        tracing::warn!(id, error = %spec::chain(&error), "orphaned shim");
     }
     match shared.images.release(&container).await {
         Ok(()) => tracing::info!(id, "removed a container's directory without a record"),
-        Err(error) => tracing::warn!(id, error = %chain(&error), "orphaned directory"),
+        Err(error) => tracing::warn!(id, error = %spec::chain(&error), "orphaned directory"),
     }
 }
 

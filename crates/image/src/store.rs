@@ -64,7 +64,7 @@ impl Store {
                 // What cannot be read now may be read later: nothing is given up for that.
                 Err(image::Error::Disk(e)) if !e.is_absence() => return Err(e),
                 Err(e) => {
-                    let (error, digest) = (chain_of(&e), &entry.manifest.digest);
+                    let (error, digest) = (spec::chain(&e), &entry.manifest.digest);
                     tracing::error!(error, manifest = %digest, "image is damaged and left out");
                 }
             }
@@ -186,10 +186,4 @@ impl State {
         let held = self.holds.values().flatten();
         images.chain(held).chain(pinned.map(|(digest, _)| digest)).cloned().collect()
     }
-}
-
-/// An error with its causes, for the log.
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

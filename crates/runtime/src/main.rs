@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     match command::run(&global, action, &log) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            let message = container::error::chain(&error);
+            let message = spec::chain(&error);
             log.error(&message);
             eprintln!("hull-runtime: {message}");
             ExitCode::from(error.status())

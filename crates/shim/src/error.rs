@@ -90,7 +90,7 @@ impl Error {
 
 impl From<Error> for ttrpc::Error {
     fn from(error: Error) -> Self {
-        ttrpc::Error::RpcStatus(ttrpc::get_status(code(error.kind()), chain(&error)))
+        ttrpc::Error::RpcStatus(ttrpc::get_status(code(error.kind()), spec::chain(&error)))
     }
 }
 
@@ -112,18 +112,6 @@ pub(crate) fn code(kind: Kind) -> Code {
     }
 }
 
-/// The error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,7 +127,7 @@ mod tests {
     #[test]
     fn an_error_is_one_line_with_its_causes() {
         let cause = io::Error::from_raw_os_error(11);
-        let text = chain(&Error::Watch(cause));
+        let text = spec::chain(&Error::Watch(cause));
         assert!(text.starts_with("start the thread that waits for the end: Resource"), "{text}");
     }
 }

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("containerd-shim-hull-v2: {}", error::chain(&*error));
+            eprintln!("containerd-shim-hull-v2: {}", spec::chain(&*error));
             ExitCode::FAILURE
         }
     }

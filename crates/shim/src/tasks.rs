@@ -251,7 +251,7 @@ impl Tasks {
             return;
         }
         if let Some(Err(error)) = place.take().map(|sandbox| sandbox.shutdown()) {
-            tracing::warn!(error = %crate::error::chain(&error), "sandbox left something behind");
+            tracing::warn!(error = %spec::chain(&error), "sandbox left something behind");
         }
         drop(place);
         let _ = self.idle.send(Idle::Empty);
@@ -279,7 +279,7 @@ impl Tasks {
 /// Waits for the end of `process` and tells it.
 fn end(process: &Process, record: Option<Record>, events: &Events) {
     let exit = process.sandbox.wait(&process.id).unwrap_or_else(|error| {
-        tracing::error!(process = %process.id, error = %crate::error::chain(&error), "wait");
+        tracing::error!(process = %process.id, error = %spec::chain(&error), "wait");
         Exit::by(Signal::KILL)
     });
     process.keeper.drain();

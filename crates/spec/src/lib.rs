@@ -3,6 +3,7 @@
 //! Ids, digests and pids are parsed once, at the edge, and are types from there on.
 
 pub mod annotation;
+mod chain;
 pub mod digest;
 pub mod exit;
 pub mod id;
@@ -17,6 +18,7 @@ pub mod state;
 /// The OCI runtime and image specifications' types.
 pub use oci_spec as oci;
 
+pub use chain::chain;
 pub use digest::Digest;
 pub use exit::Exit;
 pub use id::{ContainerId, ExecId, ProcessId};

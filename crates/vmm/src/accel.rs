@@ -107,15 +107,9 @@ fn probe(config: &Config) -> Result<Option<String>, Error> {
     let origin = Origin::Boot { initramfs: &initramfs, memory: None };
     match boot::bring_up(config, &machine, parts, &origin, PATIENCE) {
         Ok(_) => Ok(None),
-        Err(error @ boot::Error::Guest { .. }) => Ok(Some(chain(&error))),
+        Err(error @ boot::Error::Guest { .. }) => Ok(Some(spec::chain(&error))),
         Err(error) => Err(error.into()),
     }
-}
-
-/// The error with its causes, for the record.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Why there is no accelerator.

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::io::StreamReader;
 
 use crate::call::Call;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::images::reference;
 use crate::reply;
 use crate::route::Answer;
@@ -86,7 +86,7 @@ async fn outcome(work: &mut JoinSet<Result<Image, engine::Error>>) -> Result<(),
         None | Some(Ok(Ok(_))) => Ok(()),
         // A registry that does not answer is not this server's being unavailable.
         Some(Ok(Err(error))) if error.kind() == Kind::Unavailable => {
-            Err(Error::new(StatusCode::INTERNAL_SERVER_ERROR, chain(&error)))
+            Err(Error::new(StatusCode::INTERNAL_SERVER_ERROR, spec::chain(&error)))
         }
         Some(Ok(Err(error))) => Err(error.into()),
         Some(Err(error)) => Err(Error::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),

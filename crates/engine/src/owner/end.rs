@@ -3,7 +3,6 @@
 use spec::{Exit, Signal};
 
 use super::Owner;
-use super::start::chain;
 use crate::container::Status;
 use crate::error::{Error, StateError};
 use crate::shim;
@@ -71,7 +70,7 @@ impl Owner {
             Err(error) => {
                 // Nothing is lost: it can be tried again.
                 self.container.status = before;
-                self.container.error = chain(&error);
+                self.container.error = spec::chain(&error);
                 self.record();
                 Err(error)
             }

@@ -10,7 +10,7 @@ use spec::{Exit, Kind, Signal};
 use tokio::sync::watch;
 
 use super::Owner;
-use super::start::{blocking, chain};
+use super::start::blocking;
 use crate::attach::Attached;
 use crate::bundle::{self, process};
 use crate::config::Size;
@@ -227,7 +227,7 @@ fn shim_name(id: &str) -> &str {
 
 /// As for a container that does not start: clients read the exit code from the text.
 fn exec_refused(request: &ExecCreate, error: &shim::Error) -> Error {
-    let (kind, message) = (error.kind(), chain(error));
+    let (kind, message) = (error.kind(), spec::chain(error));
     let known = match kind {
         Kind::CommandNotFound => "executable file not found in $PATH",
         Kind::CommandNotExecutable => "permission denied",

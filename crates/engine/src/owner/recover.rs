@@ -5,7 +5,6 @@ use std::time::SystemTime;
 use spec::{Exit, Signal};
 
 use super::Owner;
-use super::start::chain;
 use crate::container::Status;
 use crate::error::Error;
 use crate::shim::{Shim, TaskState};
@@ -31,7 +30,7 @@ impl Owner {
                 self.resume(&shim, state).await;
             }
             Err(error) => {
-                tracing::warn!(container = %self.container.id, error = %chain(&error), "shim is gone");
+                tracing::warn!(container = %self.container.id, error = %spec::chain(&error), "shim is gone");
                 let exit = self.bury().await.unwrap_or_else(|| Exit::by(Signal::KILL));
                 if self.container.status.is_live() {
                     self.finish(exit, Status::Exited).await;

@@ -173,7 +173,7 @@ impl Owner {
             Kind::CommandNotExecutable => 126,
             _ => 128,
         };
-        self.container.error = chain(error);
+        self.container.error = spec::chain(error);
         self.record();
         if self.container.host.auto_remove
             && let Err(error) = self.remove().await
@@ -186,7 +186,7 @@ impl Owner {
     /// 126 and 127 by the text, so it is there whatever the runtime says.
     fn refused(&self, error: &shim::Error) -> Error {
         let kind = error.kind();
-        let message = chain(error);
+        let message = spec::chain(error);
         let (known, text) = match kind {
             Kind::CommandNotFound => ("executable file not found", " in $PATH"),
             Kind::CommandNotExecutable => ("permission denied", ""),
@@ -244,7 +244,7 @@ impl Owner {
     }
 
     pub(super) fn warn(&self, what: &'static str, error: &(dyn std::error::Error + 'static)) {
-        tracing::warn!(container = %self.container.id, error = %chain(error), "{what} failed");
+        tracing::warn!(container = %self.container.id, error = %spec::chain(error), "{what} failed");
     }
 }
 
@@ -265,11 +265,4 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Closing))
-}
-
-/// An error with its causes, as the edge prints it.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let first: &dyn std::error::Error = error;
-    let causes = std::iter::successors(Some(first), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
