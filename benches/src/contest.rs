@@ -50,12 +50,13 @@ impl Times {
         for (place, (name, times)) in self.0.iter().enumerate() {
             let at = |index: usize| millis(times[index].saturating_sub(less));
             let own = at(times.len() / 2);
-            let spread = format!("{:.1} to {:.1}", at(times.len() / 10), at(times.len() * 9 / 10));
+            let spread =
+                format!("({:.1} to {:.1})", at(times.len() / 10), at(times.len() * 9 / 10));
             let ratio = match place {
                 0 => String::new(),
                 _ => format!("ratio {:.2}", millis(first.saturating_sub(less)) / own),
             };
-            println!("  {name:<28} {own:>8.1} ms  ({spread:<16}) {ratio}");
+            println!("  {name:<28} {own:>8.1} ms  {spread:<20} {ratio}");
         }
     }
 }
