@@ -130,7 +130,7 @@ fn sibling_agent() -> Result<PathBuf, Error> {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No hypervisor.
-    #[error("no hypervisor {}: install qemu-system-x86 or set vm.qemu", name.display())]
+    #[error("no hypervisor {}: install qemu-system-x86 or set --vm-qemu", name.display())]
     NoQemu {
         /// The program that was looked for.
         name: PathBuf,
@@ -187,7 +187,7 @@ mod tests {
         let mut options = Options { data_root: "/nowhere".into(), ..Options::default() };
         options.vm.qemu = "no-such-qemu".into();
         let message = Config::locate(&options).unwrap_err().to_string();
-        assert_eq!(message, "no hypervisor no-such-qemu: install qemu-system-x86 or set vm.qemu");
+        assert_eq!(message, "no hypervisor no-such-qemu: install qemu-system-x86 or set --vm-qemu");
         options.vm.qemu = "/bin/sh".into();
         let message = Config::locate(&options).unwrap_err().to_string();
         assert_eq!(
