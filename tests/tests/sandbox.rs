@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         let mut words = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
         words.peek().is_none() || words.any(|word| name.contains(word.as_str()))
     };
-    let mut failed = 0;
+    let (mut passed, mut failed) = (0, 0);
     for isolation in [Isolation::Process, Isolation::Vm] {
         let place =
             tempfile::Builder::new().prefix("hull-sandbox.").tempdir().expect("a directory");
@@ -68,11 +68,13 @@ fn main() -> ExitCode {
                 let ran = std::panic::catch_unwind(|| body(&wall));
                 let verdict = if ran.is_ok() { "ok" } else { "FAILED" };
                 println!("test {name} ... {verdict} ({:.2} s)", begun.elapsed().as_secs_f64());
+                passed += i32::from(ran.is_ok());
                 failed += i32::from(ran.is_err());
             }
         }
     }
-    println!("test result: {failed} failed");
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    println!("test result: {verdict}. {passed} passed; {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
