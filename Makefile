@@ -13,21 +13,21 @@ TRIPLE  := x86_64-unknown-linux-gnu
 export HULL_BIN_DIR    := $(BIN)
 export HULL_KERNEL_DIR := $(KERNEL)
 
-.PHONY: quickstart test soak bench check build install uninstall vm-kernel clean help \
+.PHONY: quickstart test soak bench check build install uninstall vm-kernel guest-kernel clean help \
         deps-run deps-test deps-bench
 .DEFAULT_GOAL := help
 
-quickstart: deps-run build vm-kernel ## one image behind both walls, from a bare Debian 12
+quickstart: deps-run build guest-kernel ## one image behind both walls, from a bare Debian 12
 	scripts/quickstart.sh
 
-test: deps-test build vm-kernel check ## everything: checks, unit tests, whole-system suites
+test: deps-test build guest-kernel check ## everything: checks, unit tests, whole-system suites
 	cargo test --workspace --exclude tests
 	cargo test -p tests -- --test-threads=1
 
-soak: deps-test build vm-kernel ## the suites again and again: HULL_SOAK=N rounds (10)
+soak: deps-test build guest-kernel ## the suites again and again: HULL_SOAK=N rounds (10)
 	scripts/soak.sh
 
-bench: deps-bench build vm-kernel ## ratios against crun, runc and dockerd, in one run
+bench: deps-bench build guest-kernel ## ratios against crun, runc and dockerd, in one run
 	cargo run --quiet --release -p benches
 
 check: ## format, lints, layers, file lengths
@@ -48,7 +48,10 @@ install: build ## programs into PREFIX/bin (/usr/local)
 uninstall: ## takes them away again
 	cd $(DESTDIR)$(PREFIX)/bin && rm -f $(STATIC) $(DYNAMIC)
 
-vm-kernel: ## Debian's cloud kernel for the guests, unpacked once
+vm-kernel: ## Debian's cloud kernel where hulld looks for it: /var/lib/hull/vm/kernel
+	scripts/vm-kernel.sh
+
+guest-kernel: # the same beside the build, for tests and the quickstart
 	scripts/vm-kernel.sh $(KERNEL)
 
 clean: ## removes what was built
