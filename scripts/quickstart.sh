@@ -67,7 +67,7 @@ for program in hulld hull-runtime hull-agent containerd-shim-hull-v2; do
     [ -x "$bin/$program" ] || die "$bin/$program is missing: make build"
 done
 kernel=$(find "$kernels/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
-[ -n "$kernel" ] || die "no kernel in $kernels: make vm-kernel"
+[ -n "$kernel" ] || die "no kernel in $kernels: make guest-kernel"
 release=${kernel##*/vmlinuz-}
 mkdir -p "$work"
 cleanup() {
