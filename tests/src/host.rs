@@ -369,7 +369,10 @@ impl Engine {
         }) {
             let _ = rustix::mount::unmount(point, UnmountFlags::DETACH);
         }
-        // An engine leaves its bridge to the next one.
+        // An engine leaves these to the next one; a cgroup that is in use stays.
+        for parent in leaks::cgroup_parents() {
+            let _ = fs::remove_dir(parent);
+        }
         let _ = self.on_host("ip", &["link", "delete", self.bridge[0]]);
         let _ =
             self.on_host("nft", &["delete", "table", "inet", &format!("hull-{}", self.bridge[0])]);

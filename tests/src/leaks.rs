@@ -136,10 +136,8 @@ fn mounts(places: &Places<'_>) -> Vec<String> {
 /// Cgroups of containers, but not those in which another engine's processes are.
 fn cgroups(places: &Places<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    let hierarchies = directories(Path::new("/sys/fs/cgroup"));
-    for root in hierarchies.iter().map(|dir| dir.join("hull")).chain(["/sys/fs/cgroup/hull".into()])
-    {
-        for cgroup in directories(&root) {
+    for parent in cgroup_parents() {
+        for cgroup in directories(&parent) {
             let members = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
             let mut members = members.lines().filter_map(|line| line.parse().ok());
             if members.all(|pid| places.began(pid) || is_orphan(pid)) {
@@ -148,6 +146,13 @@ fn cgroups(places: &Places<'_>) -> Vec<String> {
         }
     }
     found
+}
+
+/// The cgroup above all engines' containers, in every hierarchy.
+pub(crate) fn cgroup_parents() -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = directories(root).into_iter().chain([root.to_owned()]);
+    hierarchies.map(|hierarchy| hierarchy.join("hull")).collect()
 }
 
 fn directories(dir: &Path) -> Vec<PathBuf> {
