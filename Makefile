@@ -21,7 +21,7 @@ quickstart: deps-run build guest-kernel ## one image behind both walls, from a b
 	scripts/quickstart.sh
 
 test: deps-test build guest-kernel check ## everything: checks, unit tests, whole-system suites
-	cargo test --workspace --exclude tests
+	HULL_VM_TESTS=1 HULL_VM_KERNEL=$(KERNEL) cargo test --workspace --exclude tests
 	cargo test -p tests -- --test-threads=1
 
 soak: deps-test build guest-kernel ## the suites again and again: HULL_SOAK=N rounds (10)

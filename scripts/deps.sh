@@ -16,7 +16,7 @@ command -v docker >/dev/null || run="$run docker.io"
 
 case ${1:-run} in
     run) packages=$run ;;
-    test) packages="$run umoci" ;;
+    test) packages="$run containerd umoci" ;;
     bench) packages="$run crun docker.io runc" ;;
     *) die "no purpose is called $1: run, test or bench" ;;
 esac
