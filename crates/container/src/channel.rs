@@ -9,6 +9,8 @@
 //!      |<------- Reply::Hooks ---------|  only when there are hooks for the launcher to run
 //!      |-------- go ------------------>|  pivots
 //!      |<------- Reply::Ready (+pty) --|  everything done that can fail before execve
+//!      |<------- Reply::Listener ------|  only with a seccomp agent
+//!      |-------- go ------------------>|  the launcher has the listener too
 //!      |-------- go ------------------>|  recorded; end of file instead: the launcher was killed
 //!   starter                            |
 //!      |-------- go (gate) ----------->|  execve; end of file when it worked
@@ -59,10 +61,7 @@ impl Channel {
         message: &impl Serialize,
         fd: Option<BorrowedFd<'_>>,
     ) -> io::Result<()> {
-        let mut bytes = vec![0; 4];
-        serde_json::to_writer(&mut bytes, message)?;
-        let length = u32::try_from(bytes.len() - 4).map_err(|_| io::ErrorKind::InvalidInput)?;
-        bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        let bytes = framed(message)?;
         let sent = match fd {
             Some(fd) => send_with_fd(self.as_fd(), &bytes, fd)?,
             None => 0,
@@ -75,6 +74,18 @@ impl Channel {
             let sent =
                 rustix::io::retry_on_intr(|| net::send(&self.0, bytes, SendFlags::NOSIGNAL))?;
             bytes = &bytes[sent..];
+        }
+        Ok(())
+    }
+
+    /// Sends one message by write(2) alone, for a process whose other calls may have to wait for the
+    /// other side. A reader that is gone is a signal: SIGPIPE is blocked.
+    pub(crate) fn write(&self, message: &impl Serialize) -> io::Result<()> {
+        let bytes = framed(message)?;
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(&self.0, rest))?;
+            rest = &rest[written..];
         }
         Ok(())
     }
@@ -118,14 +129,22 @@ impl Channel {
     /// Waits for [`Channel::go`]; false when the other side is gone.
     pub(crate) fn wait(&self) -> io::Result<bool> {
         let mut byte = [0];
-        match rustix::io::retry_on_intr(|| {
-            net::recv(&self.0, &mut byte, RecvFlags::empty()).map(|(_, got)| got)
-        }) {
+        // The simplest of calls: a seccomp filter may be there already.
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut byte)) {
             Ok(got) => Ok(got == 1),
             Err(rustix::io::Errno::CONNRESET) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// A message as it travels.
+fn framed(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 4];
+    serde_json::to_writer(&mut bytes, message)?;
+    let length = u32::try_from(bytes.len() - 4).map_err(|_| io::ErrorKind::InvalidInput)?;
+    bytes[..4].copy_from_slice(&length.to_ne_bytes());
+    Ok(bytes)
 }
 
 /// Sends what one sendmsg(2) takes, at least one byte, together with `fd`.

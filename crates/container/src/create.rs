@@ -117,6 +117,9 @@ pub(crate) fn create(
     let request = request(options, &checked, &record, &state);
     starting.prepare(&request, || launcher_hooks(options.spec, &state))?;
     starting.give_console(&options.console)?;
+    if let Some(agent) = checked.filter.as_ref().and_then(Filter::agent) {
+        starting.give_listener(agent, &state)?;
+    }
     let started = processes::start_time(starting.pid.raw())
         .map_err(Error::launch("read the start time of init"))?;
     record.init = Some(Init { pid: starting.pid, started });
@@ -136,7 +139,8 @@ fn checked<'a>(options: &CreateOptions<'a>) -> Result<Checked<'a>, Error> {
     let process = options.spec.process().as_ref().ok_or_else(|| missing("process"))?;
     let linux = options.spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
     let namespaces = Namespaces::of(linux.namespaces().as_deref().unwrap_or_default())?;
-    let filter = linux.seccomp().as_ref().map(Filter::compile).transpose()?;
+    let compile = |profile| Filter::compile(profile, options.bundle);
+    let filter = linux.seccomp().as_ref().map(compile).transpose()?;
     Ok(Checked { process, linux, namespaces, filter })
 }
 

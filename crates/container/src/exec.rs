@@ -92,6 +92,9 @@ pub(crate) fn exec(
     };
     starting.prepare(&request, || Ok(()))?;
     starting.give_console(&options.console)?;
+    if let Some(agent) = filter.as_ref().and_then(Filter::agent) {
+        starting.give_listener(agent, &container.state()?)?;
+    }
     if let Some(path) = options.pid_file {
         write_pid_file(path, starting.pid.raw())?;
     }

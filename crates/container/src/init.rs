@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   request -> cgroups -> namespaces -> rootfs -> [launcher's hooks] -> pivot -> masks
-//!           -> limits, user, capabilities -> ready -> recorded -> gate -> seccomp -> execve
+//!           -> limits, user, capabilities -> ready -> [seccomp agent] -> recorded -> gate -> seccomp
+//!           -> execve
 //! ```
 //!
 //! Single-threaded from its first instruction. All signals stay blocked until the program runs; init
@@ -18,7 +19,7 @@ mod terminal;
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::net::SocketFlags;
 use rustix::process::DumpableBehavior;
@@ -28,6 +29,7 @@ use crate::channel::Channel;
 use crate::error::kind_of;
 use crate::request::{Layout, Plan, Reply, Request};
 use crate::rootfs::{self, Rootfs};
+use crate::seccomp::Filter;
 use crate::{check, hook};
 
 use command::Command;
@@ -130,6 +132,9 @@ fn run(speaker: &mut Channel, number: i32) -> Result<Never, Error> {
         .send(&Reply::Ready { warnings }, pty.as_ref().map(AsFd::as_fd))
         .map_err(Error::step("tell the launcher"))?;
     drop(pty);
+    if let Some(filter) = &request.filter {
+        ask_agent(filter, speaker)?;
+    }
     wait_at_gate(speaker, gate)?;
     if let Some(plan) = &request.plan
         && let Some(state) = &plan.state
@@ -244,6 +249,19 @@ fn settle(request: &Request<'_>, warnings: &mut Vec<String>) -> Result<Command, 
     let umask = process.user().umask().unwrap_or(0o022);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask & 0o777));
     Ok(Command::find(process)?)
+}
+
+/// Puts this process under the part of the filter that an agent answers for, which the launcher tells.
+fn ask_agent(filter: &Filter, launcher: &Channel) -> Result<(), Error> {
+    let listener = filter.listen().map_err(Error::step("install the seccomp filter"))?;
+    let Some(listener) = listener else { return Ok(()) };
+    launcher
+        .write(&Reply::Listener { fd: listener.as_raw_fd() })
+        .map_err(Error::step("tell the launcher of the seccomp listener"))?;
+    if !launcher.wait().map_err(Error::step("wait for the launcher"))? {
+        return Err(Error::Abandoned);
+    }
+    Ok(())
 }
 
 /// Waits for the launcher to have recorded the container, then for the start. From then on `speaker`

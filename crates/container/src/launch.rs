@@ -14,9 +14,11 @@ use spec::Pid;
 use sys::spawn::Program;
 
 use crate::channel::Channel;
+use crate::hook::State;
 use crate::namespace::with_children_in;
 use crate::request::{Reply, Request};
-use crate::{Error, init};
+use crate::seccomp::Agent;
+use crate::{Error, init, seccomp};
 
 /// One standard stream of the new process.
 #[derive(Debug, Default)]
@@ -195,12 +197,31 @@ impl Starting {
                 Some((Reply::Failed { kind, message }, _)) => {
                     return Err(Error::Init { kind, message });
                 }
+                Some((Reply::Listener { .. }, _)) => return Err(Error::Vanished),
                 None => {
                     sent.map_err(Error::launch("write to init"))?;
                     return Err(Error::Vanished);
                 }
             }
         }
+    }
+
+    /// Takes the listener of the filter that init has installed, and gives it to the agent.
+    pub(crate) fn give_listener(&self, agent: &Agent, state: &State) -> Result<(), Error> {
+        let step = "take the seccomp listener from init";
+        let number = match self.channel.receive::<Reply>().map_err(Error::launch(step))? {
+            Some((Reply::Listener { fd }, _)) => fd,
+            Some((Reply::Failed { kind, message }, _)) => {
+                return Err(Error::Init { kind, message });
+            }
+            _ => return Err(Error::Vanished),
+        };
+        let pidfd = self.child.0.as_ref().ok_or(Error::Vanished)?;
+        let flags = rustix::process::PidfdGetfdFlags::empty();
+        let listener =
+            rustix::process::pidfd_getfd(pidfd, number, flags).map_err(Error::launch(step))?;
+        self.channel.go().map_err(Error::launch("write to init"))?;
+        seccomp::listener::send(agent, &listener, self.pid.raw(), state)
     }
 
     /// Sends the terminal's master where it should go.

@@ -87,6 +87,11 @@ pub(crate) enum Reply {
         /// What could not be done in full on this host.
         warnings: Vec<String>,
     },
+    /// This process is under a filter with a listener, its descriptor of this number. After `Ready`.
+    Listener {
+        /// The descriptor.
+        fd: i32,
+    },
     /// It cannot be done; init has ended.
     Failed {
         /// The class of the failure.

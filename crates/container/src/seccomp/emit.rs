@@ -44,13 +44,9 @@ pub(super) fn program(profile: &Profile) -> Vec<Instruction> {
     let native = body(Abi::X86_64).unwrap_or_else(bad);
     let mut x86_64 = vec![instruction(LOAD_WORD, NUMBER)];
     // -1 is a call that a tracer has skipped, not one of x32.
-    let skipped = branch(
-        JUMP_EQUAL,
-        u32::MAX,
-        vec![instruction(RETURN, profile.default)],
-        body(Abi::X32).unwrap_or_else(bad),
-    );
-    x86_64.extend(branch(JUMP_AT_LEAST, X32_BIT, skipped, native));
+    let skipped = || vec![instruction(RETURN, profile.default)];
+    let x32 = body(Abi::X32).unwrap_or_else(|| branch(JUMP_EQUAL, u32::MAX, skipped(), bad()));
+    x86_64.extend(branch(JUMP_AT_LEAST, X32_BIT, x32, native));
     let other = match body(Abi::X86) {
         None => bad(),
         Some(body) => {
@@ -61,6 +57,18 @@ pub(super) fn program(profile: &Profile) -> Vec<Instruction> {
     let mut code = vec![instruction(LOAD_WORD, ARCH)];
     code.extend(branch(JUMP_EQUAL, AUDIT_ARCH_X86_64, x86_64, other));
     code
+}
+
+/// The program with other verdicts.
+pub(super) fn with_verdicts(
+    program: &[Instruction],
+    change: impl Fn(Verdict) -> Verdict,
+) -> Vec<Instruction> {
+    let changed = |one: &Instruction| match one.code {
+        RETURN => Instruction { k: change(one.k), ..*one },
+        _ => *one,
+    };
+    program.iter().map(changed).collect()
 }
 
 /// `if A <op> k { yes } else { no }`, both of which end in returns.

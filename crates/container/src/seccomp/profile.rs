@@ -7,7 +7,8 @@
 //! - conditions of one rule must all hold, but when two of them are on the same argument each is a
 //!   rule of its own;
 //! - 32-bit x86 socket and IPC calls are meant in their multiplexed form too;
-//! - a call newer than all that the profile names gives `ENOSYS`, so that programs fall back.
+//! - a call newer than all that the profile names gives `ENOSYS`, so that programs fall back, unless
+//!   the default action lets calls through.
 
 use std::collections::BTreeMap;
 
@@ -24,12 +25,20 @@ pub(super) type Verdict = u32;
 
 /// The greatest errno that the kernel lets a filter return.
 const MAX_ERRNO: u32 = 4095;
+/// The greatest number that a tracer can be told.
+const MAX_TRACE: u32 = 0xffff;
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
 pub(super) const RET_ERRNO: Verdict = 0x0005_0000;
 pub(super) const RET_KILL_THREAD: Verdict = 0;
 pub(super) const RET_ALLOW: Verdict = 0x7fff_0000;
+pub(super) const RET_NOTIFY: Verdict = 0x7fc0_0000;
+const RET_KILL_PROCESS: Verdict = 0x8000_0000;
+const RET_TRAP: Verdict = 0x0003_0000;
+const RET_TRACE: Verdict = 0x7ff0_0000;
 const RET_LOG: Verdict = 0x7ffc_0000;
+/// The action without its data.
+const ACTION: Verdict = 0xffff_0000;
 
 /// What a filter decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +84,11 @@ impl Profile {
     /// Reads a configuration's profile.
     pub(super) fn of(config: &LinuxSeccomp) -> Result<Self, Error> {
         let default = verdict(config.default_action(), config.default_errno_ret())?;
+        if default == RET_NOTIFY {
+            // The launcher could never be told of the listener.
+            let reason = "SCMP_ACT_NOTIFY cannot be used as default action";
+            return Err(Error::Invalid(reason.to_owned()));
+        }
         let mut profile = Self { default, sections: Vec::new() };
         for abi in architectures(config) {
             let section = section(abi, config, default)?;
@@ -107,7 +121,11 @@ fn section(abi: Abi, config: &LinuxSeccomp, default: Verdict) -> Result<Section,
     for rule in config.syscalls().iter().flatten() {
         let verdict = verdict(rule.action(), rule.errno_ret())?;
         let alternatives = alternatives(rule)?;
+        if rule.names().is_empty() {
+            return Err(Error::Invalid("syscalls: an entry without names".to_owned()));
+        }
         for name in rule.names() {
+            check_name(name, verdict)?;
             let direct = number(name, abi);
             last = last.max(direct);
             if verdict == default {
@@ -122,10 +140,21 @@ fn section(abi: Abi, config: &LinuxSeccomp, default: Verdict) -> Result<Section,
         }
     }
     let enosys = RET_ERRNO | ENOSYS;
-    if ![RET_ALLOW, RET_LOG, enosys].contains(&default) {
-        section.unknown_from = last.map(|last| (last + 1, enosys));
+    // A tracer answers for calls that it does not know by itself.
+    if ![RET_ALLOW, RET_LOG, RET_TRACE].contains(&(default & ACTION)) {
+        section.unknown_from = last.filter(|last| *last > 0).map(|last| (last + 1, enosys));
     }
     Ok(section)
+}
+
+fn check_name(name: &str, verdict: Verdict) -> Result<(), Error> {
+    let reason = match name {
+        "" => "syscalls.names: an empty name",
+        // Init writes to the launcher to say where the listener is.
+        "write" if verdict == RET_NOTIFY => "SCMP_ACT_NOTIFY cannot be used for the write syscall",
+        _ => return Ok(()),
+    };
+    Err(Error::Invalid(reason.to_owned()))
 }
 
 impl Section {
@@ -181,21 +210,37 @@ fn condition(argument: &LinuxSeccompArg) -> Result<Condition, Error> {
 }
 
 fn verdict(action: Action, errno: Option<u32>) -> Result<Verdict, Error> {
-    let data = errno.unwrap_or(EPERM);
-    match action {
-        Action::ScmpActErrno if data > MAX_ERRNO => {
-            Err(Error::Invalid(format!("errno {data} is above {MAX_ERRNO}")))
-        }
-        Action::ScmpActTrace if data > 0xffff => {
-            Err(Error::Invalid(format!("trace value {data} is above 65535")))
-        }
-        Action::ScmpActKill | Action::ScmpActKillThread => Ok(RET_KILL_THREAD),
-        Action::ScmpActKillProcess => Ok(0x8000_0000),
-        Action::ScmpActTrap => Ok(0x0003_0000),
-        Action::ScmpActErrno => Ok(RET_ERRNO | data),
-        Action::ScmpActTrace => Ok(0x7ff0_0000 | data),
-        Action::ScmpActLog => Ok(RET_LOG),
-        Action::ScmpActAllow => Ok(RET_ALLOW),
-        Action::ScmpActNotify => Err(Error::Unsupported("action SCMP_ACT_NOTIFY".into())),
+    let known = match action {
+        Action::ScmpActErrno => return with_data(action, RET_ERRNO, errno, MAX_ERRNO),
+        Action::ScmpActTrace => return with_data(action, RET_TRACE, errno, MAX_TRACE),
+        Action::ScmpActKill | Action::ScmpActKillThread => RET_KILL_THREAD,
+        Action::ScmpActKillProcess => RET_KILL_PROCESS,
+        Action::ScmpActTrap => RET_TRAP,
+        Action::ScmpActLog => RET_LOG,
+        Action::ScmpActAllow => RET_ALLOW,
+        Action::ScmpActNotify => RET_NOTIFY,
+    };
+    match errno {
+        Some(errno) => Err(Error::Invalid(format!("errnoRet {errno}: {action} has none"))),
+        None => available(action, known),
     }
+}
+
+fn with_data(action: Action, base: Verdict, data: Option<u32>, max: u32) -> Result<Verdict, Error> {
+    match data.unwrap_or(EPERM) {
+        data if data > max => {
+            Err(Error::Invalid(format!("errnoRet {data}: above {max}, for {action}")))
+        }
+        data => available(action, base).map(|base| base | data),
+    }
+}
+
+/// The verdict, when this kernel knows it.
+fn available(action: Action, verdict: Verdict) -> Result<Verdict, Error> {
+    // These are as old as filters are.
+    let old = [RET_KILL_THREAD, RET_TRAP, RET_ERRNO, RET_TRACE, RET_ALLOW];
+    if old.contains(&verdict) || sys::seccomp::has_action(verdict) {
+        return Ok(verdict);
+    }
+    Err(Error::Unsupported(format!("action {action} by this kernel")))
 }

@@ -160,16 +160,105 @@ fn a_packed_filter_unpacks_to_itself() {
 }
 
 #[test]
-fn what_is_not_done_is_refused() {
-    for json in [
-        serde_json::json!({"defaultAction": "SCMP_ACT_NOTIFY"}),
-        serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}),
-        serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}),
-        serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
-            {"names": ["mkdir"], "action": "SCMP_ACT_TRAP",
-             "args": [{"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}]}]}),
+fn a_profile_with_an_agent_becomes_two_filters() {
+    let config = serde_json::from_value(serde_json::json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "listenerPath": "agent",
+        "listenerMetadata": "about",
+        "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", "SECCOMP_FILTER_FLAG_LOG"],
+        "syscalls": [
+            {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+            {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"},
+        ],
+    }));
+    let config: LinuxSeccomp = config.expect("a profile");
+    let filter = Filter::compile(&config, Path::new("/bundle")).expect("compiles");
+    let (asked, agent) = filter.listener.clone().expect("an agent");
+    assert_eq!(agent.path, Path::new("/bundle/agent"));
+    assert_eq!(agent.metadata.as_deref(), Some("about"));
+    assert_eq!((filter.own.flags, asked.flags), (LOG, LOG | WAIT_KILLABLE_RECV));
+    for (number, own, wanted) in
+        [(0, RET_ALLOW, RET_ALLOW), (1, EPERM, RET_ALLOW), (83, RET_ALLOW, RET_NOTIFY)]
+    {
+        let answer = |part: &Part| run(&part.instructions(), X86_64, number, [0; 6]);
+        assert_eq!((answer(&filter.own), answer(&asked)), (own, wanted), "{number}");
+    }
+}
+
+#[test]
+fn a_filter_is_the_same_after_it_was_kept() {
+    let directory = std::env::temp_dir().join(format!("hull-seccomp-{}", std::process::id()));
+    fs::create_dir_all(&directory).expect("made");
+    for action in ["SCMP_ACT_TRAP", "SCMP_ACT_NOTIFY"] {
+        let config = serde_json::from_value(serde_json::json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "listenerPath": "/agent",
+            "syscalls": [{"names": ["mkdir"], "action": action}],
+        }));
+        let config: LinuxSeccomp = config.expect("a profile");
+        let filter = Filter::compile(&config, Path::new("/")).expect("compiles");
+        filter.save(&directory).expect("written");
+        assert_eq!(Filter::load(&directory).expect("read"), filter);
+        assert_eq!(filter.own.flags, SPEC_ALLOW, "the default");
+    }
+    fs::write(directory.join(FILE), [1, 2, 3]).expect("written");
+    assert!(Filter::load(&directory).is_err());
+    fs::remove_dir_all(directory).expect("removed");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_name() {
+    let with = |rule: serde_json::Value| serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+    for (json, want) in [
+        (serde_json::json!({"defaultAction": "SCMP_ACT_NOTIFY"}), "default action"),
+        (serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}), "4096"),
+        (serde_json::json!({"defaultAction": "SCMP_ACT_KILL", "defaultErrnoRet": 1}), "errnoRet 1"),
+        (serde_json::json!({"defaultAction": "SCMP_ACT_TRACE", "defaultErrnoRet": 65536}), "65536"),
+        (
+            serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}),
+            "listenerMetadata",
+        ),
+        (
+            serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW",
+                               "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}),
+            "WAIT_KILLABLE_RECV",
+        ),
+        (
+            with(serde_json::json!({"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"})),
+            "listenerPath",
+        ),
+        (
+            with(serde_json::json!({"names": ["write"], "action": "SCMP_ACT_NOTIFY"})),
+            "listenerPath",
+        ),
+        (with(serde_json::json!({"names": [], "action": "SCMP_ACT_TRAP"})), "without names"),
+        (with(serde_json::json!({"names": [""], "action": "SCMP_ACT_TRAP"})), "empty name"),
+        (
+            with(serde_json::json!({"names": ["mkdir"], "action": "SCMP_ACT_TRAP",
+                                    "args": [{"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}]})),
+            "argument 6",
+        ),
     ] {
         let config: LinuxSeccomp = serde_json::from_value(json.clone()).expect("a profile");
-        assert!(Filter::compile(&config).is_err(), "{json}");
+        let error = Filter::compile(&config, Path::new("/")).expect_err("nonsense").to_string();
+        assert!(error.contains(want), "{json}: {error}");
+    }
+}
+
+#[test]
+fn calls_newer_than_the_profile_are_unknown_unless_the_default_lets_them_through() {
+    for (action, want) in [
+        ("SCMP_ACT_ERRNO", ENOSYS),
+        ("SCMP_ACT_KILL_PROCESS", ENOSYS),
+        ("SCMP_ACT_TRAP", ENOSYS),
+        ("SCMP_ACT_TRACE", 0x7ff0_0001),
+        ("SCMP_ACT_LOG", 0x7ffc_0000),
+        ("SCMP_ACT_ALLOW", RET_ALLOW),
+    ] {
+        let program = compile(serde_json::json!({
+            "defaultAction": action,
+            "syscalls": [{"names": ["getcwd"], "action": "SCMP_ACT_ERRNO", "errnoRet": 9}],
+        }));
+        assert_eq!(run(&program, X86_64, 1000, [0; 6]), want, "{action}");
     }
 }
