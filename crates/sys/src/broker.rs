@@ -8,9 +8,9 @@
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use crate::seccomp::Instruction;
+use crate::seccomp::{Instruction, listen};
 
 /// The other end of a filter that waits for answers.
 #[derive(Debug)]
@@ -26,12 +26,8 @@ impl Broker {
     /// `EACCES` without no_new_privs and `CAP_SYS_ADMIN`; `EBUSY` when a filter above has a listener.
     pub fn install() -> io::Result<Self> {
         // From Linux 5.19 on, an open that is being answered cannot be interrupted by a signal.
-        match listen(
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
-        ) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                listen(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)
-            }
+        match listen(&filter(), SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => listen(&filter(), 0),
             done => done,
         }
         .map(Self)
@@ -98,24 +94,6 @@ impl Broker {
     }
 }
 
-/// Puts this thread under the filter and gives its listener.
-fn listen(flags: libc::c_ulong) -> io::Result<OwnedFd> {
-    let filter = filter();
-    let len = u16::try_from(filter.len()).map_err(io::Error::other)?;
-    let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut().cast() };
-    // SAFETY: `program` points to `len` instructions of the kernel's layout, borrowed for the call; the
-    // kernel copies and checks them.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
-    };
-    let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: with NEW_LISTENER the call gives a new descriptor that nothing else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// Up to `length` bytes at `address` in the memory of process `pid`; fewer where its memory ends.
 fn read_memory(pid: u32, address: u64, length: usize) -> io::Result<Vec<u8>> {
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
@@ -142,7 +120,7 @@ impl AsFd for Broker {
 }
 
 /// linux/seccomp.h, Linux 5.19.
-const SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
+const SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
 /// linux/seccomp.h: `SECCOMP_IOWR(0, struct seccomp_notif)`.
 const SECCOMP_IOCTL_NOTIF_RECV: libc::Ioctl = 0xc050_2100;
 /// linux/seccomp.h: `SECCOMP_IOWR(1, struct seccomp_notif_resp)`.
@@ -178,6 +156,7 @@ fn filter() -> [Instruction; 6] {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
+    use std::os::fd::FromRawFd;
     use std::sync::mpsc;
     use std::thread;
 

@@ -1,7 +1,7 @@
 //! A bundle, a state directory of its own, and what is left when they are gone.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -190,7 +190,9 @@ fn fill(rootfs: &Path) {
     }
     let busybox =
         ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-    fs::copy(busybox.expect("busybox-static"), rootfs.join("bin/busybox")).expect("copied");
+    let program = rootfs.join("bin/busybox");
+    fs::copy(busybox.expect("busybox-static"), &program).expect("copied");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("changed");
     for applet in APPLETS {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("a link");
     }

@@ -13,4 +13,5 @@ mod life;
 mod process;
 mod refusals;
 mod rootfs;
+mod seccomp;
 mod terminal;

@@ -136,13 +136,28 @@ fn resources() -> Vec<Bad> {
         ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_NOTIFY"}), "SCMP_ACT_NOTIFY"),
         (
             "/linux/seccomp",
-            json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}),
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}),
             "listenerPath",
         ),
         (
             "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x", "syscalls": [{"names": ["write"], "action": "SCMP_ACT_NOTIFY"}]}),
+            "SCMP_ACT_NOTIFY cannot be used for the write syscall",
+        ),
+        (
+            "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}),
+            "listenerMetadata",
+        ),
+        (
+            "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_X"]}),
+            "SECCOMP_FILTER_FLAG_X",
+        ),
+        (
+            "/linux/seccomp",
             json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 5000}),
-            "errno 5000",
+            "errnoRet 5000",
         ),
         ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_NO_SUCH"}), "SCMP_ACT_NO_SUCH"),
     ]
