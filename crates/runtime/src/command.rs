@@ -3,13 +3,11 @@
 mod exec;
 mod show;
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use container::{Console, Container, CreateOptions, Launched, Recipients, Store};
-use spec::oci::runtime as oci;
 use spec::{ContainerId, Kind};
 
 use crate::args::{Action, Create, Global};
@@ -154,8 +152,11 @@ fn make(
 ) -> Result<(Container, Launched), Error> {
     let path = flags.bundle.join("config.json");
     let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
-    let spec: oci::Spec =
-        serde_json::from_slice(&bytes).map_err(|source| Error::Json { path, source })?;
+    let read = spec::config::spec(&bytes).map_err(|source| Error::Json { path, source })?;
+    for warning in &read.warnings {
+        log.warn(warning);
+    }
+    let spec = read.value;
     // A configuration's relative paths begin at the bundle.
     std::env::set_current_dir(&flags.bundle).map_err(Error::file("enter", &flags.bundle))?;
     let terminal = spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true));
@@ -225,11 +226,4 @@ fn run_container(
         container.delete(true).map_err(Error::container("run", &flags.id))?;
     }
     status
-}
-
-/// Reads a JSON file of the given type.
-fn read_json<T: serde::de::DeserializeOwned>(path: &PathBuf) -> Result<T, Error> {
-    let file = File::open(path).map_err(Error::file("read", path))?;
-    serde_json::from_reader(io::BufReader::new(file))
-        .map_err(|source| Error::Json { path: path.clone(), source })
 }

@@ -4,6 +4,7 @@
 
 pub mod annotation;
 mod chain;
+pub mod config;
 pub mod digest;
 pub mod exit;
 pub mod id;

@@ -39,6 +39,32 @@ fn the_five_capability_sets() {
 }
 
 #[test]
+fn an_unknown_capability_is_told_and_left_out() {
+    let Some(bundle) = Bundle::sh("grep '^CapBnd' /proc/self/status") else { return };
+    let sets = json!({"bounding": ["CAP_KILL", "CAP_NO_SUCH"], "effective": ["CAP_NO_SUCH"]});
+    let bundle = bundle.with("/process/capabilities", sets);
+    let said = bundle.runtime(&["--log", "log", "run", &bundle.id]).ok();
+    assert_eq!(said.split_whitespace().nth(1), Some("0000000000000020"));
+    let log = std::fs::read_to_string(bundle.path().join("log")).expect("a log");
+    assert!(log.contains("CAP_NO_SUCH"), "{log}");
+}
+
+#[test]
+fn what_an_engine_in_go_leaves_out_or_null_is_absent() {
+    let Some(bundle) = Bundle::sh("id -u") else { return };
+    let mut bundle = bundle
+        .with("/process/rlimits", json!(null))
+        .with("/process/consoleSize", json!(null))
+        .with("/linux/devices", json!(null))
+        .with(
+            "/linux/resources",
+            json!({"devices": [{"allow": true, "type": "", "major": null, "access": "rwm"}]}),
+        );
+    bundle.config["process"].as_object_mut().expect("an object").remove("user");
+    assert_eq!(bundle.run().ok(), "0");
+}
+
+#[test]
 fn no_capabilities_are_none_at_all() {
     let Some(bundle) = Bundle::sh("grep '^Cap' /proc/self/status | grep -v 0000000000000000; true")
     else {

@@ -41,7 +41,6 @@ fn general() -> Vec<Bad> {
             json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}),
             "process.ioPriority",
         ),
-        ("/process/capabilities", json!({"bounding": ["CAP_NO_SUCH"]}), "CAP_NO_SUCH"),
         ("/hostname", json!("x".repeat(65)), "hostname"),
         ("/hooks/poststop", json!([{"path": "relative"}]), "hooks.poststop"),
         ("/hooks/prestart", json!([{"path": "/bin/true", "timeout": 0}]), "hooks.prestart"),

@@ -1,18 +1,19 @@
 //! `exec`: another process in a running container.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use container::{Container, ExecOptions};
 use spec::oci::runtime::{Capability, LinuxCapabilities, Process, User};
 
-use super::{Error, console, preserved, read_json};
+use super::{Error, console, preserved};
 use crate::args::Exec;
 use crate::foreground::Foreground;
 use crate::log::Log;
 
 /// Executes what the flags say, and waits for its end unless detached.
 pub(super) fn run(container: &Container, flags: &Exec, log: &Log) -> Result<u8, Error> {
-    let process = process(container, flags)?;
+    let process = process(container, flags, log)?;
     let foreground = Foreground::begin().map_err(Error::step("hold back signals"))?;
     let mut options = ExecOptions::new(&process);
     let terminal = process.terminal() == Some(true);
@@ -31,9 +32,9 @@ pub(super) fn run(container: &Container, flags: &Exec, log: &Log) -> Result<u8, 
 }
 
 /// The file that `--process` names, or the container's own process with what the flags change.
-fn process(container: &Container, flags: &Exec) -> Result<Process, Error> {
+fn process(container: &Container, flags: &Exec, log: &Log) -> Result<Process, Error> {
     let mut process = match &flags.process {
-        Some(path) => return read_json(path),
+        Some(path) => return read(path, log),
         None => container.record().process.clone().unwrap_or_default(),
     };
     process.set_args(Some(flags.args.clone()));
@@ -60,6 +61,16 @@ fn process(container: &Container, flags: &Exec) -> Result<Process, Error> {
         process.set_capabilities(Some(with(process.capabilities().clone(), &added)));
     }
     Ok(process)
+}
+
+fn read(path: &Path, log: &Log) -> Result<Process, Error> {
+    let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
+    let read = spec::config::process(&bytes)
+        .map_err(|source| Error::Json { path: path.to_owned(), source })?;
+    for warning in &read.warnings {
+        log.warn(warning);
+    }
+    Ok(read.value)
 }
 
 /// `UID[:GID]` in numbers.
