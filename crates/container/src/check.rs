@@ -7,9 +7,15 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use spec::Kind;
-use spec::oci::runtime::{Hooks, Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
+use spec::oci::runtime::{
+    Hooks, Linux, LinuxMemoryPolicy, LinuxNamespaceType, LinuxResources, MemoryPolicyModeType, Spec,
+};
 
 use crate::namespace::Namespaces;
+
+mod process;
+
+pub(crate) use process::process;
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,50 +117,6 @@ fn has_text(text: Option<&String>) -> bool {
     text.is_some_and(|text| !text.is_empty())
 }
 
-/// Checks a program to execute, of a container or of an exec.
-pub(crate) fn process(process: &Process) -> Result<(), Error> {
-    if process.args().as_ref().is_none_or(Vec::is_empty) {
-        return Err(Error::invalid("process.args", "empty"));
-    }
-    if !process.cwd().is_absolute() {
-        let reason = format!("{} is not an absolute path", process.cwd().display());
-        return Err(Error::invalid("process.cwd", reason));
-    }
-    let strings = process.args().iter().flatten().chain(process.env().iter().flatten());
-    if strings.into_iter().any(|text| text.contains('\0')) {
-        return Err(Error::invalid("process", "a zero byte in args or env"));
-    }
-    let mut seen = Vec::new();
-    for limit in process.rlimits().iter().flatten() {
-        if seen.contains(&limit.typ()) {
-            return Err(Error::invalid(
-                "process.rlimits",
-                format!("{} is named twice", limit.typ()),
-            ));
-        }
-        if limit.soft() > limit.hard() {
-            let reason = format!("{}: soft is above hard", limit.typ());
-            return Err(Error::invalid("process.rlimits", reason));
-        }
-        seen.push(limit.typ());
-    }
-    if let Some(adj) = process.oom_score_adj()
-        && !(-1000..=1000).contains(&adj)
-    {
-        let reason = format!("{adj} is not -1000 to 1000");
-        return Err(Error::invalid("process.oomScoreAdj", reason));
-    }
-    refuse(&[
-        ("process.apparmorProfile", has_text(process.apparmor_profile().as_ref())),
-        ("process.selinuxLabel", has_text(process.selinux_label().as_ref())),
-        ("process.ioPriority", process.io_priority().is_some()),
-        ("process.scheduler", process.scheduler().is_some()),
-        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
-        ("process.commandLine", has_text(process.command_line().as_ref())),
-        ("process.user.username", has_text(process.user().username().as_ref())),
-    ])
-}
-
 fn linux(linux: &Linux) -> Result<(), Error> {
     let empty = |map: Option<bool>| map.is_none_or(|empty| empty);
     refuse(&[
@@ -164,9 +126,14 @@ fn linux(linux: &Linux) -> Result<(), Error> {
         ("linux.netDevices", !empty(linux.net_devices().as_ref().map(HashMap::is_empty))),
         ("linux.mountLabel", has_text(linux.mount_label().as_ref())),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
-        ("linux.personality", linux.personality().is_some()),
+        (
+            "linux.personality.flags",
+            linux.personality().as_ref().is_some_and(|p| is_set(p.flags().as_ref())),
+        ),
     ])?;
+    if let Some(policy) = linux.memory_policy() {
+        memory_policy(policy)?;
+    }
     if let Some(resources) = linux.resources() {
         self::resources(resources)?;
     }
@@ -177,6 +144,19 @@ fn linux(linux: &Linux) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Some modes are of nodes, others are not. See set_mempolicy(2).
+fn memory_policy(policy: &LinuxMemoryPolicy) -> Result<(), Error> {
+    use MemoryPolicyModeType::{MpolDefault, MpolLocal, MpolPreferred};
+    let none = crate::init::memory::nodes(policy)?.is_empty();
+    let reason = match policy.mode() {
+        MpolDefault | MpolLocal if !none => "takes no nodes",
+        MpolDefault | MpolLocal | MpolPreferred => return Ok(()),
+        _ if none => "needs a node",
+        _ => return Ok(()),
+    };
+    Err(Error::invalid("linux.memoryPolicy.nodes", format!("{} {reason}", policy.mode())))
 }
 
 fn resources(resources: &LinuxResources) -> Result<(), Error> {

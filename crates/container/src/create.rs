@@ -176,6 +176,8 @@ fn record(
         poststart: spec.hooks().as_ref().and_then(|h| h.poststart().clone()).unwrap_or_default(),
         poststop: spec.hooks().as_ref().and_then(|h| h.poststop().clone()).unwrap_or_default(),
         process: spec.process().clone(),
+        personality: linux.personality().clone(),
+        memory_policy: linux.memory_policy().clone(),
         filtered: linux.seccomp().is_some(),
     })
 }
@@ -275,6 +277,8 @@ fn request<'a>(
         process: Cow::Borrowed(checked.process),
         tasks: record.cgroup.tasks(),
         filter: checked.filter.as_ref().map(Cow::Borrowed),
+        personality: linux.personality().as_ref().map(Cow::Borrowed),
+        memory_policy: linux.memory_policy().as_ref().map(Cow::Borrowed),
         layout: Layout { namespaces: joined, gate: true },
         plan: Some(plan),
     }

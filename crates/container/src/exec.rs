@@ -9,8 +9,9 @@ use std::path::Path;
 
 use spec::oci::runtime as oci;
 
+use crate::bitmap::Bitmap;
 use crate::create::write_pid_file;
-use crate::launch::Place;
+use crate::launch::{Place, Starting};
 use crate::request::{Layout, Request};
 use crate::seccomp::Filter;
 use crate::store::Container;
@@ -82,11 +83,13 @@ pub(crate) fn exec(
         cgroup: birthplace.as_ref(),
         extra: vec![init.as_fd()],
     };
-    let mut starting = place.start()?;
+    let mut starting = start(&place, options.process)?;
     let request = Request {
         process: Cow::Borrowed(options.process),
         tasks: record.cgroup.tasks(),
         filter: filter.as_ref().map(Cow::Borrowed),
+        personality: record.personality.as_ref().map(Cow::Borrowed),
+        memory_policy: record.memory_policy.as_ref().map(Cow::Borrowed),
         layout: Layout { namespaces: vec![record.namespaces & ENTERED], gate: false },
         plan: None,
     };
@@ -100,4 +103,29 @@ pub(crate) fn exec(
     }
     let (process, channel) = starting.keep()?;
     Ok(Exec { process, gate: Gate::new(channel) })
+}
+
+/// Starts the process on the processors of `process.execCPUAffinity.initial`, which it inherits.
+fn start(place: &Place<'_>, process: &oci::Process) -> Result<Starting, Error> {
+    let (initial, _) = affinity(process)?;
+    if initial.is_empty() {
+        return place.start();
+    }
+    let step = "set process.execCPUAffinity.initial";
+    let own = sys::schedule::affinity().map_err(Error::launch(step))?;
+    sys::schedule::set_affinity(initial.words()).map_err(Error::launch(step))?;
+    let starting = place.start();
+    sys::schedule::set_affinity(&own).map_err(Error::launch("return to the own processors"))?;
+    starting
+}
+
+/// The two sets of `process.execCPUAffinity`; empty where it names none.
+pub(crate) fn affinity(process: &oci::Process) -> Result<(Bitmap, Bitmap), check::Error> {
+    let Some(affinity) = process.exec_cpu_affinity() else { return Ok(Default::default()) };
+    let read = |field, text: &Option<String>| {
+        Bitmap::parse(text.as_deref().unwrap_or_default())
+            .map_err(|reason| check::Error::invalid(field, reason))
+    };
+    let initial = read("process.execCPUAffinity.initial", affinity.initial())?;
+    Ok((initial, read("process.execCPUAffinity.final", affinity.cpu_affinity_final())?))
 }

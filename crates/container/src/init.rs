@@ -15,6 +15,8 @@
 pub(crate) mod command;
 mod credentials;
 mod limits;
+pub(crate) mod memory;
+mod scheduler;
 mod terminal;
 
 use std::ffi::CStr;
@@ -118,6 +120,7 @@ fn run(speaker: &mut Channel, number: i32) -> Result<Never, Error> {
     let (gate, namespaces) = descriptors(&request.layout, number + 1)?;
     let mut warnings = Vec::new();
     join_cgroups(&request)?;
+    scheduler::confine(&request.process, request.plan.is_none(), &mut warnings)?;
     limits::oom_score(&request.process, &mut warnings)?;
     enter(&request.layout, &namespaces)?;
     drop(namespaces);
@@ -240,6 +243,13 @@ fn settle(request: &Request<'_>, warnings: &mut Vec<String>) -> Result<Command, 
     let mut directory = command::enter_directory(process.cwd());
     limits::resources(process, warnings)?;
     limits::stdio_owner(process)?;
+    scheduler::apply(process)?;
+    if let Some(personality) = &request.personality {
+        memory::personality(personality)?;
+    }
+    if let Some(policy) = &request.memory_policy {
+        memory::policy(policy)?;
+    }
     credentials::assume(process, request.filter.is_some(), warnings)?;
     if directory.as_ref().is_err_and(command::Error::is_denied) {
         // The user may be allowed where root is not: on NFS, say.

@@ -16,6 +16,7 @@
 //!
 //! Spec: OCI runtime-spec 1.3, runtime.md, config.md, config-linux.md.
 
+mod bitmap;
 mod capability;
 pub mod cgroup;
 mod channel;

@@ -44,6 +44,12 @@ pub struct Record {
     pub(crate) poststart: Vec<oci::Hook>,
     /// Hooks for `delete` to run afterwards.
     pub(crate) poststop: Vec<oci::Hook>,
+    /// `linux.personality`, for exec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) personality: Option<oci::LinuxPersonality>,
+    /// `linux.memoryPolicy`, for exec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_policy: Option<oci::LinuxMemoryPolicy>,
     /// Whether there is a seccomp filter.
     pub(crate) filtered: bool,
 }

@@ -19,6 +19,10 @@ pub(crate) struct Request<'a> {
     pub(crate) tasks: Vec<PathBuf>,
     /// The compiled seccomp profile.
     pub(crate) filter: Option<Cow<'a, Filter>>,
+    /// `linux.personality`, of an exec too.
+    pub(crate) personality: Option<Cow<'a, oci::LinuxPersonality>>,
+    /// `linux.memoryPolicy`, of an exec too.
+    pub(crate) memory_policy: Option<Cow<'a, oci::LinuxMemoryPolicy>>,
     /// Which descriptors it was started with.
     pub(crate) layout: Layout,
     /// The container to build around it; `None` to enter one that exists.

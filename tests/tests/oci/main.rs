@@ -13,5 +13,6 @@ mod life;
 mod process;
 mod refusals;
 mod rootfs;
+mod scheduler;
 mod seccomp;
 mod terminal;
