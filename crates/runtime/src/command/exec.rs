@@ -33,9 +33,10 @@ pub(super) fn run(container: &Container, flags: &Exec, log: &Log) -> Result<u8, 
 
 /// The file that `--process` names, or the container's own process with what the flags change.
 fn process(container: &Container, flags: &Exec, log: &Log) -> Result<Process, Error> {
+    let own = container.record().process.clone().unwrap_or_default();
     let mut process = match &flags.process {
-        Some(path) => return read(path, log),
-        None => container.record().process.clone().unwrap_or_default(),
+        Some(path) => return Ok(inherited(read(path, log)?, &own)),
+        None => own,
     };
     process.set_args(Some(flags.args.clone()));
     process.set_terminal(Some(flags.tty));
@@ -71,6 +72,40 @@ fn read(path: &Path, log: &Log) -> Result<Process, Error> {
         log.warn(warning);
     }
     Ok(read.value)
+}
+
+/// The process with what it leaves open as the container's own has it: all that runc takes over.
+fn inherited(mut process: Process, own: &Process) -> Process {
+    let empty = |text: &Option<String>| text.as_ref().is_none_or(String::is_empty);
+    if process.capabilities().is_none() {
+        process.set_capabilities(own.capabilities().clone());
+    }
+    if empty(process.apparmor_profile()) {
+        process.set_apparmor_profile(own.apparmor_profile().clone());
+    }
+    if empty(process.selinux_label()) {
+        process.set_selinux_label(own.selinux_label().clone());
+    }
+    if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
+        process.set_rlimits(own.rlimits().clone());
+    }
+    if process.io_priority().is_none() {
+        process.set_io_priority(*own.io_priority());
+    }
+    if process.scheduler().is_none() {
+        process.set_scheduler(own.scheduler().clone());
+    }
+    if process.exec_cpu_affinity().is_none() {
+        process.set_exec_cpu_affinity(own.exec_cpu_affinity().clone());
+    }
+    if process.oom_score_adj().is_none() {
+        process.set_oom_score_adj(own.oom_score_adj());
+    }
+    if process.user().umask().is_none() {
+        let umask = own.user().umask();
+        process.user_mut().set_umask(umask);
+    }
+    process
 }
 
 /// `UID[:GID]` in numbers.
