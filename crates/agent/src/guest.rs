@@ -215,7 +215,7 @@ impl Guest {
     fn shut_down(&self) -> Result<(), Error> {
         let mut outcome = Ok(());
         for container in self.store.list()? {
-            outcome = outcome.and(container.delete(true).map_err(Error::from));
+            outcome = outcome.and(container.delete(true).map(drop).map_err(Error::from));
         }
         let places = std::mem::take(&mut *self.places());
         drop(places);

@@ -294,7 +294,7 @@ fn launcher_lists(spec: &oci::Spec) -> [(&'static str, &[oci::Hook]); 2] {
 
 fn launcher_hooks(spec: &oci::Spec, state: &hook::State) -> Result<(), Error> {
     for (kind, list) in launcher_lists(spec) {
-        hook::run_all(kind, list, state)?;
+        hook::run_all(kind, list, state, None)?;
     }
     Ok(())
 }

@@ -3,12 +3,14 @@
 //! Spec: OCI runtime-spec, config.md "POSIX-platform Hooks", runtime.md "State".
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use spec::oci::runtime::Hook;
 
@@ -69,25 +71,40 @@ pub enum Error {
     },
 }
 
-/// Runs the hooks one after the other, up to the first that fails.
-pub(crate) fn run_all(kind: &'static str, hooks: &[Hook], state: &State) -> Result<(), Error> {
-    if hooks.is_empty() {
-        return Ok(());
-    }
-    let input = serde_json::to_vec(state).unwrap_or_default();
-    hooks.iter().try_for_each(|hook| run(kind, hook, &input))
+/// Runs the hooks one after the other, up to the first that fails. One without an environment of its
+/// own gets `inherited`, or this program's where that is `None`.
+pub(crate) fn run_all(
+    kind: &'static str,
+    hooks: &[Hook],
+    state: &State,
+    inherited: Option<&[String]>,
+) -> Result<(), Error> {
+    let input = input(hooks, state);
+    hooks.iter().try_for_each(|hook| run(kind, hook, &input, inherited))
 }
 
-fn run(kind: &'static str, hook: &Hook, input: &[u8]) -> Result<(), Error> {
+/// Runs all hooks whatever becomes of them; gives the failures.
+pub(crate) fn run_each(kind: &'static str, hooks: &[Hook], state: &State) -> Vec<Error> {
+    let input = input(hooks, state);
+    hooks.iter().filter_map(|hook| run(kind, hook, &input, None).err()).collect()
+}
+
+fn input(hooks: &[Hook], state: &State) -> Vec<u8> {
+    if hooks.is_empty() { Vec::new() } else { serde_json::to_vec(state).unwrap_or_default() }
+}
+
+fn run(
+    kind: &'static str,
+    hook: &Hook,
+    input: &[u8],
+    inherited: Option<&[String]>,
+) -> Result<(), Error> {
     let failed = |source| Error::Run { kind, path: hook.path().clone(), source };
-    let mut child = command(hook).spawn().map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A hook need not read its input; the state is far smaller than a pipe.
-        let _ = stdin.write_all(input);
-    }
-    let stderr = child.stderr.take();
+    let mut child = spawn(hook, input, inherited).map_err(failed)?;
+    let mut said = Said::of(child.stderr.take()).map_err(failed)?;
     let limit = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).filter(|s| *s > 0);
-    let Some(status) = wait(&mut child, limit.map(Duration::from_secs)).map_err(failed)? else {
+    let ended = wait(&mut child, &mut said, limit.map(Duration::from_secs)).map_err(failed)?;
+    let Some(status) = ended else {
         let _ = child.kill();
         let _ = child.wait();
         return Err(Error::Timeout {
@@ -99,37 +116,80 @@ fn run(kind: &'static str, hook: &Hook, input: &[u8]) -> Result<(), Error> {
     if status.success() {
         return Ok(());
     }
-    let mut output = String::new();
-    if let Some(stderr) = stderr {
-        let _ = stderr.take(4096).read_to_string(&mut output);
-    }
-    let output = match output.trim() {
-        "" => String::new(),
-        text => format!(": {text}"),
-    };
+    let output = said.after_a_colon();
     Err(Error::Status { kind, path: hook.path().clone(), status, output })
 }
 
-fn command(hook: &Hook) -> Command {
+fn spawn(hook: &Hook, input: &[u8], inherited: Option<&[String]>) -> io::Result<Child> {
     let args = hook.args().as_deref().unwrap_or_default();
     let mut command = Command::new(hook.path());
     if let Some((name, rest)) = args.split_first() {
         command.arg0(name).args(rest);
     }
-    command.env_clear();
-    for variable in hook.env().iter().flatten() {
-        if let Some((name, value)) = variable.split_once('=') {
-            command.env(name, value);
+    if let Some(variables) = hook.env().as_deref().or(inherited) {
+        command.env_clear();
+        command.envs(variables.iter().filter_map(|variable| variable.split_once('=')));
+    }
+    command.stdin(document(input)?).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn()
+}
+
+/// A file in memory: a hook need not read its input, and no size of it makes a writer wait.
+fn document(text: &[u8]) -> io::Result<Stdio> {
+    let mut file = File::from(memfd_create("state", MemfdFlags::CLOEXEC)?);
+    file.write_all(text)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// What a hook writes on its standard error: its beginning is kept, all of it is read.
+struct Said {
+    from: Option<ChildStderr>,
+    text: Vec<u8>,
+}
+
+impl Said {
+    fn of(from: Option<ChildStderr>) -> io::Result<Self> {
+        if let Some(pipe) = &from {
+            rustix::io::ioctl_fionbio(pipe, true)?;
+        }
+        Ok(Self { from, text: Vec::new() })
+    }
+
+    /// Takes over what is there by now. A program that the hook left behind may keep the pipe open.
+    fn read(&mut self) {
+        let mut buffer = [0; 4096];
+        while let Some(pipe) = &mut self.from {
+            match pipe.read(&mut buffer) {
+                Ok(length) if length > 0 => {
+                    let kept = length.min(buffer.len() - self.text.len());
+                    self.text.extend_from_slice(buffer.get(..kept).unwrap_or_default());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                _ => self.from = None,
+            }
         }
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    command
+
+    fn after_a_colon(mut self) -> String {
+        self.read();
+        match String::from_utf8_lossy(&self.text).trim() {
+            "" => String::new(),
+            text => format!(": {text}"),
+        }
+    }
 }
 
 /// Waits for the end; `None` when `limit` passed first.
-fn wait(child: &mut Child, limit: Option<Duration>) -> io::Result<Option<ExitStatus>> {
+fn wait(
+    child: &mut Child,
+    said: &mut Said,
+    limit: Option<Duration>,
+) -> io::Result<Option<ExitStatus>> {
     let deadline = limit.map(|limit| Instant::now() + limit);
     loop {
+        said.read();
         match child.try_wait() {
             Ok(Some(status)) => return Ok(Some(status)),
             Ok(None) => {}

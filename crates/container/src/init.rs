@@ -143,7 +143,8 @@ fn run(speaker: &mut Channel, number: i32) -> Result<Never, Error> {
         && let Some(state) = &plan.state
     {
         let state = hook::State { status: "created".into(), ..state.clone() };
-        hook::run_all("startContainer", &plan.start_container, &state)?;
+        let own = request.process.env().as_deref();
+        hook::run_all("startContainer", &plan.start_container, &state, own)?;
     }
     credentials::restrict(&request)?;
     Err(command.execute().into())
@@ -222,7 +223,7 @@ fn build(
         }
     }
     if let Some(state) = &plan.state {
-        hook::run_all("createContainer", &plan.create_container, state)?;
+        hook::run_all("createContainer", &plan.create_container, state, None)?;
     }
     rootfs.enter(plan, request.process.cwd())?;
     Ok(pty)

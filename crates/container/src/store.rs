@@ -240,7 +240,8 @@ impl Container {
 
     /// Opens the start gate and returns once the user's program was executed.
     /// [`spec::Kind::Conflict`] unless created; [`spec::Kind::CommandNotFound`] or
-    /// [`spec::Kind::CommandNotExecutable`] when execve(2) refused, the init has then ended.
+    /// [`spec::Kind::CommandNotExecutable`] when execve(2) refused, the init has then ended. When a
+    /// poststart hook fails, the container is deleted.
     pub fn start(&self) -> Result<(), Error> {
         let _lock = self.clone().lock()?;
         let Some(gate) = self.connect_gate()? else {
@@ -251,7 +252,8 @@ impl Container {
         fs::remove_file(&path).map_err(Error::file("remove", path))?;
         if !self.record.poststart.is_empty() {
             let state = self.state_as("running", self.record.init.map(|init| init.pid));
-            hook::run_all("poststart", &self.record.poststart, &state)?;
+            hook::run_all("poststart", &self.record.poststart, &state, None)
+                .inspect_err(|_| drop(self.remove()))?;
         }
         Ok(())
     }
@@ -314,21 +316,25 @@ impl Container {
 
     /// Frees everything: processes that are left, cgroups, state. A container that still runs is
     /// refused with [`spec::Kind::Conflict`] unless `force`, which kills it first. The caller still
-    /// reaps the init it was given.
-    pub fn delete(mut self, force: bool) -> Result<(), Error> {
-        let lock = self.lock()?;
+    /// reaps the init it was given. Gives warnings: what poststop hooks failed with.
+    pub fn delete(mut self, force: bool) -> Result<Vec<String>, Error> {
+        let _lock = self.lock()?;
         let status = self.status()?;
         // An init that was never started holds nothing of the user's.
         if !force && !matches!(status, Status::Stopped | Status::Created | Status::Creating) {
             return Err(Error::State { action: "delete", status });
         }
+        self.remove()
+    }
+
+    /// Undoes the container; the caller has locked it.
+    fn remove(&self) -> Result<Vec<String>, Error> {
         self.kill_all()?;
         self.record.cgroup.remove()?;
-        let hooks =
-            hook::run_all("poststop", &self.record.poststop, &self.state_as("stopped", None));
+        let state = self.state_as("stopped", None);
+        let failed = hook::run_each("poststop", &self.record.poststop, &state);
         remove_directory(&self.directory)?;
-        drop(lock);
-        Ok(hooks?)
+        Ok(failed.iter().map(|error| spec::chain(error)).collect())
     }
 
     /// Ends every process and waits for init's end.

@@ -107,7 +107,8 @@ pub(crate) fn run(global: &Global, action: Action, log: &Log) -> Result<u8, Erro
             Ok(0)
         }
         Action::Delete { id, force } => {
-            delete(&store, &id, force).map_err(Error::container("delete", id))?;
+            let warnings = delete(&store, &id, force).map_err(Error::container("delete", id))?;
+            log.warn_of(&warnings);
             Ok(0)
         }
         Action::Exec(flags) => exec::run(&load("exec", &flags.id)?, &flags, log),
@@ -128,12 +129,12 @@ pub(crate) fn run(global: &Global, action: Action, log: &Log) -> Result<u8, Erro
 }
 
 /// Deletes the container; with `force` it is no error that there is none.
-fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<(), container::Error> {
+fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<Vec<String>, container::Error> {
     loop {
         match store.load(id) {
             Err(error) if force && error.kind() == Kind::NotFound => {
                 if store.clear(id)? {
-                    return Ok(());
+                    return Ok(Vec::new());
                 }
                 // It was still being made.
             }
@@ -153,9 +154,7 @@ fn make(
     let path = flags.bundle.join("config.json");
     let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
     let read = spec::config::spec(&bytes).map_err(|source| Error::Json { path, source })?;
-    for warning in &read.warnings {
-        log.warn(warning);
-    }
+    log.warn_of(&read.warnings);
     let spec = read.value;
     // A configuration's relative paths begin at the bundle.
     std::env::set_current_dir(&flags.bundle).map_err(Error::file("enter", &flags.bundle))?;
@@ -167,9 +166,7 @@ fn make(
     options.no_pivot = flags.no_pivot;
     options.no_new_keyring = flags.no_new_keyring;
     let made = store.create(&flags.id, options).map_err(Error::container(action, &flags.id))?;
-    for warning in &made.1.warnings {
-        log.warn(warning);
-    }
+    log.warn_of(&made.1.warnings);
     log.debug("container created");
     Ok(made)
 }
@@ -223,7 +220,8 @@ fn run_container(
     }
     let status = foreground.wait(&process).map_err(Error::step("wait for the container"));
     if !keep {
-        container.delete(true).map_err(Error::container("run", &flags.id))?;
+        let warnings = container.delete(true).map_err(Error::container("run", &flags.id))?;
+        log.warn_of(&warnings);
     }
     status
 }

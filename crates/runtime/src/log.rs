@@ -40,6 +40,11 @@ impl Log {
         self.write("warning", message);
     }
 
+    /// Each of these happened.
+    pub(crate) fn warn_of(&self, messages: &[String]) {
+        messages.iter().for_each(|message| self.warn(message));
+    }
+
     /// For us.
     pub(crate) fn debug(&self, message: &str) {
         if self.debug {

@@ -128,8 +128,14 @@ impl Host {
     /// Frees a container whose init has ended or is to be ended by `force`. Goes on whatever fails;
     /// gives the first failure.
     fn free(&self, id: &ContainerId, force: bool) -> Result<(), Error> {
-        let deleted = match self.store.load(id) {
-            Ok(container) => container.delete(force).map_err(Error::from),
+        let deleted: Result<(), Error> = match self.store.load(id) {
+            Ok(container) => match container.delete(force) {
+                Ok(warnings) => {
+                    warnings.iter().for_each(|warning| tracing::warn!(container = %id, warning));
+                    Ok(())
+                }
+                Err(error) => Err(error.into()),
+            },
             Err(error) if error.kind() == Kind::NotFound => Ok(()),
             Err(error) => Err(error.into()),
         };

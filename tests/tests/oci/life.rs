@@ -208,6 +208,60 @@ fn a_hook_that_fails_or_hangs_undoes_the_container() {
 }
 
 #[test]
+fn a_poststart_hook_that_fails_undoes_the_container() {
+    let Some(bundle) = Bundle::sh("sleep 100") else { return };
+    let after = bundle.path().join("after");
+    let touch =
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("echo >> {}", after.display())]}]);
+    let bundle =
+        bundle.with("/hooks", json!({"poststart": [{"path": "/bin/false"}], "poststop": touch}));
+    bundle.create();
+    assert!(bundle.runtime(&["start", &bundle.id]).fails(1).contains("poststart"));
+    assert_eq!(bundle.left(), Vec::<String>::new());
+    assert!(after.exists(), "poststop hooks run too");
+}
+
+#[test]
+fn a_poststop_hook_that_fails_is_a_warning_and_the_next_ones_run() {
+    let Some(bundle) = Bundle::sh("true") else { return };
+    let after = bundle.path().join("after");
+    let touch =
+        json!({"path": "/bin/sh", "args": ["sh", "-c", format!("echo >> {}", after.display())]});
+    let bundle = bundle.with("/hooks/poststop", json!([{"path": "/bin/false"}, touch]));
+    bundle.runtime(&["--log", "log", "run", &bundle.id]).ok();
+    let log = std::fs::read_to_string(bundle.path().join("log")).expect("a log");
+    assert!(log.contains("level=warning") && log.contains("poststop hook /bin/false"), "{log}");
+    assert!(after.exists());
+}
+
+#[test]
+fn a_hook_that_floods_its_standard_error_or_reads_no_input_ends() {
+    let Some(bundle) = Bundle::sh("true") else { return };
+    let flood = "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789 >&2; i=$((i+1)); done";
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", flood], "timeout": 60}]);
+    let bundle = bundle
+        .with("/hooks/createRuntime", hook)
+        .with("/annotations", json!({"much": "x".repeat(100_000)}));
+    bundle.run().ok();
+}
+
+#[test]
+fn a_hook_without_an_environment_inherits_one() {
+    let Some(bundle) = Bundle::sh("true") else { return };
+    let hook = |script: &str| json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+    let mut bare = hook("test -z \"$OUTER\" && test -z \"$INNER\"");
+    bare["env"] = json!([]);
+    let mut bundle = bundle.with("/process/env", json!(["PATH=/bin", "INNER=1"]));
+    bundle.config["hooks"] = json!({
+        "createRuntime": [hook("test \"$OUTER\" = 1"), bare],
+        "startContainer": [hook("test \"$INNER\" = 1"), bare],
+    });
+    let mut command = bundle.command(&["run", &bundle.id]);
+    command.env("OUTER", "1");
+    tests::command::run(command, b"").ok();
+}
+
+#[test]
 fn the_log_is_what_containerd_and_podman_parse() {
     let Some(bundle) = Bundle::sh("true") else { return };
     let log = bundle.path().join("log");

@@ -21,9 +21,7 @@ pub(super) fn run(container: &Container, flags: &Exec, log: &Log) -> Result<u8, 
     options.pid_file = flags.pid_file.as_deref();
     options.preserve_fds = preserved(flags.preserve_fds)?;
     let exec = container.exec(options).map_err(Error::container("exec", &flags.id))?;
-    for warning in &exec.process.warnings {
-        log.warn(warning);
-    }
+    log.warn_of(&exec.process.warnings);
     exec.gate.open().map_err(Error::container("exec", &flags.id))?;
     if flags.detach {
         return Ok(0);
@@ -68,9 +66,7 @@ fn read(path: &Path, log: &Log) -> Result<Process, Error> {
     let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
     let read = spec::config::process(&bytes)
         .map_err(|source| Error::Json { path: path.to_owned(), source })?;
-    for warning in &read.warnings {
-        log.warn(warning);
-    }
+    log.warn_of(&read.warnings);
     Ok(read.value)
 }
 
