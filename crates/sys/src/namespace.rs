@@ -1,7 +1,8 @@
-//! Entering namespaces.
+//! Entering and making namespaces.
 
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// The `CLONE_NEW*` flag of an open namespace.
 ///
@@ -36,4 +37,36 @@ pub fn unshare_cgroup() -> io::Result<()> {
     // SAFETY: takes a number; nothing in this program's memory depends on the namespace.
     let ret = unsafe { libc::unshare(libc::CLONE_NEWCGROUP) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Gives this process, which must have one thread, a time namespace with these offsets: lines of
+/// clock, seconds and nanoseconds as time_namespaces(7) describes them.
+///
+/// # Errors
+///
+/// As unshare(2) and setns(2); of a refused offset `EINVAL` or `ERANGE`.
+pub fn make_time(offsets: &str) -> io::Result<()> {
+    // SAFETY: takes a number; the new namespace is for children, and nothing here depends on it.
+    if unsafe { libc::unshare(libc::CLONE_NEWTIME) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if !offsets.is_empty() {
+        fs::write("/proc/self/timens_offsets", offsets)?;
+    }
+    let made = File::open("/proc/self/ns/time_for_children")?;
+    enter(&made, libc::CLONE_NEWTIME.cast_unsigned())
+}
+
+/// A user namespace with these maps and nobody in it: lines of inside, outside and count, see
+/// user_namespaces(7). For `MOUNT_ATTR_IDMAP`.
+///
+/// # Errors
+///
+/// As clone3(2), and of a refused map `EINVAL` or `EPERM`.
+pub fn user(uid_map: &str, gid_map: &str) -> io::Result<OwnedFd> {
+    let holder = crate::spawn::hold(libc::CLONE_NEWUSER)?;
+    let proc = format!("/proc/{}", holder.pid());
+    fs::write(format!("{proc}/uid_map"), uid_map)?;
+    fs::write(format!("{proc}/gid_map"), gid_map)?;
+    Ok(File::open(format!("{proc}/ns/user"))?.into())
 }
