@@ -189,6 +189,16 @@ impl View {
         }
     }
 
+    /// Moves a process in, for one that may not do so itself: cgroup v1 only.
+    pub(crate) fn admit(&self, pid: i32) -> Result<(), Error> {
+        let Self::V1(list) = self else { return Ok(()) };
+        for hierarchy in list {
+            let file = hierarchy.directory.join("cgroup.procs");
+            fs::write(&file, pid.to_string()).map_err(Error::file("write", file))?;
+        }
+        Ok(())
+    }
+
     /// The directory to be born in: cgroup v2 only. For an exec it is where `init` is by now, which
     /// may have moved itself further down to have controllers for its children.
     pub(crate) fn birthplace(&self, init: Option<i32>) -> Result<Option<OwnedFd>, Error> {

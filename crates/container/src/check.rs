@@ -81,6 +81,7 @@ pub(crate) fn spec(spec: &Spec) -> Result<(), Error> {
     if let Some(hooks) = spec.hooks() {
         self::hooks(hooks)?;
     }
+    clocks(linux, |kind| Namespaces::has(list, kind))?;
     if let Some(sysctl) = linux.sysctl() {
         self::sysctl(sysctl, |kind| Namespaces::has(list, kind))?;
     }
@@ -120,9 +121,6 @@ fn has_text(text: Option<&String>) -> bool {
 fn linux(linux: &Linux) -> Result<(), Error> {
     let empty = |map: Option<bool>| map.is_none_or(|empty| empty);
     refuse(&[
-        ("linux.uidMappings", is_set(linux.uid_mappings().as_ref())),
-        ("linux.gidMappings", is_set(linux.gid_mappings().as_ref())),
-        ("linux.timeOffsets", !empty(linux.time_offsets().as_ref().map(HashMap::is_empty))),
         ("linux.netDevices", !empty(linux.net_devices().as_ref().map(HashMap::is_empty))),
         ("linux.mountLabel", has_text(linux.mount_label().as_ref())),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
@@ -204,6 +202,25 @@ fn resources(resources: &LinuxResources) -> Result<(), Error> {
     ])
 }
 
+/// Clocks are the host's without a time namespace.
+fn clocks(linux: &Linux, has: impl Fn(LinuxNamespaceType) -> bool) -> Result<(), Error> {
+    const FIELD: &str = "linux.timeOffsets";
+    for (clock, offset) in linux.time_offsets().iter().flatten() {
+        if !has(LinuxNamespaceType::Time) {
+            return Err(Error::invalid(FIELD, "needs a time namespace"));
+        }
+        if clock != "monotonic" && clock != "boottime" {
+            let reason = format!("{clock:?} is not monotonic or boottime");
+            return Err(Error::invalid(FIELD, reason));
+        }
+        if offset.nanosecs().is_some_and(|nanos| nanos > 999_999_999) {
+            let reason = format!("{clock}: nanosecs is above 999999999");
+            return Err(Error::invalid(FIELD, reason));
+        }
+    }
+    Ok(())
+}
+
 /// Host and domain name are the host's own without a UTS namespace.
 fn names(spec: &Spec, has: impl Fn(LinuxNamespaceType) -> bool) -> Result<(), Error> {
     for (field, name) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
@@ -222,10 +239,7 @@ fn mount(mount: &spec::oci::runtime::Mount) -> Result<(), Error> {
     if mount.destination().as_os_str().is_empty() {
         return Err(Error::invalid("mounts", "empty destination"));
     }
-    refuse(&[
-        ("mounts.uidMappings", is_set(mount.uid_mappings().as_ref())),
-        ("mounts.gidMappings", is_set(mount.gid_mappings().as_ref())),
-    ])
+    Ok(())
 }
 
 fn hooks(hooks: &Hooks) -> Result<(), Error> {

@@ -20,10 +20,12 @@ use spec::oci::runtime as oci;
 
 use crate::cgroup::View;
 use crate::launch::{Place, Starting};
-use crate::namespace::Namespaces;
+use crate::mapping::Mappings;
+use crate::namespace::{self, Namespaces};
 use crate::record::{Init, Record};
 use crate::request::{Layout, Plan, Request};
 use crate::seccomp::Filter;
+use crate::source::{self, Sources};
 use crate::store::{Container, Store};
 use crate::{Console, Error, Launched, Stdio, check, hook, processes};
 
@@ -89,6 +91,8 @@ struct Checked<'a> {
     process: &'a oci::Process,
     linux: &'a oci::Linux,
     namespaces: Namespaces,
+    /// Of a user namespace that is to be made.
+    mappings: Option<Mappings<'a>>,
     filter: Option<Filter>,
 }
 
@@ -99,7 +103,8 @@ pub(crate) fn create(
     options: &CreateOptions<'_>,
 ) -> Result<(Container, Launched), Error> {
     let checked = checked(options)?;
-    let mut record = record(id, options, checked.linux)?;
+    let mut record = record(id, options, &checked)?;
+    let sources = sources(&checked, options.spec, &record)?;
     // Whoever finds the record waits until it is complete, or this program is dead.
     let (directory, lock) = store.make_directory(id)?;
     let cgroup = record.cgroup.clone();
@@ -110,11 +115,11 @@ pub(crate) fn create(
         filter.save(&unfinished.directory)?;
     }
     let gate = listen(&lock, &unfinished.directory)?;
-    let mut starting = start(options, &checked, &cgroup, &gate)?;
+    let mut starting = start(options, &checked, &cgroup, &gate, &sources)?;
     drop(gate);
 
     let state = state(options.spec, &record, starting.pid.raw());
-    let request = request(options, &checked, &record, &state);
+    let request = request(options, &checked, &record, &state, &sources);
     starting.prepare(&request, || launcher_hooks(options.spec, &state))?;
     starting.give_console(&options.console)?;
     if let Some(agent) = checked.filter.as_ref().and_then(Filter::agent) {
@@ -139,16 +144,45 @@ fn checked<'a>(options: &CreateOptions<'a>) -> Result<Checked<'a>, Error> {
     let process = options.spec.process().as_ref().ok_or_else(|| missing("process"))?;
     let linux = options.spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
     let namespaces = Namespaces::of(linux.namespaces().as_deref().unwrap_or_default())?;
+    let mappings = mappings(linux, &namespaces)?;
     let compile = |profile| Filter::compile(profile, options.bundle);
     let filter = linux.seccomp().as_ref().map(compile).transpose()?;
-    Ok(Checked { process, linux, namespaces, filter })
+    Ok(Checked { process, linux, namespaces, mappings, filter })
+}
+
+/// The maps of a user namespace that is to be made; only such a one may have any.
+fn mappings<'a>(
+    linux: &'a oci::Linux,
+    namespaces: &Namespaces,
+) -> Result<Option<Mappings<'a>>, check::Error> {
+    let (users, groups) = (linux.uid_mappings().as_deref(), linux.gid_mappings().as_deref());
+    if namespaces.made & namespace::flag(oci::LinuxNamespaceType::User) != 0 {
+        return Mappings::checked(users, groups).map(Some);
+    }
+    for (field, list) in [("linux.uidMappings", users), ("linux.gidMappings", groups)] {
+        if list.is_some_and(|list| !list.is_empty()) {
+            return Err(check::Error::invalid(field, "needs a user namespace without a path"));
+        }
+    }
+    Ok(None)
+}
+
+/// What init needs to have opened.
+fn sources(checked: &Checked<'_>, spec: &oci::Spec, record: &Record) -> Result<Sources, Error> {
+    let none = Mappings { users: &[], groups: &[] };
+    let user = checked.namespaces.has_user().then(|| checked.mappings.unwrap_or(none));
+    let propagation = checked.linux.rootfs_propagation().as_deref();
+    let shared = propagation.is_some_and(|text| text.ends_with("shared"));
+    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    Ok(source::open(&record.rootfs, mounts, user, shared)?)
 }
 
 fn record(
     id: &ContainerId,
     options: &CreateOptions<'_>,
-    linux: &oci::Linux,
+    checked: &Checked<'_>,
 ) -> Result<Record, Error> {
+    let linux = checked.linux;
     let bundle = absolute(options.bundle)?;
     let rootfs = match (&options.rootfs, options.spec.root()) {
         (Some(rootfs), _) => rootfs.clone(),
@@ -172,7 +206,8 @@ fn record(
         annotations: spec.annotations().clone().unwrap_or_default(),
         oci_version: spec.version().clone(),
         cgroup: View::plan(linux.cgroups_path().as_deref(), id.as_str())?,
-        namespaces: linux.namespaces().iter().flatten().map(|n| n.typ() as u32).sum(),
+        namespaces: checked.namespaces.all(),
+        own_pids: checked.namespaces.made & namespace::flag(oci::LinuxNamespaceType::Pid) != 0,
         poststart: spec.hooks().as_ref().and_then(|h| h.poststart().clone()).unwrap_or_default(),
         poststop: spec.hooks().as_ref().and_then(|h| h.poststop().clone()).unwrap_or_default(),
         process: spec.process().clone(),
@@ -212,6 +247,7 @@ fn start(
     checked: &Checked<'_>,
     cgroup: &View,
     gate: &OwnedFd,
+    sources: &Sources,
 ) -> Result<Starting, Error> {
     let resources = checked.linux.resources().as_ref();
     let early = matches!(cgroup, View::V2 { .. });
@@ -219,14 +255,20 @@ fn start(
         cgroup.make(resources)?;
     }
     let birthplace = cgroup.birthplace(None)?;
+    let namespaces = &checked.namespaces;
     let mut extra = vec![gate.as_fd()];
-    extra.extend(checked.namespaces.joined.iter().map(|(_, fd)| fd.as_fd()));
+    extra.extend(namespaces.entered_by_init().map(|(_, fd)| fd.as_fd()));
+    extra.extend(sources.rootfs.iter().map(AsFd::as_fd));
+    extra.extend(sources.mounts.iter().map(|(_, fd)| fd.as_fd()));
+    let enter = namespaces.entered_before().iter();
     let place = Place {
         stdio: &options.stdio,
         terminal: checked.process.terminal() == Some(true),
         preserved: &options.preserve_fds,
-        made: checked.namespaces.made,
-        pid_namespace: checked.namespaces.pid.as_ref(),
+        made: namespaces.made,
+        pid_namespace: namespaces.birthplace(),
+        enter: enter.map(|(kind, fd)| (kind.cast_signed(), fd.as_fd())).collect(),
+        held: namespaces.has_user(),
         cgroup: birthplace.as_ref(),
         extra,
     };
@@ -234,7 +276,20 @@ fn start(
     if !early {
         cgroup.make(resources)?;
     }
+    if namespaces.has_user() {
+        admit(checked, cgroup, &starting)?;
+    }
     Ok(starting)
+}
+
+/// Does for an init in a user namespace what it may not do from within.
+fn admit(checked: &Checked<'_>, cgroup: &View, starting: &Starting) -> Result<(), Error> {
+    let pid = starting.pid.raw();
+    cgroup.admit(pid)?;
+    if let Some(mappings) = &checked.mappings {
+        mappings.write(pid)?;
+    }
+    starting.admit()
 }
 
 fn request<'a>(
@@ -242,10 +297,11 @@ fn request<'a>(
     checked: &'a Checked<'a>,
     record: &'a Record,
     state: &hook::State,
+    sources: &Sources,
 ) -> Request<'a> {
     let (spec, linux) = (options.spec, checked.linux);
     let namespaces = &checked.namespaces;
-    let network = oci::LinuxNamespaceType::Network as u32;
+    let makes = |kind| (namespaces.made | namespaces.made_by_init) & namespace::flag(kind) != 0;
     let hooks = spec.hooks().as_ref();
     let has_launcher_hooks = !launcher_lists(spec).iter().all(|(_, list)| list.is_empty());
     let create_container = hooks.and_then(|h| h.create_container().as_deref()).unwrap_or_default();
@@ -256,8 +312,10 @@ fn request<'a>(
         readonly: spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)),
         no_pivot: options.no_pivot,
         keyring: (!options.no_new_keyring).then(|| Cow::Borrowed(record.id.as_str())),
-        loopback: namespaces.made.cast_unsigned() & network != 0,
-        cgroup_namespace: namespaces.cgroup,
+        loopback: makes(oci::LinuxNamespaceType::Network),
+        cgroup_namespace: makes(oci::LinuxNamespaceType::Cgroup),
+        clocks: makes(oci::LinuxNamespaceType::Time).then(|| clocks(linux)),
+        user_namespace: namespaces.has_user(),
         cgroups: record.cgroup.clone(),
         propagation: linux.rootfs_propagation().as_deref().map(Cow::Borrowed),
         mounts: Cow::Borrowed(spec.mounts().as_deref().unwrap_or_default()),
@@ -272,16 +330,31 @@ fn request<'a>(
         start_container: Cow::Borrowed(start_container),
         state: any_hooks.then(|| state.clone()),
     };
-    let joined = namespaces.joined.iter().map(|(flag, _)| *flag).collect();
+    let user = namespaces.has_user();
     Request {
         process: Cow::Borrowed(checked.process),
-        tasks: record.cgroup.tasks(),
+        tasks: if user { Vec::new() } else { record.cgroup.tasks() },
         filter: checked.filter.as_ref().map(Cow::Borrowed),
         personality: linux.personality().as_ref().map(Cow::Borrowed),
         memory_policy: linux.memory_policy().as_ref().map(Cow::Borrowed),
-        layout: Layout { namespaces: joined, gate: true },
+        layout: Layout {
+            namespaces: namespaces.entered_by_init().map(|(kind, _)| *kind).collect(),
+            gate: true,
+            rootfs: sources.rootfs.is_some(),
+            mounts: sources.mounts.iter().map(|(index, _)| *index).collect(),
+        },
         plan: Some(plan),
     }
+}
+
+/// `linux.timeOffsets` as the kernel reads them.
+fn clocks(linux: &oci::Linux) -> String {
+    let offsets = linux.time_offsets().iter().flatten();
+    let line = |(clock, offset): (&String, &oci::LinuxTimeOffset)| {
+        let (seconds, nanos) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+        format!("{clock} {seconds} {nanos}\n")
+    };
+    offsets.map(line).collect()
 }
 
 /// Hooks that run in the launcher's namespaces, before the pivot.

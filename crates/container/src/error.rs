@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use spec::{ContainerId, Kind};
 
 use crate::store::Status;
-use crate::{cgroup, check, seccomp};
+use crate::{cgroup, check, mapping, seccomp, source};
 
 /// Why a container could not be made, changed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,12 @@ pub enum Error {
     /// The seccomp profile cannot be compiled.
     #[error("linux.seccomp")]
     Seccomp(#[from] seccomp::Error),
+    /// Users or groups cannot be mapped.
+    #[error(transparent)]
+    Mapping(#[from] mapping::Error),
+    /// A mount's source cannot be opened.
+    #[error(transparent)]
+    Source(#[from] source::Error),
     /// The container's cgroup refused.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
@@ -82,6 +88,8 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Config(error) => error.kind(),
+            Self::Mapping(error) => error.kind(),
+            Self::Source(error) => error.kind(),
             Self::Seccomp(error) => error.kind(),
             Self::Cgroup(error) => error.kind(),
             Self::NotFound { .. } => Kind::NotFound,

@@ -60,7 +60,9 @@ const ENTERED: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWNET)
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWTIME
+    | libc::CLONE_NEWUSER)
     .cast_unsigned();
 
 /// See [`Container::exec`]; the caller has checked that the container runs.
@@ -80,6 +82,8 @@ pub(crate) fn exec(
         preserved: &options.preserve_fds,
         made: 0,
         pid_namespace: in_pid_namespace.then_some(init),
+        enter: Vec::new(),
+        held: false,
         cgroup: birthplace.as_ref(),
         extra: vec![init.as_fd()],
     };
@@ -90,7 +94,7 @@ pub(crate) fn exec(
         filter: filter.as_ref().map(Cow::Borrowed),
         personality: record.personality.as_ref().map(Cow::Borrowed),
         memory_policy: record.memory_policy.as_ref().map(Cow::Borrowed),
-        layout: Layout { namespaces: vec![record.namespaces & ENTERED], gate: false },
+        layout: Layout { namespaces: vec![record.namespaces & ENTERED], ..Layout::default() },
         plan: None,
     };
     starting.prepare(&request, || Ok(()))?;

@@ -32,6 +32,7 @@ use crate::error::kind_of;
 use crate::request::{Layout, Plan, Reply, Request};
 use crate::rootfs::{self, Rootfs};
 use crate::seccomp::Filter;
+use crate::source::Sources;
 use crate::{check, hook};
 
 use command::Command;
@@ -117,7 +118,7 @@ fn run(speaker: &mut Channel, number: i32) -> Result<Never, Error> {
         .receive::<Request<'static>>()
         .map_err(Error::step("read the request"))?
         .ok_or(Error::Abandoned)?;
-    let (gate, namespaces) = descriptors(&request.layout, number + 1)?;
+    let Inherited { gate, namespaces, sources } = inherited(&request.layout, number + 1)?;
     let mut warnings = Vec::new();
     join_cgroups(&request)?;
     scheduler::confine(&request.process, request.plan.is_none(), &mut warnings)?;
@@ -127,7 +128,7 @@ fn run(speaker: &mut Channel, number: i32) -> Result<Never, Error> {
     rustix::process::setsid().map_err(Error::step("make a session"))?;
 
     let pty = match &request.plan {
-        Some(plan) => build(plan, &request, speaker)?,
+        Some(plan) => build(plan, &request, sources, speaker)?,
         None => terminal::for_exec(&request.process)?,
     };
     let command = settle(&request, &mut warnings)?;
@@ -150,8 +151,15 @@ fn run(speaker: &mut Channel, number: i32) -> Result<Never, Error> {
     Err(command.execute().into())
 }
 
-/// Takes over what follows the channel: the gate's socket and the namespaces.
-fn descriptors(layout: &Layout, first: i32) -> Result<(Option<OwnedFd>, Vec<OwnedFd>), Error> {
+/// What init was started with, besides its streams and the channel.
+struct Inherited {
+    gate: Option<OwnedFd>,
+    namespaces: Vec<OwnedFd>,
+    sources: Sources,
+}
+
+/// Takes over what follows the channel.
+fn inherited(layout: &Layout, first: i32) -> Result<Inherited, Error> {
     let mut numbers = first..;
     let mut take = || {
         let number = numbers.next().unwrap_or(-1);
@@ -159,7 +167,10 @@ fn descriptors(layout: &Layout, first: i32) -> Result<(Option<OwnedFd>, Vec<Owne
     };
     let gate = if layout.gate { Some(take()?) } else { None };
     let namespaces = layout.namespaces.iter().map(|_| take()).collect::<Result<_, _>>()?;
-    Ok((gate, namespaces))
+    let rootfs = if layout.rootfs { Some(take()?) } else { None };
+    let mut source = |index: &usize| take().map(|source| (*index, source));
+    let mounts = layout.mounts.iter().map(&mut source).collect::<Result<_, _>>()?;
+    Ok(Inherited { gate, namespaces, sources: Sources { rootfs, mounts } })
 }
 
 /// A thread that writes 0 moves itself, which takes no global lock.
@@ -194,10 +205,15 @@ fn enter(layout: &Layout, namespaces: &[OwnedFd]) -> Result<(), Error> {
 fn build(
     plan: &Plan<'_>,
     request: &Request<'_>,
+    sources: Sources,
     launcher: &Channel,
 ) -> Result<Option<OwnedFd>, Error> {
     if plan.cgroup_namespace {
         sys::namespace::unshare_cgroup().map_err(Error::step("make a cgroup namespace"))?;
+    }
+    if let Some(offsets) = &plan.clocks {
+        sys::namespace::make_time(offsets)
+            .map_err(Error::step("make a time namespace with linux.timeOffsets"))?;
     }
     if let Some(name) = &plan.keyring {
         join_keyring(name)?;
@@ -214,7 +230,7 @@ fn build(
     }
     // Modes are meant as they are given.
     rustix::process::umask(rustix::fs::Mode::empty());
-    let rootfs = Rootfs::build(plan)?;
+    let rootfs = Rootfs::build(plan, sources)?;
     let pty = terminal::for_container(&request.process, rootfs.tree())?;
     if plan.launcher_hooks {
         launcher.send(&Reply::Hooks, None).map_err(Error::step("tell the launcher"))?;

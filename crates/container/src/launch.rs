@@ -112,9 +112,13 @@ pub(crate) struct Place<'a> {
     pub(crate) terminal: bool,
     pub(crate) preserved: &'a [OwnedFd],
     /// `CLONE_NEW*` to make.
-    pub(crate) made: i32,
+    pub(crate) made: u32,
     /// The pid namespace to be born in.
     pub(crate) pid_namespace: Option<&'a OwnedFd>,
+    /// Namespaces that are entered before, see [`sys::spawn::Program::enter`].
+    pub(crate) enter: Vec<(i32, BorrowedFd<'a>)>,
+    /// Whether init is held until [`Starting::admit`].
+    pub(crate) held: bool,
     /// The cgroup v2 to be born in.
     pub(crate) cgroup: Option<&'a OwnedFd>,
     /// What follows the channel, see [`crate::request::Layout`].
@@ -135,13 +139,16 @@ impl Place<'_> {
         descriptors.extend(self.preserved.iter().map(AsFd::as_fd));
         descriptors.push(theirs.as_fd());
         descriptors.extend(&self.extra);
-        let channel = CString::new((3 + self.preserved.len()).to_string()).unwrap_or_default();
+        let number = 3 + self.preserved.len();
+        let channel = CString::new(number.to_string()).unwrap_or_default();
         let program = Program {
             file: file.as_fd(),
             args: &[init::NAME, &channel],
             descriptors: &descriptors,
-            namespaces: self.made,
+            namespaces: self.made.cast_signed(),
             cgroup: self.cgroup.map(AsFd::as_fd),
+            enter: &self.enter,
+            held: if self.held { i32::try_from(number).ok() } else { None },
         };
         let child = with_children_in(self.pid_namespace, || program.spawn())
             .map_err(Error::launch("start init in new namespaces"))?;
@@ -173,6 +180,11 @@ impl Place<'_> {
 }
 
 impl Starting {
+    /// Lets an init that is held go on, as root of its user namespace.
+    pub(crate) fn admit(&self) -> Result<(), Error> {
+        self.channel.go().map_err(Error::launch("write to init"))
+    }
+
     /// Sends the request and waits until only the gate is left, running `hooks` when init asks.
     pub(crate) fn prepare(
         &mut self,
@@ -266,8 +278,8 @@ fn own_executable() -> io::Result<OwnedFd> {
             Ok(file)
         }
         // The program's file is on no mount of this namespace: run from a memory file, or from the
-        // initial ramfs of a guest.
-        Err(Errno::INVAL) => sealed_copy(),
+        // initial ramfs of a guest. Or the caller may not mount at all.
+        Err(Errno::INVAL | Errno::PERM) => sealed_copy(),
         Err(error) => Err(error.into()),
     }
 }

@@ -27,12 +27,14 @@ pub mod exec;
 pub mod hook;
 pub mod init;
 pub mod launch;
+pub mod mapping;
 mod namespace;
 pub mod processes;
 pub mod record;
 mod request;
 mod rootfs;
 pub mod seccomp;
+pub mod source;
 pub mod store;
 
 pub use create::CreateOptions;

@@ -1,10 +1,17 @@
 //! Which namespaces are made and which are joined.
 //!
-//! Spec: OCI runtime-spec, config-linux.md "Namespaces".
+//! ```text
+//!   no user namespace    made: clone3            joined: init enters them by itself
+//!   a user namespace     made: clone3, owned by it    joined: entered before clone3, see sys::spawn
+//!   cgroup, time         made: by init, once its cgroups and offsets are known
+//! ```
+//!
+//! Spec: OCI runtime-spec, config-linux.md "Namespaces"; user_namespaces(7), time_namespaces(7).
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use spec::oci::runtime::{LinuxNamespace, LinuxNamespaceType as Type};
@@ -14,53 +21,89 @@ use crate::check::Error;
 /// The namespaces of a container.
 #[derive(Debug, Default)]
 pub(crate) struct Namespaces {
-    /// `CLONE_NEW*` of those to make, without the cgroup namespace.
-    pub(crate) made: i32,
-    /// Whether a cgroup namespace is made; that waits until the cgroups are joined.
-    pub(crate) cgroup: bool,
-    /// Those to join, opened and checked, but for the pid namespace.
+    /// `CLONE_NEW*` of those that clone3(2) makes.
+    pub(crate) made: u32,
+    /// `CLONE_NEW*` of those that init makes by itself: cgroup and time.
+    pub(crate) made_by_init: u32,
+    /// Those to join, opened and checked, by `CLONE_NEW*`.
     pub(crate) joined: Vec<(u32, OwnedFd)>,
-    /// The pid namespace to join.
-    pub(crate) pid: Option<OwnedFd>,
 }
+
+/// The number of a type.
+pub(crate) const fn flag(kind: Type) -> u32 {
+    kind as u32
+}
+
+const USER: u32 = flag(Type::User);
+const PID: u32 = flag(Type::Pid);
+const BY_INIT: u32 = flag(Type::Cgroup) | flag(Type::Time);
 
 impl Namespaces {
     /// Opens and checks what the configuration names.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] for user and time namespaces, and without a mount namespace;
-    /// [`Error::Invalid`] for a type named twice and a path that is no namespace of its type.
+    /// [`Error::Invalid`] for a type named twice, a path that is no namespace of its type, and
+    /// without a mount namespace.
     pub(crate) fn of(list: &[LinuxNamespace]) -> Result<Self, Error> {
         let mut namespaces = Self::default();
         let mut seen = 0;
         for namespace in list {
             let kind = namespace.typ();
-            let flag = kind as u32;
-            if seen & flag != 0 {
+            if seen & flag(kind) != 0 {
                 return Err(Error::invalid("linux.namespaces", format!("{kind} is named twice")));
             }
-            seen |= flag;
-            namespaces.add(kind, flag, namespace.path().as_deref())?;
+            seen |= flag(kind);
+            namespaces.add(kind, namespace.path().as_deref())?;
         }
-        if seen & Type::Mount as u32 == 0 {
-            return Err(Error::unsupported("linux.namespaces", "no mount namespace"));
+        if seen & flag(Type::Mount) == 0 {
+            let reason = "a container without a mount namespace would change the host's mounts";
+            return Err(Error::invalid("linux.namespaces", reason));
         }
         Ok(namespaces)
     }
 
-    fn add(&mut self, kind: Type, flag: u32, path: Option<&Path>) -> Result<(), Error> {
-        let path = path.filter(|path| !path.as_os_str().is_empty());
-        match (kind, path) {
-            (Type::User | Type::Time, _) => {
-                return Err(Error::unsupported("linux.namespaces", format!("type {kind}")));
-            }
-            (Type::Cgroup, None) => self.cgroup = true,
-            (_, None) => self.made |= flag.cast_signed(),
-            (Type::Pid, Some(path)) => self.pid = Some(open(kind, path)?),
-            (_, Some(path)) => self.joined.push((flag, open(kind, path)?)),
+    fn add(&mut self, kind: Type, path: Option<&Path>) -> Result<(), Error> {
+        let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
+            let made =
+                if flag(kind) & BY_INIT != 0 { &mut self.made_by_init } else { &mut self.made };
+            *made |= flag(kind);
+            return Ok(());
+        };
+        let namespace = open(kind, path)?;
+        // Nobody may enter the user namespace that it is in.
+        if kind != Type::User || !is_own(&namespace, "user") {
+            self.joined.push((flag(kind), namespace));
         }
         Ok(())
+    }
+
+    /// `CLONE_NEW*` of all in which the container differs from the launcher.
+    pub(crate) fn all(&self) -> u32 {
+        self.joined.iter().fold(self.made | self.made_by_init, |all, (kind, _)| all | kind)
+    }
+
+    /// Whether the container's users are not the launcher's.
+    pub(crate) fn has_user(&self) -> bool {
+        self.all() & USER != 0
+    }
+
+    /// What is entered before init is made: everything as soon as a user namespace is concerned, from
+    /// which the host's namespaces could not be entered; else nothing.
+    pub(crate) fn entered_before(&self) -> &[(u32, OwnedFd)] {
+        if self.has_user() { &self.joined } else { &[] }
+    }
+
+    /// What init enters by itself.
+    pub(crate) fn entered_by_init(&self) -> impl Iterator<Item = &(u32, OwnedFd)> {
+        let none = self.has_user();
+        self.joined.iter().filter(move |(kind, _)| !none && *kind != PID)
+    }
+
+    /// The pid namespace in which init is born, unless that is entered before.
+    pub(crate) fn birthplace(&self) -> Option<&OwnedFd> {
+        let found = self.joined.iter().find(|(kind, _)| *kind == PID);
+        found.filter(|_| !self.has_user()).map(|(_, namespace)| namespace)
     }
 
     /// Whether the container has a namespace of this type that is not the launcher's.
@@ -72,15 +115,26 @@ impl Namespaces {
 /// Opens a namespace by path and checks its type.
 fn open(kind: Type, path: &Path) -> Result<OwnedFd, Error> {
     let invalid = |reason: String| Error::invalid("linux.namespaces", reason);
-    let file = File::open(path)
-        .map_err(|error| invalid(format!("{kind} path {}: {error}", path.display())))?;
+    let shown = path.display();
+    if !path.is_absolute() {
+        return Err(invalid(format!("{kind} path {shown}: not absolute")));
+    }
+    let file =
+        File::open(path).map_err(|error| invalid(format!("{kind} path {shown}: {error}")))?;
     let actual = sys::namespace::kind(&file)
-        .map_err(|_| invalid(format!("{kind} path {}: not a namespace", path.display())))?;
-    if actual == kind as u32 {
+        .map_err(|_| invalid(format!("{kind} path {shown}: not a namespace")))?;
+    if actual == flag(kind) {
         Ok(file.into())
     } else {
-        Err(invalid(format!("{kind} path {}: a namespace of another type", path.display())))
+        Err(invalid(format!("{kind} path {shown}: a namespace of another type")))
     }
+}
+
+/// Whether it is the caller's own namespace of that name.
+pub(crate) fn is_own(namespace: &OwnedFd, name: &str) -> bool {
+    let own = std::fs::metadata(format!("/proc/self/ns/{name}"));
+    let that = rustix::fs::fstat(namespace);
+    own.is_ok_and(|own| that.is_ok_and(|that| (own.dev(), own.ino()) == (that.st_dev, that.st_ino)))
 }
 
 /// Runs `call` while this thread makes children in the pid namespace `target`.
@@ -97,5 +151,5 @@ pub(crate) fn with_children_in<T>(
 }
 
 fn set_children(namespace: &impl AsRawFd) -> io::Result<()> {
-    sys::namespace::enter(namespace, Type::Pid as u32)
+    sys::namespace::enter(namespace, PID)
 }

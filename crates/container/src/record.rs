@@ -40,6 +40,8 @@ pub struct Record {
     pub(crate) cgroup: View,
     /// `CLONE_NEW*` of every namespace that the configuration names.
     pub(crate) namespaces: u32,
+    /// Whether its pid namespace was made for it, and so ends with its init.
+    pub(crate) own_pids: bool,
     /// Hooks for `start` to run afterwards.
     pub(crate) poststart: Vec<oci::Hook>,
     /// Hooks for `delete` to run afterwards.

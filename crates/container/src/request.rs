@@ -29,13 +29,17 @@ pub(crate) struct Request<'a> {
     pub(crate) plan: Option<Plan<'a>>,
 }
 
-/// Init's descriptors: 0, 1, 2, `preserved` more, the channel, then these in order.
+/// Init's descriptors: 0, 1, 2, `preserved` more, the channel, then the gate and the rest in order.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Layout {
     /// `CLONE_NEW*` of each namespace to enter, one descriptor each; for an exec one pidfd with all.
     pub(crate) namespaces: Vec<u32>,
     /// Whether the start gate's listening socket follows; without it the channel is the gate.
     pub(crate) gate: bool,
+    /// Whether the root filesystem's mount follows.
+    pub(crate) rootfs: bool,
+    /// The places in [`Plan::mounts`] whose sources follow.
+    pub(crate) mounts: Vec<usize>,
 }
 
 /// A container to build.
@@ -53,6 +57,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) loopback: bool,
     /// Whether to make a cgroup namespace, once the cgroups are joined.
     pub(crate) cgroup_namespace: bool,
+    /// Offsets of the clocks in a time namespace to make, see [`sys::namespace::make_time`].
+    pub(crate) clocks: Option<String>,
+    /// Whether the container's users are not the host's.
+    pub(crate) user_namespace: bool,
     /// How this host's cgroups are laid out, for mounts of type `cgroup`.
     pub(crate) cgroups: crate::cgroup::View,
     /// `linux.rootfsPropagation`.

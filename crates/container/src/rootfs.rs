@@ -15,6 +15,7 @@
 //! Spec: OCI runtime-spec, config.md "Mounts"; config-linux.md "Default Filesystems" to "Masked Paths".
 
 mod cgroup;
+mod copy;
 mod device;
 mod mask;
 mod mount;
@@ -22,18 +23,18 @@ mod options;
 mod tree;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
 use rustix::mount::{
-    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount,
-    open_tree, unmount,
+    MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount,
 };
 use spec::Kind;
 use sys::mount::Attributes;
 
 use crate::request::Plan;
+use crate::source::{self, Sources};
 
 pub(crate) use tree::Tree;
 
@@ -134,22 +135,16 @@ pub(crate) struct Rootfs {
 
 impl Rootfs {
     /// Attaches the rootfs and everything that is mounted and made in it.
-    pub(crate) fn build(plan: &Plan<'_>) -> Result<Self, Error> {
-        // Nothing that happens here shows on the host; what the host mounts may still show here.
-        let private = plan.propagation.as_deref().is_some_and(|text| text.ends_with("private"));
-        let kind = if private {
-            MountPropagationFlags::PRIVATE
-        } else {
-            MountPropagationFlags::DOWNSTREAM
-        };
-        mount_change("/", kind | MountPropagationFlags::REC)
-            .map_err(Error::step("separate mounts from the host's"))?;
-        let tree = attach(&plan.rootfs).map_err(Error::step("mount the root filesystem"))?;
-        for mount in plan.mounts.iter() {
-            mount::apply(&tree, mount, plan)?;
+    pub(crate) fn build(plan: &Plan<'_>, mut sources: Sources) -> Result<Self, Error> {
+        separate(plan).map_err(Error::step("separate mounts from the host's"))?;
+        let tree = attach(&plan.rootfs, sources.rootfs.take())
+            .map_err(Error::step("mount the root filesystem"))?;
+        for (index, mount) in plan.mounts.iter().enumerate() {
+            let source = sources.mounts.iter().find(|(of, _)| *of == index).map(|(_, fd)| fd);
+            mount::apply(&tree, mount, source, plan)?;
         }
         if !mount::replaces_dev(&plan.mounts) {
-            device::make_all(&tree, &plan.devices)?;
+            device::make_all(&tree, &plan.devices, plan.user_namespace)?;
         }
         Ok(Self { tree })
     }
@@ -185,13 +180,44 @@ impl Rootfs {
     }
 }
 
-/// Makes the rootfs a mount of its own, which pivot_root(2) needs.
-fn attach(rootfs: &Path) -> io::Result<Tree> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE;
-    let mount = open_tree(CWD, rootfs, flags)?;
-    move_mount(&mount, "", CWD, rootfs, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+/// What happens here shows on the host only where `rootfsPropagation` says so: for a mount that the
+/// container shares with the host to stay shared, all are left as they are but the one that holds the
+/// rootfs.
+fn separate(plan: &Plan<'_>) -> io::Result<()> {
+    let wanted = plan.propagation.as_deref().unwrap_or_default();
+    let kind = match wanted.trim_start_matches('r') {
+        "shared" => return hide_parent(&plan.rootfs),
+        "private" | "unbindable" => MountPropagationFlags::PRIVATE,
+        // What the host mounts may still show here.
+        _ => MountPropagationFlags::DOWNSTREAM,
+    };
+    Ok(mount_change("/", kind | MountPropagationFlags::REC)?)
+}
+
+/// Makes the mount that holds `path` private.
+fn hide_parent(path: &Path) -> io::Result<()> {
+    for directory in path.ancestors() {
+        match mount_change(directory, MountPropagationFlags::PRIVATE) {
+            // Not where a mount begins.
+            Err(rustix::io::Errno::INVAL) => {}
+            result => return Ok(result?),
+        }
+    }
+    Ok(())
+}
+
+/// Makes the rootfs a mount of its own, which pivot_root(2) needs. Where its users may not go there by
+/// name, it covers the old root, which is as good.
+fn attach(rootfs: &Path, opened: Option<OwnedFd>) -> io::Result<Tree> {
+    let mount = match opened {
+        Some(mount) => mount,
+        None => source::copy(rootfs, true)?,
+    };
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    match move_mount(&mount, "", CWD, rootfs, flags) {
+        Err(rustix::io::Errno::ACCESS) => move_mount(&mount, "", CWD, "/", flags)?,
+        result => result?,
+    }
     Ok(Tree::from(mount))
 }
 

@@ -345,8 +345,7 @@ impl Container {
             let _ = sys::pidfd::signal(init.as_fd(), Signal::KILL.number());
         }
         // Nobody is left in a pid namespace whose init has ended.
-        let own_pids = self.record.namespaces & libc::CLONE_NEWPID.cast_unsigned() != 0;
-        if !own_pids || init.is_none() || self.record.cgroup.is_frozen()? {
+        if !self.record.own_pids || init.is_none() || self.record.cgroup.is_frozen()? {
             self.record.cgroup.signal(Signal::KILL)?;
             if self.record.cgroup.is_frozen()? {
                 self.record.cgroup.freeze(false)?;

@@ -59,6 +59,12 @@ impl Bundle {
         self
     }
 
+    /// The same with one more namespace.
+    pub(crate) fn namespace(mut self, namespace: Value) -> Self {
+        self.config["linux"]["namespaces"].as_array_mut().expect("a list").push(namespace);
+        self
+    }
+
     /// The same with one more mount.
     pub(crate) fn mount(mut self, mount: Value) -> Self {
         self.config["mounts"].as_array_mut().expect("a list").push(mount);

@@ -10,6 +10,8 @@ mod cgroups;
 mod escapes;
 mod exec;
 mod life;
+mod mounts;
+mod namespaces;
 mod process;
 mod refusals;
 mod rootfs;

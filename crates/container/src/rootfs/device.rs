@@ -31,14 +31,21 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Makes the default devices, then those of the configuration.
-pub(super) fn make_all(tree: &Tree, devices: &[LinuxDevice]) -> Result<(), Error> {
+///
+/// Nobody may make nodes in a user namespace (`bound`): the host's are bound there, by their path.
+pub(super) fn make_all(tree: &Tree, devices: &[LinuxDevice], bound: bool) -> Result<(), Error> {
     let dev = tree.directory("/dev").map_err(Error::step("open /dev in the rootfs"))?;
     for (name, major, minor) in DEFAULTS {
-        let own = devices.iter().any(|device| device.path() == &Path::new("/dev").join(name));
-        if !own {
-            let made = node(&dev, name.as_ref(), FileType::CharacterDevice, 0o666, (major, minor));
-            made.map_err(|source| Error::Device { path: Path::new("/dev").join(name), source })?;
+        let path = Path::new("/dev").join(name);
+        if devices.iter().any(|device| *device.path() == path) {
+            continue;
         }
+        let made = if bound {
+            bind(tree, &path)
+        } else {
+            node(&dev, name.as_ref(), FileType::CharacterDevice, 0o666, (major, minor))
+        };
+        made.map_err(|source| Error::Device { path, source })?;
     }
     for (name, target) in LINKS {
         link(&dev, name, target)?;
@@ -47,8 +54,12 @@ pub(super) fn make_all(tree: &Tree, devices: &[LinuxDevice]) -> Result<(), Error
         link(&dev, "core", "/proc/kcore")?;
     }
     for device in devices {
-        make(tree, device)
-            .map_err(|source| Error::Device { path: device.path().clone(), source })?;
+        let made = if bound && device.typ() != LinuxDeviceType::P {
+            bind(tree, device.path())
+        } else {
+            make(tree, device)
+        };
+        made.map_err(|source| Error::Device { path: device.path().clone(), source })?;
     }
     Ok(())
 }
@@ -61,6 +72,19 @@ fn link(dev: &OwnedFd, name: &str, target: &str) -> Result<(), Error> {
             Err(Error::Device { path: Path::new("/dev").join(name), source: error.into() })
         }
     }
+}
+
+/// Puts the host's device of that path at the same path.
+fn bind(tree: &Tree, path: &Path) -> io::Result<()> {
+    let device = crate::source::copy(path, false)?;
+    let stat = rustix::fs::fstat(&device)?;
+    if !matches!(
+        FileType::from_raw_mode(stat.st_mode),
+        FileType::CharacterDevice | FileType::BlockDevice
+    ) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no device on the host"));
+    }
+    super::mount::attach(&device, &tree.file(path)?, &super::options::Options::default())
 }
 
 fn make(tree: &Tree, device: &LinuxDevice) -> io::Result<()> {

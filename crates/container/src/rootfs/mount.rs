@@ -7,18 +7,20 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags,
+    fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    fspick, move_mount, open_tree,
 };
 use spec::oci::runtime::Mount;
 use sys::mount::Attributes;
 
 use super::options::Options;
-use super::{Error, Tree, cgroup};
+use super::{Error, Tree, cgroup, copy};
 use crate::request::Plan;
+use crate::source;
 
 /// The magic number of a proc filesystem.
 pub(super) const PROC: i64 = 0x9fa0;
@@ -47,8 +49,13 @@ pub(super) fn replaces_dev(mounts: &[Mount]) -> bool {
     })
 }
 
-/// Does what one entry of `mounts` says.
-pub(super) fn apply(tree: &Tree, mount: &Mount, plan: &Plan<'_>) -> Result<(), Error> {
+/// Does what one entry of `mounts` says. `source`: that of a bind mount, if the launcher opened it.
+pub(super) fn apply(
+    tree: &Tree,
+    mount: &Mount,
+    source: Option<&OwnedFd>,
+    plan: &Plan<'_>,
+) -> Result<(), Error> {
     let target = cleaned(mount.destination());
     if target == Path::new("/") {
         let reason = "the root itself cannot be a mount's target";
@@ -59,8 +66,15 @@ pub(super) fn apply(tree: &Tree, mount: &Mount, plan: &Plan<'_>) -> Result<(), E
     if fstype == "bind" && options.bind.is_none() {
         options.bind = Some(false);
     }
-    if let Some(recursive) = options.bind {
-        return bind(tree, mount, &target, recursive, &options);
+    if options.remount {
+        return remount(tree, &target, &options).map_err(|source| Error::Mount {
+            fstype: "remount".into(),
+            target,
+            source,
+        });
+    }
+    if options.bind.is_some() {
+        return bind(tree, mount, source, &target, &options);
     }
     let result = match fstype {
         "" => {
@@ -110,8 +124,33 @@ fn filesystem(
         data.push(format!("mode={:o}", rustix::fs::fstat(&at)?.st_mode & 0o7777));
     }
     let source = source.map_or(fstype.as_ref(), Path::as_os_str);
-    let mount = make(fstype, source, &data, options)?;
+    if !options.copy_up {
+        return attach(&make(fstype, source, &data, options)?, &at, options);
+    }
+    if fstype != "tmpfs" {
+        let reason = "tmpcopyup is for a tmpfs";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    // Filled before it may become read-only.
+    let mount = make(fstype, source, &data, &Options::default())?;
+    copy::contents(at.as_fd(), mount.as_fd())?;
+    sys::mount::set_attributes(&mount, c"", false, &options.attributes)?;
     attach(&mount, &at, options)
+}
+
+/// Changes the mount that is on `target`: with `bind` the mount alone, else its filesystem too.
+fn remount(tree: &Tree, target: &Path, options: &Options) -> io::Result<()> {
+    let at = tree.open(target, rustix::fs::OFlags::PATH)?;
+    if options.bind.is_none() {
+        let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+        let context = fspick(&at, "", flags)?;
+        set_data(&context, &options.data)?;
+        if !options.data.is_empty() {
+            fsconfig_reconfigure(&context)?;
+        }
+    }
+    set_attributes(&at, options)?;
+    propagate(&at, options)
 }
 
 /// Makes a filesystem, attached nowhere.
@@ -123,22 +162,32 @@ pub(super) fn make(
 ) -> io::Result<OwnedFd> {
     let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&context, "source", source)?;
-    for option in data {
-        match option.split_once('=') {
-            Some((key, value)) => fsconfig_set_string(&context, key, value)?,
-            None => fsconfig_set_flag(&context, option.as_str())?,
-        }
-    }
+    set_data(&context, data)?;
     fsconfig_create(&context)?;
     let attributes = u32::try_from(options.attributes.set).unwrap_or(0);
     let attributes = MountAttrFlags::from_bits_retain(attributes);
     Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
+/// Sets a filesystem's own options.
+fn set_data(context: &OwnedFd, data: &[String]) -> io::Result<()> {
+    for option in data {
+        match option.split_once('=') {
+            Some((key, value)) => fsconfig_set_string(context, key, value)?,
+            None => fsconfig_set_flag(context, option.as_str())?,
+        }
+    }
+    Ok(())
+}
+
 /// Moves a detached mount to its place and sets its propagation there.
 pub(super) fn attach(mount: &OwnedFd, at: &impl AsFd, options: &Options) -> io::Result<()> {
     let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", at.as_fd(), "", empty)?;
+    propagate(mount, options)
+}
+
+fn propagate(mount: &OwnedFd, options: &Options) -> io::Result<()> {
     for (recursive, propagation) in &options.propagation {
         let attributes = Attributes { propagation: *propagation, ..Attributes::default() };
         sys::mount::set_attributes(mount, c"", *recursive, &attributes)?;
@@ -158,30 +207,40 @@ pub(super) fn clone(at: &impl AsFd, path: &Path, recursive: bool) -> Result<Owne
     open_tree(at.as_fd(), path, flags)
 }
 
+/// Sets a mount's attributes, those for all beneath first.
+fn set_attributes(mount: &OwnedFd, options: &Options) -> io::Result<()> {
+    for (attributes, recursive) in [(&options.recursive, true), (&options.attributes, false)] {
+        if *attributes != Attributes::default() {
+            sys::mount::set_attributes(mount, c"", recursive, attributes)?;
+        }
+    }
+    Ok(())
+}
+
 fn bind(
     tree: &Tree,
     mount: &Mount,
+    opened: Option<&OwnedFd>,
     target: &Path,
-    recursive: bool,
     options: &Options,
 ) -> Result<(), Error> {
-    let source = mount.source().clone().unwrap_or_default();
-    let clone = clone(&CWD, &source, recursive).map_err(|error| Error::Source {
-        source_path: source,
+    let recursive = options.bind == Some(true);
+    let copy = match opened {
+        Some(opened) => rustix::io::fcntl_dupfd_cloexec(opened, 3),
+        None => source::copy(mount.source().as_deref().unwrap_or(Path::new("")), recursive),
+    };
+    let copy = copy.map_err(|error| Error::Source {
+        source_path: mount.source().clone().unwrap_or_default(),
         target: target.to_owned(),
         source: error.into(),
     })?;
     let attach = || {
-        let stat = rustix::fs::fstat(&clone)?;
+        let stat = rustix::fs::fstat(&copy)?;
         let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let at = if directory { tree.directory(target)? } else { tree.file(target)? };
         check_proc(&at, target)?;
-        for (attributes, recursive) in [(&options.recursive, true), (&options.attributes, false)] {
-            if *attributes != Attributes::default() {
-                sys::mount::set_attributes(&clone, c"", recursive, attributes)?;
-            }
-        }
-        self::attach(&clone, &at, options)
+        set_attributes(&copy, options)?;
+        self::attach(&copy, &at, options)
     };
     attach().map_err(|source| Error::Mount {
         fstype: "bind".to_owned(),

@@ -21,6 +21,10 @@ pub(super) struct Options {
     pub(super) propagation: Vec<(Recursive, u64)>,
     /// Flags and values for the filesystem itself.
     pub(super) data: Vec<String>,
+    /// Changes what is mounted on the target already.
+    pub(super) remount: bool,
+    /// Fills a new tmpfs with what it covers.
+    pub(super) copy_up: bool,
 }
 
 /// Whether all that is mounted beneath is meant too.
@@ -67,7 +71,7 @@ const FILESYSTEM: [(&str, Option<&str>); 10] = [
 ];
 
 /// Known, and not done.
-const REFUSED: [&str; 5] = ["remount", "tmpcopyup", "idmap", "ridmap", "copy-symlink"];
+const REFUSED: [&str; 1] = ["copy-symlink"];
 
 /// A propagation type by name: whether it is recursive, and its `MS_*` value.
 pub(super) fn propagation(name: &str) -> Option<(Recursive, u64)> {
@@ -98,6 +102,10 @@ impl Options {
             let reason = "unknown for a bind mount";
             return Err(Error::Option { target: target.into(), option: option.clone(), reason });
         }
+        if options.copy_up && (options.bind.is_some() || options.remount) {
+            let (option, reason) = ("tmpcopyup".to_owned(), "only a new tmpfs is filled");
+            return Err(Error::Option { target: target.into(), option, reason });
+        }
         Ok(options)
     }
 
@@ -118,6 +126,10 @@ impl Options {
             match option {
                 "bind" => self.bind = Some(self.bind.unwrap_or(false)),
                 "rbind" => self.bind = Some(true),
+                "remount" => self.remount = true,
+                "tmpcopyup" => self.copy_up = true,
+                // Done by the launcher, see source.rs.
+                "idmap" | "ridmap" => {}
                 _ => self.data.push(option.to_owned()),
             }
         }
@@ -172,7 +184,7 @@ mod tests {
     fn what_is_not_known_goes_to_the_filesystem_but_not_to_a_bind() {
         assert_eq!(parse(&["mode=755", "size=1m"]).expect("valid").data, ["mode=755", "size=1m"]);
         assert!(parse(&["bind", "mode=755"]).is_err());
-        assert!(parse(&["tmpcopyup"]).is_err());
-        assert!(parse(&["idmap=uids=0-1-2"]).is_err());
+        assert!(parse(&["bind", "tmpcopyup"]).is_err());
+        assert!(parse(&["bind", "idmap=uids=0-1-2"]).is_err());
     }
 }
