@@ -42,7 +42,9 @@ impl Log {
 
     /// Each of these happened.
     pub(crate) fn warn_of(&self, messages: &[String]) {
-        messages.iter().for_each(|message| self.warn(message));
+        for message in messages {
+            self.warn(message);
+        }
     }
 
     /// For us.

@@ -7,6 +7,8 @@
 //!
 //! Spec: OCI runtime-spec, config.md; for capabilities its "Linux Process".
 
+use std::collections::BTreeSet;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -126,18 +128,22 @@ fn repair_process(process: &mut Object, warnings: &mut Vec<String>) {
     }
 }
 
-/// Leaves out what is no capability, with a warning, as the specification asks.
+/// Leaves out what is no capability, with a warning in runc's words, as the specification asks.
 fn keep_capabilities(sets: &mut Object, warnings: &mut Vec<String>) {
+    let mut unknown = BTreeSet::new();
     for names in sets.values_mut().filter_map(Value::as_array_mut) {
         names.retain(|name| {
             let Some(text) = name.as_str() else { return true };
             let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
-            let warning = format!("process.capabilities: {text:?} is no capability; left out");
-            if !known && !warnings.contains(&warning) {
-                warnings.push(warning);
+            if !known {
+                unknown.insert(text.to_owned());
             }
             known
         });
+    }
+    if !unknown.is_empty() {
+        let names = unknown.into_iter().collect::<Vec<_>>().join(" ");
+        warnings.push(format!("ignoring unknown or unavailable capabilities: [{names}]"));
     }
 }
 
@@ -198,10 +204,7 @@ mod tests {
             "effective": ["CAP_FLY"]}}}}"#
         );
         let read = process(text.as_bytes()).expect("valid");
-        assert_eq!(
-            read.warnings,
-            [r#"process.capabilities: "CAP_FLY" is no capability; left out"#]
-        );
+        assert_eq!(read.warnings, ["ignoring unknown or unavailable capabilities: [CAP_FLY]"]);
         let sets = read.value.capabilities().clone().expect("given");
         assert_eq!(sets.bounding().iter().flatten().count(), 1);
         assert_eq!(sets.effective().iter().flatten().count(), 0);

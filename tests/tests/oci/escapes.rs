@@ -72,7 +72,8 @@ fn proc_and_sys_are_not_mounted_through_a_symlink() {
         fs::create_dir(bundle.rootfs().join("elsewhere")).expect("made");
         symlink("elsewhere", bundle.rootfs().join(name)).expect("linked");
         let said = bundle.run().fails(1);
-        assert!(said.contains(&format!("on /{name}")), "{said}");
+        assert!(said.contains(&format!(" /{name}")), "{said}");
+        assert!(said.contains("must be mounted on ordinary directory"), "{said}");
     }
 }
 

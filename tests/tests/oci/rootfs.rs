@@ -50,6 +50,15 @@ fn namespaces_are_joined_by_path() {
 }
 
 #[test]
+fn norelatime_is_the_kernels_default_as_under_runc() {
+    let Some(bundle) = Bundle::sh("grep ' /m ' /proc/self/mountinfo") else { return };
+    let options = ["noatime", "norelatime"];
+    let mount = json!({"destination": "/m", "type": "tmpfs", "source": "m", "options": options});
+    let said = bundle.mount(mount).run().ok();
+    assert!(said.contains("relatime"), "{said}");
+}
+
+#[test]
 fn the_default_devices_and_links_are_there() {
     let script = "cd /dev; for f in null zero full random urandom tty; do stat -c '%n %F %t:%T %a' $f; done; \
                   for f in fd stdin stdout stderr ptmx; do readlink $f; done; echo x > null";

@@ -84,7 +84,13 @@ pub(super) fn apply(
         "cgroup" | "cgroup2" => cgroup::mount(tree, &target, &options, plan),
         _ => filesystem(tree, fstype, mount.source().as_deref(), &target, &options),
     };
-    result.map_err(|source| Error::Mount { fstype: fstype.to_owned(), target, source })
+    result.map_err(|source| match (fstype, source.raw_os_error()) {
+        ("proc" | "sysfs", Some(libc::ELOOP)) => {
+            let reason = "proc and sysfs must be mounted on ordinary directory, not a symlink";
+            Error::Target { target, reason }
+        }
+        _ => Error::Mount { fstype: fstype.to_owned(), target, source },
+    })
 }
 
 /// The absolute path without `.`, `..` and doubled slashes, as text alone can tell.

@@ -50,7 +50,7 @@ const ATTRIBUTES: [(&str, u64, u64); 20] = [
     ("strictatime", libc::MOUNT_ATTR_STRICTATIME, ATIME),
     ("relatime", libc::MOUNT_ATTR_RELATIME, ATIME),
     ("atime", libc::MOUNT_ATTR_RELATIME, ATIME),
-    ("norelatime", libc::MOUNT_ATTR_STRICTATIME, ATIME),
+    ("norelatime", libc::MOUNT_ATTR_RELATIME, ATIME),
     ("nostrictatime", libc::MOUNT_ATTR_RELATIME, ATIME),
     ("defaults", 0, 0),
     ("silent", 0, 0),
@@ -164,6 +164,8 @@ mod tests {
             (vec!["ro", "rw"], 0, ro),
             (vec!["rw", "ro", "nosuid"], ro | nosuid, 0),
             (vec!["noatime", "relatime"], 0, ATIME),
+            // Without another wish the kernel's own default holds, which is relatime.
+            (vec!["noatime", "norelatime"], 0, ATIME),
             (vec!["strictatime", "noatime"], libc::MOUNT_ATTR_NOATIME, ATIME),
         ] {
             let got = parse(&list).expect("valid").attributes;
