@@ -261,6 +261,14 @@ fn hooks(hooks: &Hooks) -> Result<(), Error> {
             if hook.timeout().is_some_and(|timeout| timeout <= 0) {
                 return Err(Error::invalid(field, "timeout is not above 0"));
             }
+            let nameless = |text: &&String| text.find('=').is_none_or(|at| at == 0);
+            if let Some(text) = hook.env().iter().flatten().find(nameless) {
+                return Err(Error::invalid(field, format!("env: {text:?} is not NAME=VALUE")));
+            }
+            let strings = hook.args().iter().flatten().chain(hook.env().iter().flatten());
+            if strings.into_iter().any(|text| text.contains('\0')) {
+                return Err(Error::invalid(field, "a zero byte in args or env"));
+            }
         }
     }
     Ok(())

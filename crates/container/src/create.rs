@@ -73,6 +73,8 @@ impl<'a> CreateOptions<'a> {
 struct Unfinished<'a> {
     directory: PathBuf,
     cgroup: &'a View,
+    /// Hooks to run when it is gone, and the state they read: once there was a container to hook into.
+    poststop: Option<(&'a [oci::Hook], hook::State)>,
     done: bool,
 }
 
@@ -82,6 +84,10 @@ impl Drop for Unfinished<'_> {
             // The failure that led here is what the caller learns.
             let _ = self.cgroup.remove();
             let _ = fs::remove_dir_all(&self.directory);
+            if let Some((hooks, state)) = &self.poststop {
+                let state = hook::State { status: "stopped".into(), pid: None, ..state.clone() };
+                hook::run_each("poststop", hooks, &state);
+            }
         }
     }
 }
@@ -109,7 +115,7 @@ pub(crate) fn create(
     let (directory, lock) = store.make_directory(id)?;
     let cgroup = record.cgroup.clone();
     // Dropped in reverse order: init is killed before its cgroups are removed.
-    let mut unfinished = Unfinished { directory, cgroup: &cgroup, done: false };
+    let mut unfinished = Unfinished { directory, cgroup: &cgroup, poststop: None, done: false };
     record.write(&unfinished.directory)?;
     if let Some(filter) = &checked.filter {
         filter.save(&unfinished.directory)?;
@@ -119,6 +125,8 @@ pub(crate) fn create(
     drop(gate);
 
     let state = state(options.spec, &record, starting.pid.raw());
+    let hooks = options.spec.hooks().as_ref().and_then(|hooks| hooks.poststop().as_deref());
+    unfinished.poststop = hooks.map(|hooks| (hooks, state.clone()));
     let request = request(options, &checked, &record, &state, &sources);
     starting.prepare(&request, || launcher_hooks(options.spec, &state))?;
     starting.give_console(&options.console)?;
@@ -367,7 +375,7 @@ fn launcher_lists(spec: &oci::Spec) -> [(&'static str, &[oci::Hook]); 2] {
 
 fn launcher_hooks(spec: &oci::Spec, state: &hook::State) -> Result<(), Error> {
     for (kind, list) in launcher_lists(spec) {
-        hook::run_all(kind, list, state, None)?;
+        hook::run_all(kind, list, state)?;
     }
     Ok(())
 }

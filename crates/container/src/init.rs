@@ -143,9 +143,8 @@ fn run(speaker: &mut Channel, number: i32) -> Result<Never, Error> {
     if let Some(plan) = &request.plan
         && let Some(state) = &plan.state
     {
-        let state = hook::State { status: "created".into(), ..state.clone() };
-        let own = request.process.env().as_deref();
-        hook::run_all("startContainer", &plan.start_container, &state, own)?;
+        let state = hook::State { status: "created".into(), ..inner(state) };
+        hook::run_inside(&plan.start_container, &request.process, &state)?;
     }
     credentials::restrict(&request)?;
     Err(command.execute().into())
@@ -239,10 +238,16 @@ fn build(
         }
     }
     if let Some(state) = &plan.state {
-        hook::run_all("createContainer", &plan.create_container, state, None)?;
+        hook::run_all("createContainer", &plan.create_container, &inner(state))?;
     }
     rootfs.enter(plan, request.process.cwd())?;
     Ok(pty)
+}
+
+/// The state as hooks in the container see it: with the pid that this process has there.
+fn inner(state: &hook::State) -> hook::State {
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    hook::State { pid: Some(pid), ..state.clone() }
 }
 
 fn join_keyring(name: &str) -> Result<(), Error> {

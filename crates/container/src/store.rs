@@ -252,7 +252,7 @@ impl Container {
         fs::remove_file(&path).map_err(Error::file("remove", path))?;
         if !self.record.poststart.is_empty() {
             let state = self.state_as("running", self.record.init.map(|init| init.pid));
-            hook::run_all("poststart", &self.record.poststart, &state, None)
+            hook::run_all("poststart", &self.record.poststart, &state)
                 .inspect_err(|_| drop(self.remove()))?;
         }
         Ok(())
@@ -331,9 +331,9 @@ impl Container {
     fn remove(&self) -> Result<Vec<String>, Error> {
         self.kill_all()?;
         self.record.cgroup.remove()?;
+        remove_directory(&self.directory)?;
         let state = self.state_as("stopped", None);
         let failed = hook::run_each("poststop", &self.record.poststop, &state);
-        remove_directory(&self.directory)?;
         Ok(failed.iter().map(|error| spec::chain(error)).collect())
     }
 

@@ -18,6 +18,17 @@ pub fn execute(path: &CStr, args: &[CString], environment: &[CString]) -> io::Er
     io::Error::last_os_error()
 }
 
+/// Lets the command begin with default actions and no signal blocked, whatever the caller does.
+pub fn with_default_signals(command: &mut std::process::Command) {
+    let reset = || {
+        reset_signals();
+        Ok(())
+    };
+    // SAFETY: between fork and execve `reset` makes system calls that are async-signal-safe, nothing
+    // else: it takes no lock and allocates no memory.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, reset) };
+}
+
 /// Gives every signal its default action and unblocks all of them.
 pub fn reset_signals() {
     for signal in 1..=64 {

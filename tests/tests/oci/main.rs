@@ -9,6 +9,7 @@ mod bundle;
 mod cgroups;
 mod escapes;
 mod exec;
+mod hooks;
 mod life;
 mod mounts;
 mod namespaces;

@@ -65,6 +65,10 @@ fn general() -> Vec<Bad> {
         ("/hostname", json!("x".repeat(65)), "hostname"),
         ("/hooks/poststop", json!([{"path": "relative"}]), "hooks.poststop"),
         ("/hooks/prestart", json!([{"path": "/bin/true", "timeout": 0}]), "hooks.prestart"),
+        ("/hooks/poststart", json!([{"path": "/bin/true", "env": ["=x"]}]), "hooks.poststart"),
+        ("/hooks/poststart", json!([{"path": "/bin/true", "env": ["x"]}]), "hooks.poststart"),
+        ("/hooks/poststart", json!([{"path": "/bin/true", "args": ["\u{0}"]}]), "zero byte"),
+        ("/hooks/poststart", json!([{"args": ["x"]}]), "path"),
     ]
 }
 
