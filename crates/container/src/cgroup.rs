@@ -12,6 +12,7 @@
 mod device;
 mod mounts;
 mod setting;
+mod subgroup;
 #[cfg(test)]
 mod tests;
 

@@ -26,22 +26,22 @@ pub enum Error {
     /// The container's cgroup refused.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
-    /// No such container in this store.
-    #[error("container {id} does not exist")]
+    /// No such container in this store; the words are those that containerd looks for.
+    #[error("container does not exist")]
     NotFound {
         /// Its name.
         id: ContainerId,
     },
     /// The name is taken in this store.
-    #[error("container {id} already exists")]
+    #[error("container with given ID already exists")]
     Exists {
         /// The name.
         id: ContainerId,
     },
     /// The container is not in a state that allows it.
-    #[error("cannot {action} a container that is {}", status.name())]
+    #[error("{}", refusal(action, *status))]
     State {
-        /// What was asked.
+        /// What was asked, by the command's name.
         action: &'static str,
         /// Where it is in its life.
         status: Status,
@@ -112,6 +112,24 @@ impl Error {
     /// For `map_err` on a step of the launch.
     pub(crate) fn launch<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Launch { step, source: source.into() }
+    }
+}
+
+/// Why `action` is refused, in the words of runc, which its callers look for.
+fn refusal(action: &str, status: Status) -> String {
+    match (action, status) {
+        ("start", Status::Running) => "cannot start an already running container".to_owned(),
+        ("start", Status::Stopped) => "cannot start a container that has stopped".to_owned(),
+        ("exec", Status::Stopped) => "cannot exec in a stopped container".to_owned(),
+        ("exec", Status::Paused) => {
+            "cannot exec in a paused container (use --ignore-paused to override)".to_owned()
+        }
+        ("pause", _) => format!("container not running: it is {}", status.name()),
+        ("resume", _) => format!("container not paused: it is {}", status.name()),
+        ("delete", _) => {
+            format!("cannot delete container that is not stopped: {}", status.name())
+        }
+        _ => format!("cannot {action} a container in the {} state", status.name()),
     }
 }
 

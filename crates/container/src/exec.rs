@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use spec::oci::runtime as oci;
 
@@ -31,6 +31,19 @@ pub struct ExecOptions<'a> {
     pub pid_file: Option<&'a Path>,
     /// Descriptors that the user's program inherits as 3, 4, …, in order.
     pub preserve_fds: Vec<OwnedFd>,
+    /// Cgroups beneath the container's to run in; they must exist.
+    pub cgroups: Vec<Subgroup>,
+    /// Whether to make it in a paused container too, where it waits for the end of the pause.
+    pub ignore_paused: bool,
+}
+
+/// A cgroup beneath the container's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subgroup {
+    /// In which hierarchy of cgroup v1; `None` for all, and for v2.
+    pub controller: Option<String>,
+    /// Its path from the container's.
+    pub path: PathBuf,
 }
 
 impl<'a> ExecOptions<'a> {
@@ -42,6 +55,8 @@ impl<'a> ExecOptions<'a> {
             console: Console::default(),
             pid_file: None,
             preserve_fds: Vec::new(),
+            cgroups: Vec::new(),
+            ignore_paused: false,
         }
     }
 }
@@ -75,7 +90,9 @@ pub(crate) fn exec(
     let record = container.record();
     let filter = if record.filtered { Some(Filter::load(container.directory())?) } else { None };
     let in_pid_namespace = record.namespaces & libc::CLONE_NEWPID.cast_unsigned() != 0;
-    let birthplace = record.cgroup.birthplace(record.init.map(|init| init.pid.raw()))?;
+    let cgroup = record.cgroup.beneath(&options.cgroups)?;
+    let beside = record.init.filter(|_| options.cgroups.is_empty()).map(|init| init.pid.raw());
+    let birthplace = cgroup.birthplace(beside)?;
     let place = Place {
         stdio: &options.stdio,
         terminal: options.process.terminal() == Some(true),
@@ -90,7 +107,7 @@ pub(crate) fn exec(
     let mut starting = start(&place, options.process)?;
     let request = Request {
         process: Cow::Borrowed(options.process),
-        tasks: record.cgroup.tasks(),
+        tasks: cgroup.tasks(),
         filter: filter.as_ref().map(Cow::Borrowed),
         personality: record.personality.as_ref().map(Cow::Borrowed),
         memory_policy: record.memory_policy.as_ref().map(Cow::Borrowed),

@@ -191,7 +191,8 @@ impl Container {
         Self { directory: store.directory(&record.id), record }
     }
 
-    pub(crate) fn directory(&self) -> &Path {
+    /// Where its record is.
+    pub fn directory(&self) -> &Path {
         &self.directory
     }
 
@@ -261,9 +262,13 @@ impl Container {
     /// Sends a signal; does not wait for its effect. To a stopped container:
     /// [`spec::Kind::Conflict`] for the init, nothing at all for all.
     pub fn signal(&self, signal: Signal, to: Recipients) -> Result<(), Error> {
-        match to {
-            Recipients::All => self.record.cgroup.signal(signal)?,
-            Recipients::Init => self.signal_init(signal)?,
+        // Those whom the kernel does not kill with init are killed with it: by themselves they would
+        // stay for ever.
+        let all = to == Recipients::All || signal == Signal::KILL && !self.record.own_pids;
+        if all {
+            self.record.cgroup.signal(signal)?;
+        } else {
+            self.signal_init(signal)?;
         }
         // The freezer of cgroup v1 keeps even a killed process waiting.
         if signal == Signal::KILL && self.record.cgroup.is_frozen()? {
@@ -288,7 +293,10 @@ impl Container {
     pub fn exec(&self, options: ExecOptions<'_>) -> Result<Exec, Error> {
         match (self.status()?, self.init_pidfd()?) {
             (Status::Created | Status::Running, Some(init)) => exec::exec(self, &init, &options),
-            (status, _) => Err(Error::State { action: "exec in", status }),
+            (Status::Paused, Some(init)) if options.ignore_paused => {
+                exec::exec(self, &init, &options)
+            }
+            (status, _) => Err(Error::State { action: "exec", status }),
         }
     }
 

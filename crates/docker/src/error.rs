@@ -26,7 +26,7 @@ impl Error {
     }
 
     /// An error of one of the crates beneath, with its causes.
-    pub(crate) fn of(kind: Kind, error: &dyn std::error::Error) -> Self {
+    pub(crate) fn of(kind: Kind, error: &(dyn std::error::Error + 'static)) -> Self {
         Self::new(status(kind), spec::chain(error))
     }
 
@@ -111,6 +111,6 @@ mod tests {
         let source = std::io::Error::from_raw_os_error(13);
         let path = "/x".into();
         let error = engine::Error::File { action: "open", path, source };
-        assert_eq!(spec::chain(&error), "open /x: Permission denied (os error 13)");
+        assert_eq!(spec::chain(&error), "open /x: permission denied (os error 13)");
     }
 }

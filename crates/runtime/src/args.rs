@@ -1,22 +1,30 @@
-//! The command line, parsed: runc's flags.
+//! The command line, parsed: runc's commands and flags.
+
+mod flag;
+mod help;
+mod table;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use lexopt::prelude::*;
 use spec::{ContainerId, Signal};
+
+pub(crate) use flag::{Command, Line};
+pub(crate) use help::text as help;
 
 /// Flags before the command.
 #[derive(Debug)]
 pub(crate) struct Global {
-    /// Where the containers' state is.
-    pub(crate) root: PathBuf,
+    /// Where the containers' state is; `None` for the default place.
+    pub(crate) root: Option<PathBuf>,
     /// File to log to.
     pub(crate) log: Option<PathBuf>,
     /// How.
     pub(crate) log_format: LogFormat,
     /// Log more.
     pub(crate) debug: bool,
+    /// Cgroups by way of systemd.
+    pub(crate) systemd_cgroup: bool,
 }
 
 /// `--log-format`.
@@ -37,19 +45,19 @@ pub(crate) enum Format {
 #[derive(Debug)]
 pub(crate) enum Action {
     Create(Create),
-    Run { create: Create, keep: bool, detach: bool },
+    Run { create: Create, keep: bool, detach: bool, subreaper: bool },
     Start { id: ContainerId },
     State { id: ContainerId },
-    Kill { id: ContainerId, signal: Signal, all: bool },
+    Kill { id: ContainerId, signal: Option<Signal>, all: bool },
     Delete { id: ContainerId, force: bool },
     Exec(Box<Exec>),
     List { format: Format, quiet: bool },
-    Ps { id: ContainerId, format: Format },
+    Ps { id: ContainerId, format: Format, arguments: Vec<OsString> },
     Pause { id: ContainerId },
     Resume { id: ContainerId },
-    Spec { bundle: PathBuf },
+    Spec { bundle: PathBuf, rootless: bool },
     Version,
-    Help,
+    Help(Option<&'static Command>),
 }
 
 /// Flags of `create`, and of `run` too.
@@ -58,6 +66,7 @@ pub(crate) struct Create {
     pub(crate) id: ContainerId,
     pub(crate) bundle: PathBuf,
     pub(crate) console_socket: Option<PathBuf>,
+    pub(crate) pidfd_socket: Option<PathBuf>,
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) preserve_fds: u32,
     pub(crate) no_pivot: bool,
@@ -70,6 +79,7 @@ pub(crate) struct Exec {
     pub(crate) id: ContainerId,
     pub(crate) process: Option<PathBuf>,
     pub(crate) console_socket: Option<PathBuf>,
+    pub(crate) pidfd_socket: Option<PathBuf>,
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) preserve_fds: u32,
     pub(crate) detach: bool,
@@ -79,272 +89,239 @@ pub(crate) struct Exec {
     pub(crate) caps: Vec<String>,
     pub(crate) env: Vec<String>,
     pub(crate) cwd: Option<PathBuf>,
-    pub(crate) no_new_privs: bool,
+    pub(crate) apparmor: Option<String>,
+    pub(crate) process_label: Option<String>,
+    pub(crate) no_new_privs: Option<bool>,
+    pub(crate) cgroups: Vec<String>,
+    pub(crate) ignore_paused: bool,
     pub(crate) args: Vec<String>,
 }
 
 /// What is wrong with a command line.
-pub(crate) type Error = lexopt::Error;
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    /// No such flag.
+    #[error("flag provided but not defined: -{0}")]
+    Undefined(String),
+    /// A flag at the end that needs a value.
+    #[error("flag needs an argument: -{0}")]
+    NoValue(&'static str),
+    /// A value that the flag does not take.
+    #[error("invalid value {value:?} for flag -{flag}: want {want}")]
+    Value {
+        /// The flag.
+        flag: &'static str,
+        /// What it was given.
+        value: String,
+        /// What it takes.
+        want: &'static str,
+    },
+    /// Too few or too many arguments.
+    #[error("{command:?} requires {}", count(*.least, *.most))]
+    Count {
+        /// The command.
+        command: &'static str,
+        /// How many it takes at least.
+        least: usize,
+        /// And at most.
+        most: usize,
+    },
+    /// An argument that is not UTF-8.
+    #[error("argument {0:?} is not UTF-8")]
+    Text(String),
+    /// No such command; the words are those of runc.
+    #[error("unknown command: No help topic for '{0}'")]
+    Unknown(String),
+    /// The id is missing.
+    #[error("container id cannot be empty")]
+    NoId,
+    /// The id cannot name a container.
+    #[error("invalid container ID format")]
+    Id(#[from] spec::id::InvalidId),
+    /// No signal of Linux.
+    #[error("unknown signal")]
+    Signal(#[from] spec::signal::InvalidSignal),
+    /// `exec` without a program.
+    #[error("exec args cannot be empty")]
+    NoProgram,
+    /// The root directory of the machine cannot hold the state.
+    #[error("--root: should not be set to /")]
+    Root,
+}
+
+impl Error {
+    fn value(flag: &'static str, value: &str, want: &'static str) -> Self {
+        Self::Value { flag, value: value.to_owned(), want }
+    }
+}
+
+fn count(least: usize, most: usize) -> String {
+    match (least, most) {
+        (least, most) if least == most => format!("exactly {least} argument(s)"),
+        (least, usize::MAX) => format!("a minimum of {least} argument(s)"),
+        (_, most) => format!("a maximum of {most} argument(s)"),
+    }
+}
 
 /// Parses the program's arguments.
 pub(crate) fn parse() -> Result<(Global, Action), Error> {
-    parse_from(lexopt::Parser::from_env())
+    parse_from(std::env::args_os().skip(1).collect())
 }
 
-fn parse_from(mut parser: lexopt::Parser) -> Result<(Global, Action), Error> {
-    let mut global = Global {
-        root: PathBuf::from("/run/hull/runtime"),
-        log: None,
-        log_format: LogFormat::Text,
-        debug: false,
+fn parse_from(arguments: Vec<OsString>) -> Result<(Global, Action), Error> {
+    let line = Line::read(table::GLOBAL, arguments, true)?;
+    let global = global(&line)?;
+    if line.switch("help") {
+        return Ok((global, Action::Help(None)));
+    }
+    if line.switch("version") {
+        return Ok((global, Action::Version));
+    }
+    let mut arguments = line.arguments.into_iter();
+    let Some(name) = arguments.next() else { return Ok((global, Action::Help(None))) };
+    let name = flag::text(name)?;
+    if name == "help" || name == "h" {
+        let topic = arguments.next().map(flag::text).transpose()?;
+        let command = topic.map(|topic| table::find(&topic).ok_or(Error::Unknown(topic)));
+        return Ok((global, Action::Help(command.transpose()?)));
+    }
+    let command = table::find(&name).ok_or(Error::Unknown(name))?;
+    let line = command.parse(arguments.collect())?;
+    if line.help {
+        return Ok((global, Action::Help(Some(command))));
+    }
+    Ok((global, action(command.name, line)?))
+}
+
+fn global(line: &Line) -> Result<Global, Error> {
+    let log_format = match line.text("log-format")?.as_deref() {
+        None | Some("text") => LogFormat::Text,
+        Some("json") => LogFormat::Json,
+        Some(other) => return Err(Error::value("log-format", other, "text or json")),
     };
-    loop {
-        let argument = parser.next()?;
-        match argument {
-            None | Some(Short('h') | Long("help")) => return Ok((global, Action::Help)),
-            Some(Short('v') | Long("version")) => return Ok((global, Action::Version)),
-            Some(Value(name)) => {
-                let action = command(&mut parser, &name.string()?)?;
-                return Ok((global, action));
-            }
-            Some(Long("root")) => global.root = parser.value()?.into(),
-            Some(Long("log")) => global.log = Some(parser.value()?.into()),
-            Some(Long("log-format")) => global.log_format = log_format(parser.value()?)?,
-            Some(Long("debug")) => global.debug = flag(&mut parser)?,
-            Some(Long("systemd-cgroup")) => {
-                if flag(&mut parser)? {
-                    return Err("--systemd-cgroup: not supported".into());
-                }
-            }
-            Some(Long("rootless")) => {
-                // Hull finds out by itself what it may do.
-                parser.value()?;
-            }
-            // Kept for callers that pass it: runc ignores it too.
-            Some(Long("criu")) => drop(parser.value()?),
-            Some(other) => return Err(other.unexpected()),
+    Ok(Global {
+        root: if line.given("root") { Some(root(line)?) } else { None },
+        log: line.path("log"),
+        log_format,
+        debug: line.switch("debug"),
+        systemd_cgroup: line.switch("systemd-cgroup"),
+    })
+}
+
+/// `--root`, made absolute.
+fn root(line: &Line) -> Result<PathBuf, Error> {
+    let path = line.path("root").unwrap_or_default();
+    let absolute = std::path::absolute(&path).map_err(|_| Error::Root)?;
+    if absolute.components().count() < 2 { Err(Error::Root) } else { Ok(absolute) }
+}
+
+fn action(command: &str, mut line: Line) -> Result<Action, Error> {
+    match command {
+        "create" => Ok(Action::Create(create(&mut line)?)),
+        "run" => Ok(Action::Run {
+            create: create(&mut line)?,
+            keep: line.switch("keep"),
+            detach: line.switch("detach"),
+            subreaper: !line.switch("no-subreaper"),
+        }),
+        "exec" => exec(line),
+        "kill" => kill(line),
+        "list" => Ok(Action::List { format: format(&line)?, quiet: line.switch("quiet") }),
+        "ps" => {
+            let format = format(&line)?;
+            Ok(Action::Ps { id: id(&mut line)?, format, arguments: line.arguments })
         }
+        "start" => Ok(Action::Start { id: id(&mut line)? }),
+        "state" => Ok(Action::State { id: id(&mut line)? }),
+        "pause" => Ok(Action::Pause { id: id(&mut line)? }),
+        "resume" => Ok(Action::Resume { id: id(&mut line)? }),
+        "delete" => Ok(Action::Delete { force: line.switch("force"), id: id(&mut line)? }),
+        "spec" => Ok(Action::Spec { bundle: bundle(&line), rootless: line.switch("rootless") }),
+        other => Err(Error::Unknown(other.to_owned())),
     }
 }
 
-fn log_format(value: OsString) -> Result<LogFormat, Error> {
-    match value.string()?.as_str() {
-        "text" | "" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        other => Err(format!("--log-format: {other:?} is not text or json").into()),
+/// Takes the container's name, the first argument.
+fn id(line: &mut Line) -> Result<ContainerId, Error> {
+    if line.arguments.is_empty() {
+        return Err(Error::NoId);
+    }
+    let text = flag::text(line.arguments.remove(0))?;
+    if text.is_empty() { Err(Error::NoId) } else { Ok(text.parse()?) }
+}
+
+fn bundle(line: &Line) -> PathBuf {
+    line.path("bundle").unwrap_or_else(|| PathBuf::from("."))
+}
+
+fn format(line: &Line) -> Result<Format, Error> {
+    match line.text("format")?.as_deref() {
+        None | Some("table") => Ok(Format::Table),
+        Some("json") => Ok(Format::Json),
+        Some(other) => Err(Error::value("format", other, "table or json")),
     }
 }
 
-fn format(value: OsString) -> Result<Format, Error> {
-    match value.string()?.as_str() {
-        "table" => Ok(Format::Table),
-        "json" => Ok(Format::Json),
-        other => Err(format!("--format: {other:?} is not table or json").into()),
-    }
+fn create(line: &mut Line) -> Result<Create, Error> {
+    Ok(Create {
+        id: id(line)?,
+        bundle: bundle(line),
+        console_socket: line.path("console-socket"),
+        pidfd_socket: line.path("pidfd-socket"),
+        pid_file: line.path("pid-file"),
+        preserve_fds: line.number("preserve-fds")?.unwrap_or(0),
+        no_pivot: line.switch("no-pivot"),
+        no_new_keyring: line.switch("no-new-keyring"),
+    })
 }
 
-/// A switch, also written `--flag=true` and `--flag=false`.
-fn flag(parser: &mut lexopt::Parser) -> Result<bool, Error> {
-    match parser.optional_value() {
-        None => Ok(true),
-        Some(value) => match value.string()?.as_str() {
-            "true" | "1" => Ok(true),
-            "false" | "0" => Ok(false),
-            other => Err(format!("{other:?} is not true or false").into()),
-        },
-    }
-}
-
-fn command(parser: &mut lexopt::Parser, name: &str) -> Result<Action, Error> {
-    match name {
-        "create" => {
-            let (create, _, _) = create(parser, false)?;
-            Ok(Action::Create(create))
-        }
-        "run" => {
-            let (create, detach, keep) = create(parser, true)?;
-            Ok(Action::Run { create, keep, detach })
-        }
-        "exec" => exec(parser),
-        "kill" => kill(parser),
-        "list" => list(parser),
-        "ps" => ps(parser),
-        "start" => Ok(Action::Start { id: only_id(parser)? }),
-        "state" => Ok(Action::State { id: only_id(parser)? }),
-        "pause" => Ok(Action::Pause { id: only_id(parser)? }),
-        "resume" => Ok(Action::Resume { id: only_id(parser)? }),
-        "delete" => delete(parser),
-        "spec" => spec(parser),
-        "help" => Ok(Action::Help),
-        other => Err(format!("unknown command {other:?}; see hull-runtime --help").into()),
-    }
-}
-
-fn id(value: OsString) -> Result<ContainerId, Error> {
-    value.string()?.parse().map_err(|error: spec::id::InvalidId| error.to_string().into())
-}
-
-/// The container's name, which must have been given.
-fn required(id: Option<ContainerId>) -> Result<ContainerId, Error> {
-    id.ok_or_else(|| "the container's id is missing".into())
-}
-
-fn only_id(parser: &mut lexopt::Parser) -> Result<ContainerId, Error> {
-    let mut name = None;
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Value(value) if name.is_none() => name = Some(id(value)?),
-            other => return Err(other.unexpected()),
-        }
-    }
-    required(name)
-}
-
-fn create(parser: &mut lexopt::Parser, run: bool) -> Result<(Create, bool, bool), Error> {
-    let (mut name, mut detach, mut keep) = (None, false, false);
-    let mut bundle = PathBuf::from(".");
-    let (mut console_socket, mut pid_file, mut preserve_fds) = (None, None, 0);
-    let (mut no_pivot, mut no_new_keyring) = (false, false);
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Short('b') | Long("bundle") => bundle = parser.value()?.into(),
-            Long("console-socket") => console_socket = Some(parser.value()?.into()),
-            Long("pid-file") => pid_file = Some(parser.value()?.into()),
-            Long("preserve-fds") => preserve_fds = parser.value()?.parse()?,
-            Long("no-pivot") => no_pivot = flag(parser)?,
-            Long("no-new-keyring") => no_new_keyring = flag(parser)?,
-            // What `run` leaves to `create`'s caller: the shim is a subreaper in any case.
-            Long("no-subreaper") if run => drop(flag(parser)?),
-            Short('d') | Long("detach") if run => detach = flag(parser)?,
-            Long("keep") if run => keep = flag(parser)?,
-            Value(value) if name.is_none() => name = Some(id(value)?),
-            other => return Err(other.unexpected()),
-        }
-    }
-    let id = required(name)?;
-    let create =
-        Create { id, bundle, console_socket, pid_file, preserve_fds, no_pivot, no_new_keyring };
-    Ok((create, detach, keep))
-}
-
-fn exec(parser: &mut lexopt::Parser) -> Result<Action, Error> {
-    let mut name = None;
-    let (mut process, mut console_socket, mut pid_file, mut preserve_fds) = (None, None, None, 0);
-    let (mut detach, mut tty, mut no_new_privs) = (false, false, false);
-    let (mut user, mut cwd) = (None, None);
-    let (mut caps, mut env, mut additional_gids) = (Vec::new(), Vec::new(), Vec::new());
-    let mut args = Vec::new();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Short('p') | Long("process") => process = Some(parser.value()?.into()),
-            Long("console-socket") => console_socket = Some(parser.value()?.into()),
-            Long("pid-file") => pid_file = Some(parser.value()?.into()),
-            Long("preserve-fds") => preserve_fds = parser.value()?.parse()?,
-            Short('d') | Long("detach") => detach = flag(parser)?,
-            Short('t') | Long("tty") => tty = flag(parser)?,
-            Long("no-new-privs") => no_new_privs = flag(parser)?,
-            Short('u') | Long("user") => user = Some(parser.value()?.string()?),
-            Short('g') | Long("additional-gids") => additional_gids.push(parser.value()?.parse()?),
-            Short('c') | Long("cap") => caps.push(parser.value()?.string()?),
-            Short('e') | Long("env") => env.push(parser.value()?.string()?),
-            Long("cwd") => cwd = Some(parser.value()?.into()),
-            Value(value) => {
-                name = Some(id(value)?);
-                args = parser.raw_args()?.map(ValueExt::string).collect::<Result<_, _>>()?;
-                break;
-            }
-            other => return Err(other.unexpected()),
-        }
-    }
-    let id = required(name)?;
+fn exec(mut line: Line) -> Result<Action, Error> {
+    let id = id(&mut line)?;
+    let mut rest = std::mem::take(&mut line.arguments);
     // runc's users write `exec ID -- program` as well.
-    if args.first().is_some_and(|first| first == "--") {
-        args.remove(0);
+    if rest.first().is_some_and(|first| first == "--") {
+        rest.remove(0);
     }
-    if args.is_empty() && process.is_none() {
-        return Err("the program to execute is missing".into());
+    let process = line.path("process");
+    if rest.is_empty() && process.is_none() {
+        return Err(Error::NoProgram);
     }
+    let gids = line.list("additional-gids")?;
     Ok(Action::Exec(Box::new(Exec {
         id,
         process,
-        console_socket,
-        pid_file,
-        preserve_fds,
-        detach,
-        tty,
-        user,
-        additional_gids,
-        caps,
-        env,
-        cwd,
-        no_new_privs,
-        args,
+        console_socket: line.path("console-socket"),
+        pidfd_socket: line.path("pidfd-socket"),
+        pid_file: line.path("pid-file"),
+        preserve_fds: line.number("preserve-fds")?.unwrap_or(0),
+        detach: line.switch("detach"),
+        tty: line.switch("tty"),
+        user: line.text("user")?,
+        additional_gids: gids
+            .iter()
+            .map(|gid| flag::number("additional-gids", gid))
+            .collect::<Result<_, _>>()?,
+        caps: line.list("cap")?,
+        env: line.list("env")?,
+        cwd: line.path("cwd"),
+        apparmor: line.text("apparmor")?,
+        process_label: line.text("process-label")?,
+        no_new_privs: line.given("no-new-privs").then(|| line.switch("no-new-privs")),
+        cgroups: line.list("cgroup")?,
+        ignore_paused: line.switch("ignore-paused"),
+        args: rest.into_iter().map(flag::text).collect::<Result<_, _>>()?,
     })))
 }
 
-fn kill(parser: &mut lexopt::Parser) -> Result<Action, Error> {
-    let (mut name, mut signal, mut all) = (None, None, false);
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Short('a') | Long("all") => all = flag(parser)?,
-            Value(value) if name.is_none() => name = Some(id(value)?),
-            Value(value) if signal.is_none() => {
-                let parsed: Result<Signal, _> = value.string()?.parse();
-                signal = Some(parsed.map_err(|error| error.to_string())?);
-            }
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(Action::Kill { id: required(name)?, signal: signal.unwrap_or(Signal::TERM), all })
-}
-
-fn delete(parser: &mut lexopt::Parser) -> Result<Action, Error> {
-    let (mut name, mut force) = (None, false);
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Short('f') | Long("force") => force = flag(parser)?,
-            Value(value) if name.is_none() => name = Some(id(value)?),
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(Action::Delete { id: required(name)?, force })
-}
-
-fn list(parser: &mut lexopt::Parser) -> Result<Action, Error> {
-    let (mut shape, mut quiet) = (Format::Table, false);
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Short('f') | Long("format") => shape = format(parser.value()?)?,
-            Short('q') | Long("quiet") => quiet = flag(parser)?,
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(Action::List { format: shape, quiet })
-}
-
-fn ps(parser: &mut lexopt::Parser) -> Result<Action, Error> {
-    let (mut name, mut shape) = (None, Format::Table);
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Short('f') | Long("format") => shape = format(parser.value()?)?,
-            Value(value) if name.is_none() => name = Some(id(value)?),
-            // Options for ps(1): `-ef` is the one table that there is.
-            Value(value) if value == "-ef" => {}
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(Action::Ps { id: required(name)?, format: shape })
-}
-
-fn spec(parser: &mut lexopt::Parser) -> Result<Action, Error> {
-    let mut bundle = PathBuf::from(".");
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Short('b') | Long("bundle") => bundle = parser.value()?.into(),
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(Action::Spec { bundle })
+fn kill(mut line: Line) -> Result<Action, Error> {
+    let id = id(&mut line)?;
+    let signal = match line.arguments.pop().map(flag::text).transpose()?.as_deref() {
+        None | Some("") => Some(Signal::TERM),
+        // Only asks whether there is a process, as kill(2) does.
+        Some("0") => None,
+        Some(text) => Some(text.parse()?),
+    };
+    Ok(Action::Kill { id, signal, all: line.switch("all") })
 }
 
 #[cfg(test)]
@@ -352,15 +329,15 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<(Global, Action), Error> {
-        parse_from(lexopt::Parser::from_args(line.split_whitespace()))
+        parse_from(line.split_whitespace().map(Into::into).collect())
     }
 
     #[test]
     fn flags_are_where_runc_has_them() {
         let (global, action) =
-            parse("--root /r --log /l --log-format json create -b /b --pid-file /p web")
+            parse("--root /r -log /l --log-format=json create -b /b --pid-file /p web")
                 .expect("valid");
-        assert_eq!(global.root, PathBuf::from("/r"));
+        assert_eq!(global.root, Some("/r".into()));
         assert_eq!(global.log_format, LogFormat::Json);
         let Action::Create(create) = action else { panic!("{action:?}") };
         assert_eq!((create.id.as_str(), create.bundle), ("web", PathBuf::from("/b")));
@@ -368,32 +345,80 @@ mod tests {
 
     #[test]
     fn what_follows_the_id_belongs_to_the_program() {
-        let (_, action) = parse("exec -t --user 1:2 web ls -l --color").expect("valid");
-        let Action::Exec(exec) = action else { panic!("{action:?}") };
-        assert!(exec.tty);
-        assert_eq!(exec.args, ["ls", "-l", "--color"]);
+        for line in ["exec -t --user 1:2 web ls -l -t", "exec -t -u=1:2 web -- ls -l -t"] {
+            let (_, action) = parse(line).expect("valid");
+            let Action::Exec(exec) = action else { panic!("{action:?}") };
+            assert!(exec.tty);
+            assert_eq!(exec.user.as_deref(), Some("1:2"));
+            assert_eq!(exec.args, ["ls", "-l", "-t"]);
+        }
+        let Action::Ps { arguments, .. } = parse("ps web -e -x").expect("valid").1 else {
+            panic!()
+        };
+        assert_eq!(arguments, ["-e", "-x"]);
+    }
+
+    #[test]
+    fn a_switch_that_is_off_is_told_from_one_not_given() {
+        for (line, want) in [
+            ("exec web true", None),
+            ("exec --no-new-privs web true", Some(true)),
+            ("exec --no-new-privs=false web true", Some(false)),
+        ] {
+            let Action::Exec(exec) = parse(line).expect("valid").1 else { panic!("{line}") };
+            assert_eq!(exec.no_new_privs, want, "{line}");
+        }
     }
 
     #[test]
     fn kill_sends_sigterm_unless_told() {
-        for (line, want) in [("kill web", 15), ("kill web KILL", 9), ("kill --all web 1", 1)] {
+        for (line, want) in [
+            ("kill web", Some(15)),
+            ("kill web KILL", Some(9)),
+            ("kill web sigusr1", Some(10)),
+            ("kill web RTMIN+1", Some(35)),
+            ("kill --all web 1", Some(1)),
+            ("kill web 0", None),
+        ] {
             let Action::Kill { signal, .. } = parse(line).expect("valid").1 else { panic!() };
-            assert_eq!(signal.number(), want, "{line}");
+            assert_eq!(signal.map(Signal::number), want, "{line}");
         }
+    }
+
+    #[test]
+    fn help_is_for_all_or_for_one() {
+        for (line, want) in [
+            ("", None),
+            ("-h", None),
+            ("help", None),
+            ("--debug --help start", None),
+            ("help run", Some("run")),
+            ("run --help", Some("run")),
+            ("run -h web", Some("run")),
+        ] {
+            let Action::Help(command) = parse(line).expect("valid").1 else { panic!("{line}") };
+            assert_eq!(command.map(|command| command.name), want, "{line}");
+        }
+        assert!(matches!(parse("-v").expect("valid").1, Action::Version));
     }
 
     #[test]
     fn what_is_unknown_is_refused() {
         for line in [
             "fly web",
+            "help fly",
             "start",
             "start a b",
             "start ../a",
             "create --no-such-flag web",
             "kill web NOSUCH",
-            "--systemd-cgroup create web",
+            "kill web TERM more",
             "list --format xml",
             "exec web",
+            "exec -g -1 web true",
+            "--root / list",
+            "--root= list",
+            "--log-format xml list",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

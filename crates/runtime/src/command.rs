@@ -1,19 +1,22 @@
 //! What each command does.
 
 mod exec;
+mod ps;
 mod show;
+mod template;
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use container::{Console, Container, CreateOptions, Launched, Recipients, Store};
-use spec::{ContainerId, Kind};
+use spec::oci::runtime as oci;
+use spec::{ContainerId, Kind, Signal};
 
 use crate::args::{Action, Create, Global};
-use crate::console;
 use crate::foreground::Foreground;
+use crate::inherit::Inherited;
 use crate::log::Log;
+use crate::{console, root, socket};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,28 @@ pub(crate) enum Error {
     /// The flags and the configuration do not fit together.
     #[error("{0}")]
     Usage(String),
+    /// A descriptor that was to be handed on is not there.
+    #[error("--preserve-fds: descriptor {number}")]
+    Descriptor {
+        /// Which.
+        number: i32,
+        /// Why.
+        source: io::Error,
+    },
+    /// ps(1) did not list the processes.
+    #[error("ps: {status}: {output}")]
+    Ps {
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// What it said.
+        output: String,
+    },
+    /// ps(1) was told to print no process ids.
+    #[error("couldn't find PID field in ps output")]
+    NoPids,
+    /// Whatever kept `exec` from running its program.
+    #[error(transparent)]
+    Exec(Box<Error>),
     /// Waiting for the process, or writing the answer.
     #[error("{step}")]
     Step {
@@ -65,19 +90,35 @@ pub(crate) enum Error {
 impl Error {
     /// The exit status.
     pub(crate) fn status(&self) -> u8 {
-        let Self::Container { source, .. } = self else { return 1 };
-        match source.kind() {
-            Kind::CommandNotFound => 127,
-            Kind::CommandNotExecutable => 126,
+        match self {
+            // Told from the statuses of programs, as runc does.
+            Self::Exec(error) => match error.status() {
+                1 => 255,
+                status => status,
+            },
+            Self::Container { source, .. } => match source.kind() {
+                Kind::CommandNotFound => 127,
+                Kind::CommandNotExecutable => 126,
+                _ => 1,
+            },
             _ => 1,
         }
+    }
+
+    /// For `map_err` on an inherited descriptor.
+    pub(crate) fn descriptor(number: i32) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Descriptor { number, source }
     }
 
     fn container(action: &'static str, id: impl ToString) -> impl FnOnce(container::Error) -> Self {
         move |source| Self::Container { action, id: id.to_string(), source }
     }
 
-    fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    /// For `map_err` on a file.
+    pub(crate) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { action, path: path.into(), source }
     }
 
@@ -87,23 +128,39 @@ impl Error {
 }
 
 /// Runs the command; the exit status is 0 but for a process in the foreground.
-pub(crate) fn run(global: &Global, action: Action, log: &Log) -> Result<u8, Error> {
-    let store = Store::open(&global.root);
+pub(crate) fn run(
+    global: &Global,
+    action: Action,
+    inherited: Result<Inherited, Error>,
+    log: &Log,
+) -> Result<u8, Error> {
+    let root = match &global.root {
+        Some(root) => root.clone(),
+        None => root::default()?,
+    };
+    let store = Store::open(root);
     let load = |action, id| store.load(id).map_err(Error::container(action, id));
     match action {
         Action::Create(flags) => {
-            make(&store, &flags, true, log, "create")?;
+            make(
+                &Making { store: &store, global, log, detached: true },
+                &flags,
+                inherited?,
+                "create",
+            )?;
             Ok(0)
         }
-        Action::Run { create, keep, detach } => run_container(&store, &create, keep, detach, log),
+        Action::Run { create, keep, detach, subreaper } => {
+            let making = Making { store: &store, global, log, detached: detach };
+            run_container(&making, &create, inherited?, keep, subreaper)
+        }
         Action::Start { id } => {
             load("start", &id)?.start().map_err(Error::container("start", id))?;
             Ok(0)
         }
         Action::State { id } => show::state(&load("state", &id)?),
         Action::Kill { id, signal, all } => {
-            let to = if all { Recipients::All } else { Recipients::Init };
-            load("kill", &id)?.signal(signal, to).map_err(Error::container("kill", id))?;
+            kill(&load("kill", &id)?, signal, all).map_err(Error::container("kill", id))?;
             Ok(0)
         }
         Action::Delete { id, force } => {
@@ -111,9 +168,11 @@ pub(crate) fn run(global: &Global, action: Action, log: &Log) -> Result<u8, Erro
             log.warn_of(&warnings);
             Ok(0)
         }
-        Action::Exec(flags) => exec::run(&load("exec", &flags.id)?, &flags, log),
+        Action::Exec(flags) => load("exec", &flags.id)
+            .and_then(|container| exec::run(&container, &flags, inherited?, log))
+            .map_err(|error| Error::Exec(Box::new(error))),
         Action::List { format, quiet } => show::list(&store, format, quiet),
-        Action::Ps { id, format } => show::processes(&load("ps", &id)?, format),
+        Action::Ps { id, format, arguments } => ps::run(&load("ps", &id)?, format, &arguments),
         Action::Pause { id } => {
             load("pause", &id)?.pause().map_err(Error::container("pause", id))?;
             Ok(0)
@@ -122,10 +181,19 @@ pub(crate) fn run(global: &Global, action: Action, log: &Log) -> Result<u8, Erro
             load("resume", &id)?.resume().map_err(Error::container("resume", id))?;
             Ok(0)
         }
-        Action::Spec { bundle } => show::template(&bundle),
+        Action::Spec { bundle, rootless } => template::write(&bundle, rootless),
         Action::Version => show::version(),
-        Action::Help => show::help(),
+        Action::Help(command) => show::help(command),
     }
+}
+
+/// Signals the container; without a signal only asks whether there is somebody to signal.
+fn kill(container: &Container, signal: Option<Signal>, all: bool) -> Result<(), container::Error> {
+    let Some(signal) = signal else {
+        let alive = all || container.pid().is_some();
+        return if alive { Ok(()) } else { Err(container::Error::NotRunning) };
+    };
+    container.signal(signal, if all { Recipients::All } else { Recipients::Init })
 }
 
 /// Deletes the container; with `force` it is no error that there is none.
@@ -143,85 +211,126 @@ fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<Vec<String>, c
     }
 }
 
-/// Makes a container from its bundle. `detached`: nobody will be there to serve its terminal.
-fn make(
-    store: &Store,
-    flags: &Create,
+/// How a container is made.
+struct Making<'a> {
+    store: &'a Store,
+    global: &'a Global,
+    log: &'a Log,
+    /// Nobody will be there to serve its terminal.
     detached: bool,
-    log: &Log,
+}
+
+/// Makes a container from its bundle.
+fn make(
+    making: &Making<'_>,
+    flags: &Create,
+    inherited: Inherited,
     action: &'static str,
 ) -> Result<(Container, Launched), Error> {
-    let path = flags.bundle.join("config.json");
-    let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
-    let read = spec::config::spec(&bytes).map_err(|source| Error::Json { path, source })?;
-    log.warn_of(&read.warnings);
-    let spec = read.value;
+    if making.global.systemd_cgroup {
+        return Err(Error::Usage("--systemd-cgroup: not supported".to_owned()));
+    }
+    // Before the directory changes.
+    let pid_file = flags.pid_file.as_deref().map(absolute).transpose()?;
+    let mut spec = config(&flags.bundle, making.log)?;
+    add_variables(&mut spec, inherited.variables());
     // A configuration's relative paths begin at the bundle.
     std::env::set_current_dir(&flags.bundle).map_err(Error::file("enter", &flags.bundle))?;
     let terminal = spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true));
-    let mut options = CreateOptions::new(std::path::Path::new("."), &spec);
-    options.console = console(terminal, detached, flags.console_socket.as_ref())?;
-    options.pid_file = flags.pid_file.as_deref();
-    options.preserve_fds = preserved(flags.preserve_fds)?;
+    let pidfd = flags.pidfd_socket.as_ref().map(|path| pidfd_socket(path)).transpose()?;
+    let mut options = CreateOptions::new(Path::new("."), &spec);
+    options.console = console_for(terminal, making.detached, flags.console_socket.as_ref())?;
+    options.pid_file = pid_file.as_deref();
+    options.preserve_fds = inherited.fds;
     options.no_pivot = flags.no_pivot;
     options.no_new_keyring = flags.no_new_keyring;
-    let made = store.create(&flags.id, options).map_err(Error::container(action, &flags.id))?;
-    log.warn_of(&made.1.warnings);
-    log.debug("container created");
-    Ok(made)
+    let (container, launched) =
+        making.store.create(&flags.id, options).map_err(Error::container(action, &flags.id))?;
+    making.log.warn_of(&launched.warnings);
+    if let Some(pty) = &launched.pty {
+        console::pass_line_ends(pty);
+    }
+    if let Some(socket) = pidfd
+        && let Err(error) = socket::send(&socket, "standard", &launched.pidfd)
+    {
+        // The first failure is the one that is told.
+        let _ = container.delete(true);
+        return Err(Error::step("send the pidfd to --pidfd-socket")(error));
+    }
+    making.log.debug(&format!("container {} created, pid {}", flags.id, launched.pid));
+    Ok((container, launched))
 }
 
-/// Where a terminal goes: to the socket, or to this process when it stays in the foreground.
-fn console(terminal: bool, detached: bool, socket: Option<&PathBuf>) -> Result<Console, Error> {
-    match (terminal, detached, socket) {
-        (true, true, None) => {
-            let text = "a detached process with a terminal needs --console-socket";
-            Err(Error::Usage(text.to_owned()))
-        }
-        (false, true, Some(_)) => {
-            Err(Error::Usage("--console-socket is for a process with a terminal".to_owned()))
-        }
-        (true, true, Some(path)) => {
-            let socket = console::connect(path).map_err(Error::file("connect to", path))?;
-            Ok(Console::Socket(socket))
-        }
-        _ => Ok(Console::Return),
+fn add_variables(spec: &mut oci::Spec, variables: Vec<String>) {
+    if let Some(process) = spec.process_mut()
+        && !variables.is_empty()
+    {
+        let mut env = process.env().clone().unwrap_or_default();
+        env.extend(variables);
+        process.set_env(Some(env));
     }
 }
 
-/// The caller's descriptors 3, 4, … to hand on.
-fn preserved(count: u32) -> Result<Vec<OwnedFd>, Error> {
-    // systemd's sockets come on top of those that were asked for.
-    let listen = std::env::var("LISTEN_FDS").ok().and_then(|text| text.parse::<u32>().ok());
-    let own = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
-    let total = count + listen.filter(|_| own).unwrap_or(0);
-    (3..)
-        .take(total as usize)
-        .map(|number| sys::spawn::inherited(number).map_err(Error::step("--preserve-fds")))
-        .collect()
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(Error::file("find", path))
+}
+
+fn pidfd_socket(path: &Path) -> Result<std::os::fd::OwnedFd, Error> {
+    socket::connect(path).map_err(Error::file("connect to", path))
+}
+
+/// Where a terminal goes: to the socket, or to this process when it stays in the foreground.
+fn console_for(terminal: bool, detached: bool, socket: Option<&PathBuf>) -> Result<Console, Error> {
+    let usage = |text: &str| Err(Error::Usage(text.to_owned()));
+    match (terminal && detached, socket) {
+        (true, None) => usage(
+            "cannot allocate tty if runc will detach without setting console socket: --console-socket",
+        ),
+        (false, Some(_)) => usage(
+            "cannot use console socket if runc will not detach or allocate tty: --console-socket",
+        ),
+        (true, Some(path)) => {
+            let socket = socket::connect(path).map_err(Error::file("connect to", path))?;
+            Ok(Console::Socket(socket))
+        }
+        (false, None) => Ok(Console::Return),
+    }
 }
 
 fn run_container(
-    store: &Store,
+    making: &Making<'_>,
     flags: &Create,
+    inherited: Inherited,
     keep: bool,
-    detach: bool,
-    log: &Log,
+    subreaper: bool,
 ) -> Result<u8, Error> {
-    let foreground = Foreground::begin().map_err(Error::step("hold back signals"))?;
-    let (container, process) = make(store, flags, detach, log, "run")?;
+    let subreaper = subreaper && !making.detached;
+    let foreground = Foreground::begin(subreaper).map_err(Error::step("hold back signals"))?;
+    let (container, process) = make(making, flags, inherited, "run")?;
     if let Err(source) = container.start() {
         // The first failure is the one that is told.
         let _ = container.delete(true);
         return Err(Error::Container { action: "run", id: flags.id.to_string(), source });
     }
-    if detach {
+    if making.detached {
         return Ok(0);
     }
     let status = foreground.wait(&process).map_err(Error::step("wait for the container"));
+    if let Ok(status) = &status {
+        making.log.debug(&format!("process exited, pid {}, status {status}", process.pid));
+    }
     if !keep {
         let warnings = container.delete(true).map_err(Error::container("run", &flags.id))?;
-        log.warn_of(&warnings);
+        making.log.warn_of(&warnings);
     }
     status
+}
+
+/// The bundle's configuration.
+fn config(bundle: &Path, log: &Log) -> Result<oci::Spec, Error> {
+    let path = bundle.join("config.json");
+    let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
+    let read = spec::config::spec(&bytes).map_err(|source| Error::Json { path, source })?;
+    log.warn_of(&read.warnings);
+    Ok(read.value)
 }

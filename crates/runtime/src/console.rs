@@ -1,24 +1,11 @@
-//! The caller's own terminal, and the socket that takes a container's.
+//! The caller's own terminal, while a container's is in the foreground.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::AsFd;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::stdio::{stdin, stdout};
-use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr};
-
-/// Connects to the socket that `--console-socket` names.
-pub(crate) fn connect(path: &Path) -> io::Result<OwnedFd> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-    Ok(socket)
-}
+use rustix::termios::{
+    OptionalActions, OutputModes, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr,
+};
 
 /// The caller's terminal in raw mode until dropped.
 pub(crate) struct Raw(Termios);
@@ -29,6 +16,8 @@ impl Raw {
         let before = tcgetattr(stdin()).ok()?;
         let mut raw = before.clone();
         raw.make_raw();
+        // The one translation of line ends that is left, see `pass_line_ends`.
+        raw.output_modes |= OutputModes::OPOST;
         tcsetattr(stdin(), OptionalActions::Now, &raw).ok()?;
         Some(Self(before))
     }
@@ -46,5 +35,15 @@ pub(crate) fn copy_size(pty: &impl AsFd) {
     let size: Option<Winsize> = tcgetwinsize(stdin()).or_else(|_| tcgetwinsize(stdout())).ok();
     if let Some(size) = size {
         let _ = rustix::termios::tcsetwinsize(pty, size);
+    }
+}
+
+/// Makes the container's terminal pass line ends as they are, so that what it writes can be compared
+/// and piped; the caller's own terminal, if there is one, translates them.
+pub(crate) fn pass_line_ends(pty: &impl AsFd) {
+    if let Ok(mut modes) = tcgetattr(pty) {
+        modes.output_modes -= OutputModes::ONLCR;
+        // A terminal that went away needs no mode.
+        let _ = tcsetattr(pty, OptionalActions::Now, &modes);
     }
 }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use container::Launched;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, waitid};
 use rustix::stdio::{stdin, stdout};
 use sys::signalfd::SignalFd;
 
@@ -19,12 +19,17 @@ use crate::console;
 /// Signals of the caller, held back from before the process exists until it is waited for.
 pub(crate) struct Foreground {
     signals: SignalFd,
+    subreaper: bool,
 }
 
 impl Foreground {
-    /// Begins to hold signals back.
-    pub(crate) fn begin() -> io::Result<Self> {
-        Ok(Self { signals: SignalFd::all()? })
+    /// Begins to hold signals back. A `subreaper` takes on, and reaps, what the process leaves behind
+    /// when it has no pid namespace of its own.
+    pub(crate) fn begin(subreaper: bool) -> io::Result<Self> {
+        if subreaper {
+            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        }
+        Ok(Self { signals: SignalFd::all()?, subreaper })
     }
 
     /// Waits for the end, and gives the exit status as a shell does.
@@ -36,6 +41,7 @@ impl Foreground {
         }
         let mut input = pty.is_some();
         let mut output = pty.is_some();
+        let mut reaped = None;
         loop {
             let mut fds = vec![
                 PollFd::new(&process.pidfd, PollFlags::IN),
@@ -51,7 +57,7 @@ impl Foreground {
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
             drop(fds);
             if ready[1] {
-                self.pass_on(process)?;
+                reaped = self.pass_on(process)?.or(reaped);
             }
             if let Some(pty) = pty {
                 if output && ready[2] {
@@ -65,25 +71,43 @@ impl Foreground {
                 if let Some(pty) = pty.filter(|_| output) {
                     drain(pty)?;
                 }
-                return status(process);
+                return reaped.map_or_else(|| status(process), Ok);
             }
         }
     }
 
-    fn pass_on(&self, process: &Launched) -> io::Result<()> {
+    /// Passes a signal on; the exit status when it told of the process's end and that was reaped.
+    fn pass_on(&self, process: &Launched) -> io::Result<Option<u8>> {
         match self.signals.read()? {
-            libc::SIGCHLD | libc::SIGURG => Ok(()),
+            libc::SIGCHLD if self.subreaper => return reap(process),
+            libc::SIGCHLD | libc::SIGURG => {}
             libc::SIGWINCH => {
                 if let Some(pty) = &process.pty {
                     console::copy_size(pty);
                 }
-                Ok(())
             }
             signal => match sys::pidfd::signal(process.pidfd.as_fd(), signal) {
                 // It has just ended: the next turn sees that.
-                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-                result => result,
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                result => result?,
             },
+        }
+        Ok(None)
+    }
+}
+
+/// Reaps every child that has ended; the exit status of the process itself, if it is among them.
+fn reap(process: &Launched) -> io::Result<Option<u8>> {
+    let own = rustix::process::Pid::from_raw(process.pid.raw());
+    let mut code = None;
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if Some(pid) == own => {
+                code = Some(exit_code(status.exit_status(), status.terminating_signal()));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(Errno::CHILD) => return Ok(code),
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -130,7 +154,11 @@ fn status(process: &Launched) -> io::Result<u8> {
 }
 
 fn code(status: &WaitIdStatus) -> u8 {
-    let exited = status.exit_status();
-    let code = exited.or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+    exit_code(status.exit_status(), status.terminating_signal())
+}
+
+/// As a shell gives it.
+fn exit_code(exited: Option<i32>, signal: Option<i32>) -> u8 {
+    let code = exited.or_else(|| signal.map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code & 0xff).ok()).unwrap_or(u8::MAX)
 }

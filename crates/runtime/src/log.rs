@@ -1,13 +1,13 @@
-//! The log file that `--log` names, in the formats that containerd and podman parse.
+//! The log that `--log` names, else standard error, in the formats that containerd and podman parse.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::SystemTime;
 
 use crate::args::{Global, LogFormat};
 
-/// Where messages go besides standard error.
+/// Where messages go.
 #[derive(Debug)]
 pub(crate) struct Log {
     file: Option<RefCell<File>>,
@@ -16,23 +16,22 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Opens the log. A log that cannot be opened is none, said on standard error.
-    pub(crate) fn open(global: &Global) -> Self {
+    /// Opens the log.
+    pub(crate) fn open(global: &Global) -> io::Result<Self> {
         let open = |path| OpenOptions::new().create(true).append(true).open(path);
-        let file = match global.log.as_ref().map(open) {
-            None => None,
-            Some(Ok(file)) => Some(RefCell::new(file)),
-            Some(Err(error)) => {
-                eprintln!("hull-runtime: open the log: {error}");
-                None
-            }
-        };
-        Self { file, format: global.log_format, debug: global.debug }
+        let file = global.log.as_ref().map(open).transpose()?.map(RefCell::new);
+        Ok(Self { file, format: global.log_format, debug: global.debug })
     }
 
-    /// What was asked did not happen.
+    /// What was asked did not happen. It is said on standard error too: there as plain text, unless
+    /// that is all there is and JSON was asked for.
     pub(crate) fn error(&self, message: &str) {
-        self.write("error", message);
+        if self.file.is_some() || self.format == LogFormat::Json {
+            self.write("error", message);
+        }
+        if self.file.is_some() || self.format == LogFormat::Text {
+            eprintln!("hull-runtime: {message}");
+        }
     }
 
     /// It happened, worse.
@@ -55,27 +54,42 @@ impl Log {
     }
 
     fn write(&self, level: &str, message: &str) {
-        let Some(file) = &self.file else { return };
-        let time = timestamp(SystemTime::now());
-        let line = match self.format {
-            LogFormat::Json => {
-                serde_json::json!({ "level": level, "msg": message, "time": time }).to_string()
-            }
-            LogFormat::Text => format!("time={time:?} level={level} msg={message:?}"),
-        };
+        let line = line(self.format, level, message, SystemTime::now());
         // A full disk must not stop the container.
-        let _ = writeln!(file.borrow_mut(), "{line}");
+        let _ = match &self.file {
+            Some(file) => file.borrow_mut().write_all(line.as_bytes()),
+            None => io::stderr().write_all(line.as_bytes()),
+        };
     }
 }
 
-/// RFC 3339 in UTC, to the nanosecond.
+/// A line as logrus writes it.
+fn line(format: LogFormat, level: &str, message: &str, time: SystemTime) -> String {
+    let (seconds, _) = parts(time);
+    let time = format!("{seconds}Z");
+    match format {
+        LogFormat::Json => {
+            format!("{}\n", serde_json::json!({ "level": level, "msg": message, "time": time }))
+        }
+        LogFormat::Text => format!("time={time:?} level={level} msg={message:?}\n"),
+    }
+}
+
+/// RFC 3339 in UTC, to the nanosecond where that is not zero, as Go's `RFC3339Nano`.
 pub(crate) fn timestamp(time: SystemTime) -> String {
+    let (seconds, nanos) = parts(time);
+    let fraction = format!(".{nanos:09}");
+    format!("{seconds}{}Z", fraction.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// Date and time to the second, and the nanoseconds.
+fn parts(time: SystemTime) -> (String, u32) {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs();
     let (year, month, day) = date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let nanos = since.subsec_nanos();
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+    let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+    (text, since.subsec_nanos())
 }
 
 /// The Gregorian date of a day counted from 1970, by Howard Hinnant's `civil_from_days`.
@@ -107,5 +121,22 @@ mod tests {
             let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, 1);
             assert_eq!(timestamp(time), want);
         }
+        for (nanos, want) in [(0, "00Z"), (500_000_000, "00.5Z"), (10, "00.00000001Z")] {
+            let time = SystemTime::UNIX_EPOCH + Duration::new(0, nanos);
+            assert_eq!(timestamp(time), format!("1970-01-01T00:00:{want}"));
+        }
+    }
+
+    #[test]
+    fn lines_are_those_of_logrus() {
+        let line = |format| line(format, "error", "a \"b\"", SystemTime::UNIX_EPOCH);
+        assert_eq!(
+            line(LogFormat::Text),
+            "time=\"1970-01-01T00:00:00Z\" level=error msg=\"a \\\"b\\\"\"\n"
+        );
+        assert_eq!(
+            line(LogFormat::Json),
+            "{\"level\":\"error\",\"msg\":\"a \\\"b\\\"\",\"time\":\"1970-01-01T00:00:00Z\"}\n"
+        );
     }
 }

@@ -12,28 +12,36 @@ mod args;
 mod command;
 mod console;
 mod foreground;
+mod inherit;
 mod log;
+mod root;
+mod socket;
 mod table;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     container::init::dispatch();
-    // Init inherits it: nothing in the container may trace this process by way of what it joins.
     let (global, action) = match args::parse() {
         Ok(parsed) => parsed,
         Err(error) => {
-            eprintln!("hull-runtime: {error}");
+            eprintln!("hull-runtime: {}", spec::chain(&error));
             return ExitCode::FAILURE;
         }
     };
-    let log = log::Log::open(&global);
-    match command::run(&global, action, &log) {
+    // Before anything else is opened: it would get the number of one that is missing.
+    let inherited = inherit::Inherited::take(&action);
+    let log = match log::Log::open(&global) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("hull-runtime: open the log: {}", spec::chain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    match command::run(&global, action, inherited, &log) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            let message = spec::chain(&error);
-            log.error(&message);
-            eprintln!("hull-runtime: {message}");
+            log.error(&spec::chain(&error));
             ExitCode::from(error.status())
         }
     }

@@ -151,8 +151,8 @@ fn a_failure_says_what_the_hook_wrote_and_leaves_nothing_but_calls_poststop() {
         (sh("echo out; exit 4"), "exit status: 4: out"),
         (sh("kill -9 $$"), "signal: 9"),
         (json!({"path": "/bin/sleep", "args": ["sleep", "50"], "timeout": 1}), "no end after 1 s"),
-        (json!({"path": "/no/such/hook"}), "No such file"),
-        (json!({"path": "/etc/passwd"}), "Permission denied"),
+        (json!({"path": "/no/such/hook"}), "no such file"),
+        (json!({"path": "/etc/passwd"}), "permission denied"),
     ];
     for (hook, want) in failing {
         let Some(bundle) = Bundle::sh("true") else { return };

@@ -7,6 +7,7 @@
 
 mod bundle;
 mod cgroups;
+mod cli;
 mod escapes;
 mod exec;
 mod hooks;

@@ -276,7 +276,7 @@ fn a_bundle_without_a_readable_configuration_is_refused() {
         tests::command::run(command, b"").fails(1)
     };
     for (text, want) in [
-        (None, "config.json: No such file"),
+        (None, "config.json: no such file"),
         (Some(""), "config.json: EOF"),
         (Some("{"), "config.json: EOF"),
         (Some("[]"), "ociVersion"),

@@ -20,7 +20,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Not there, or its interpreter is not.
-    #[error("exec {program:?}")]
+    #[error("exec {}", program.escape_debug())]
     Execute {
         /// As the configuration names it.
         program: String,
@@ -28,7 +28,7 @@ pub(crate) enum Error {
         source: io::Error,
     },
     /// Not in any directory of `PATH`.
-    #[error("exec {0:?}: executable file not found in $PATH")]
+    #[error("exec: {0:?}: executable file not found in $PATH")]
     NotInPath(String),
     /// The working directory cannot be entered.
     #[error("process.cwd: change to {}", path.display())]
@@ -104,8 +104,9 @@ impl Command {
         let name = args.first().cloned().unwrap_or_default();
         let path = search(&name, variables)?;
         let text = |text: &String| CString::new(text.as_bytes()).map_err(|_| Error::ZeroByte);
-        let mut environment = variables.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-        if variable(variables, "HOME").is_none() {
+        let mut environment = last_of_each(variables).map(text).collect::<Result<Vec<_>, _>>()?;
+        if variable(variables, "HOME").is_none_or(str::is_empty) {
+            environment.retain(|text| !text.as_bytes().starts_with(b"HOME="));
             let home = [b"HOME=", home(process.user().uid()).as_slice()].concat();
             environment.push(CString::new(home).map_err(|_| Error::ZeroByte)?);
         }
@@ -128,6 +129,17 @@ impl Command {
 /// The last value of a variable, as the program will see it.
 fn variable<'a>(variables: &'a [String], name: &str) -> Option<&'a str> {
     variables.iter().rev().find_map(|text| text.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// The variables in order, of several with one name the last.
+fn last_of_each(variables: &[String]) -> impl Iterator<Item = &String> {
+    let name = |text: &String| text.split('=').next().unwrap_or_default().len();
+    variables.iter().enumerate().filter_map(move |(index, text)| {
+        let name = &text[..name(text)];
+        let same =
+            |later: &String| later.strip_prefix(name).is_some_and(|rest| rest.starts_with('='));
+        (!variables[index + 1..].iter().any(same)).then_some(text)
+    })
 }
 
 /// The path of the program.
@@ -202,6 +214,13 @@ mod tests {
         ] {
             assert_eq!(kind(name, path), Err(want), "{name} in {path}");
         }
+    }
+
+    #[test]
+    fn of_variables_with_one_name_the_last_counts() {
+        let list = ["A=1", "HOME=/a", "AB=2", "A=", "HOME="].map(str::to_owned);
+        let kept: Vec<&String> = last_of_each(&list).collect();
+        assert_eq!(kept, ["AB=2", "A=", "HOME="]);
     }
 
     #[test]

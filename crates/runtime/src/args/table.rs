@@ -1,0 +1,191 @@
+//! The commands and their flags.
+
+use super::flag::{Command, Flag, list, switch, value};
+
+const ID: &str = "<container-id>";
+
+const BUNDLE: Flag =
+    value("bundle", "path to the root of the bundle directory, defaults to the current directory")
+        .short("b");
+const CONSOLE_SOCKET: Flag = value(
+    "console-socket",
+    "path to an AF_UNIX socket which will receive a file descriptor referencing the master end of the \
+     console's pseudoterminal",
+);
+const PIDFD_SOCKET: Flag = value(
+    "pidfd-socket",
+    "path to an AF_UNIX socket which will receive a file descriptor referencing the process",
+);
+const PID_FILE: Flag = value("pid-file", "specify the file to write the process id to");
+const DETACH: Flag = switch("detach", "detach from the container's process").short("d");
+const NO_SUBREAPER: Flag =
+    switch("no-subreaper", "disable the use of the subreaper used to reap reparented processes");
+const NO_PIVOT: Flag = switch(
+    "no-pivot",
+    "do not use pivot root to jail process inside rootfs. This should be used whenever the rootfs is on \
+     top of a ramdisk",
+);
+const NO_NEW_KEYRING: Flag = switch(
+    "no-new-keyring",
+    "do not create a new session keyring for the container. This will cause the container to inherit \
+     the calling processes session key",
+);
+const PRESERVE_FDS: Flag = value(
+    "preserve-fds",
+    "pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)",
+);
+const FORMAT: Flag =
+    value("format", "select one of: table or json (default: \"table\")").short("f");
+
+/// Flags before the command.
+pub(super) const GLOBAL: &[Flag] = &[
+    switch("debug", "enable debug logging"),
+    value("log", "set the log file to write logs to (default is '/dev/stderr')"),
+    value("log-format", "set the log format ('text' (default), or 'json')"),
+    value(
+        "root",
+        "root directory for storage of container state (this should be located in tmpfs)",
+    ),
+    value("criu", ""),
+    switch(
+        "systemd-cgroup",
+        "enable systemd cgroup support, expects cgroupsPath to be of form \"slice:prefix:name\" for \
+         e.g. \"system.slice:runc:434234\"",
+    ),
+    value(
+        "rootless",
+        "ignore cgroup permission errors ('true', 'false', or 'auto') (default: \"auto\")",
+    ),
+    switch("help", "show help").short("h"),
+    switch("version", "print the version").short("v"),
+];
+
+/// A command with one argument, the container's id.
+const fn on_container(name: &'static str, about: &'static str, flags: &'static [Flag]) -> Command {
+    Command { name, about, arguments: ID, count: (1, 1), program: false, flags }
+}
+
+/// Every command, by name.
+pub(crate) const COMMANDS: &[Command] = &[
+    on_container(
+        "create",
+        "create a container",
+        &[BUNDLE, CONSOLE_SOCKET, PIDFD_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS],
+    ),
+    on_container(
+        "delete",
+        "delete any resources held by the container often used with detached container",
+        &[switch("force", "forcibly deletes the container if it is still running (uses SIGKILL)")
+            .short("f")],
+    ),
+    Command {
+        name: "exec",
+        about: "execute new process inside the container",
+        arguments: "<container-id> <command> [command options] || -p process.json <container-id>",
+        count: (1, usize::MAX),
+        program: true,
+        flags: &[
+            CONSOLE_SOCKET,
+            PIDFD_SOCKET,
+            value("cwd", "current working directory in the container"),
+            list("env", "set environment variables").short("e"),
+            switch("tty", "allocate a pseudo-TTY").short("t"),
+            value("user", "UID (format: <uid>[:<gid>])").short("u"),
+            list("additional-gids", "additional gids").short("g"),
+            value("process", "path to the process.json").short("p"),
+            DETACH,
+            PID_FILE,
+            value(
+                "process-label",
+                "set the asm process label for the process commonly used with selinux",
+            ),
+            value("apparmor", "set the apparmor profile for the process"),
+            switch("no-new-privs", "set the no new privileges value for the process"),
+            list("cap", "add a capability to the bounding set for the process").short("c"),
+            PRESERVE_FDS,
+            list(
+                "cgroup",
+                "run the process in an (existing) sub-cgroup(s). Format is [<controller>:]<cgroup>",
+            ),
+            switch("ignore-paused", "allow exec in a paused container"),
+        ],
+    },
+    Command {
+        name: "kill",
+        about: "kill sends the specified signal (default: SIGTERM) to the container's init process",
+        arguments: "<container-id> [signal]",
+        count: (1, 2),
+        program: false,
+        flags: &[switch("all", "send the signal to all processes inside the container").short("a")],
+    },
+    Command {
+        name: "list",
+        about: "lists containers with the given root",
+        arguments: "",
+        count: (0, 0),
+        program: false,
+        flags: &[FORMAT, switch("quiet", "display only container IDs").short("q")],
+    },
+    on_container("pause", "pause suspends all processes inside the container", &[]),
+    Command {
+        name: "ps",
+        about: "ps displays the processes running inside a container",
+        arguments: "<container-id> [ps options]",
+        count: (1, usize::MAX),
+        program: true,
+        flags: &[FORMAT],
+    },
+    on_container("resume", "resumes all processes that have been previously paused", &[]),
+    on_container(
+        "run",
+        "create and run a container",
+        &[
+            BUNDLE,
+            CONSOLE_SOCKET,
+            PIDFD_SOCKET,
+            DETACH,
+            switch("keep", "do not delete the container after it exits"),
+            PID_FILE,
+            NO_SUBREAPER,
+            NO_PIVOT,
+            NO_NEW_KEYRING,
+            PRESERVE_FDS,
+        ],
+    ),
+    Command {
+        name: "spec",
+        about: "create a new specification file",
+        arguments: "",
+        count: (0, 0),
+        program: false,
+        flags: &[
+            value("bundle", "path to the root of the bundle directory").short("b"),
+            switch("rootless", "generate a configuration for a rootless container"),
+        ],
+    },
+    on_container("start", "executes the user defined process in a created container", &[]),
+    on_container("state", "output the state of a container", &[]),
+];
+
+/// The command with this name.
+pub(super) fn find(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_there_twice() {
+        for command in COMMANDS {
+            let mut names: Vec<&str> = command.flags.iter().map(|flag| flag.name).collect();
+            names.extend(command.flags.iter().map(|flag| flag.short).filter(|s| !s.is_empty()));
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "{}", command.name);
+        }
+        assert!(COMMANDS.is_sorted_by_key(|command| command.name));
+    }
+}
