@@ -10,11 +10,14 @@
 //! Spec: OCI runtime-spec, config-linux.md "Control groups".
 
 mod device;
+mod merge;
 mod mounts;
 mod setting;
+mod stats;
 mod subgroup;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::fs::{self, File};
 use std::io;
@@ -25,6 +28,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use spec::oci::runtime::LinuxResources;
 use spec::{Kind, Signal};
+
+pub use stats::{
+    Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Pressure, Stall,
+    Stats, Throttling,
+};
+
+use crate::oom::Watch;
 
 /// Where a container's cgroups are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +50,7 @@ pub(crate) enum View {
     },
 }
 
-/// A mounted hierarchy of cgroup v1.
+/// A mounted hierarchy of a host that has cgroup v1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hierarchy {
     /// Its controllers, or `name=NAME` alone.
@@ -49,6 +59,10 @@ pub(crate) struct Hierarchy {
     pub(crate) mount: PathBuf,
     /// The container's directory.
     pub(crate) directory: PathBuf,
+    /// Whether this is the cgroup v2 of a host that has both: used only for controllers that are not
+    /// in any v1 hierarchy.
+    #[serde(default)]
+    pub(crate) unified: bool,
 }
 
 /// Why a cgroup operation failed.
@@ -85,11 +99,37 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The memory limit is below what is in use and cannot be reclaimed.
+    #[error("unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})")]
+    InUse {
+        /// The limit.
+        limit: String,
+        /// Bytes in use.
+        usage: String,
+        /// Bytes that were in use at most.
+        peak: String,
+    },
     /// The cgroup is in use by other processes.
-    #[error("cgroup {} is not empty", path.display())]
+    #[error("container's cgroup is not empty: {count} process(es) found in {}", path.display())]
     NotEmpty {
         /// The directory.
         path: PathBuf,
+        /// How many they are.
+        count: usize,
+    },
+    /// Whoever joined it would stop at once.
+    #[error("container's cgroup unexpectedly frozen: {}", path.display())]
+    Frozen {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A cgroup above, or this one, cannot have the controllers that a limit needs.
+    #[error("cannot enter cgroup {} with domain controllers: it is {state}", path.display())]
+    Threaded {
+        /// The directory.
+        path: PathBuf,
+        /// What `cgroup.type` says.
+        state: String,
     },
     /// A file or directory of the cgroup filesystem.
     #[error("{action} {}", path.display())]
@@ -107,13 +147,13 @@ impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::NoneMounted | Self::Absent { .. } => Kind::Unsupported,
+            Self::NoneMounted | Self::Absent { .. } | Self::Threaded { .. } => Kind::Unsupported,
             Self::Invalid { .. } => Kind::Invalid,
             Self::Rejected { source, .. } => match source.raw_os_error() {
                 Some(libc::EINVAL | libc::ERANGE) => Kind::Invalid,
                 _ => crate::error::kind_of(source),
             },
-            Self::NotEmpty { .. } => Kind::Conflict,
+            Self::InUse { .. } | Self::NotEmpty { .. } | Self::Frozen { .. } => Kind::Conflict,
             Self::File { source, .. } => crate::error::kind_of(source),
         }
     }
@@ -129,8 +169,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl View {
     /// Where the cgroups of a container will be: `path` from the root of each hierarchy when it is
     /// absolute, else beneath the caller's own cgroup; without a path, `id` beneath that.
-    pub(crate) fn plan(path: Option<&Path>, id: &str) -> Result<Self, Error> {
-        mounts::plan(path, id)
+    pub(crate) fn plan(
+        path: Option<&Path>,
+        id: &str,
+        resources: Option<&LinuxResources>,
+    ) -> Result<Self, Error> {
+        mounts::plan(path, id, resources)
     }
 
     /// The directories, one for each hierarchy.
@@ -155,37 +199,108 @@ impl View {
     /// Makes the directories and sets the limits. What was made before a failure is the caller's to
     /// [`View::remove`].
     pub(crate) fn make(&self, resources: Option<&LinuxResources>) -> Result<(), Error> {
+        let domain = resources.is_some_and(merge::needs_domain);
         match self {
             Self::V1(list) => {
-                let settings = setting::v1(resources)?;
                 for hierarchy in list {
-                    make_v1(hierarchy)?;
-                }
-                for setting in &settings {
-                    let hierarchy = find(list, setting.controller)
-                        .ok_or_else(|| setting.absent(setting.controller))?;
-                    setting.write(&hierarchy.directory)?;
-                }
-                match find(list, "devices") {
-                    Some(hierarchy) => device::apply_v1(&hierarchy.directory, resources),
-                    None => device::unless_set(resources),
+                    if hierarchy.unified {
+                        tree::make_v2(&hierarchy.mount, &hierarchy.directory, domain)?;
+                    } else {
+                        tree::make_v1(hierarchy)?;
+                    }
                 }
             }
-            Self::V2 { mount, directory } => {
-                let settings = setting::v2(resources)?;
-                make_v2(mount, directory)?;
-                for setting in &settings {
-                    setting.write(directory)?;
-                }
-                device::apply_v2(directory, resources)
-            }
+            Self::V2 { mount, directory } => tree::make_v2(mount, directory, domain)?,
+        }
+        if let Some(resources) = resources {
+            self.set(resources)?;
+        }
+        match self {
+            Self::V1(list) => match find(list, "devices") {
+                Some(hierarchy) => device::apply_v1(&hierarchy.directory, resources),
+                None => device::unless_set(resources),
+            },
+            Self::V2 { directory, .. } => device::apply_v2(directory, resources),
         }
     }
 
-    /// The files through which a thread joins: cgroup v1 only.
+    /// Writes all limits but those of devices.
+    fn set(&self, resources: &LinuxResources) -> Result<(), Error> {
+        let settings = setting::list(resources, &|controller| match self {
+            Self::V1(list) => find(list, controller).is_some_and(|one| one.unified),
+            Self::V2 { .. } => true,
+        })?;
+        setting::write_all(&settings, |controller| match self {
+            Self::V1(list) if controller == setting::UNIFIED => {
+                list.iter().find(|one| one.unified).map(|one| one.directory.as_path())
+            }
+            Self::V1(list) => find(list, controller).map(|one| one.directory.as_path()),
+            // What cannot be here has no file, of which the error then tells.
+            Self::V2 { directory, .. } => Some(directory),
+        })
+    }
+
+    /// Changes limits of a container that has `old` ones, and gives all that it has now. When one
+    /// cannot be set, the others are set back as far as that can be done.
+    pub(crate) fn update(
+        &self,
+        old: Option<&LinuxResources>,
+        change: &LinuxResources,
+    ) -> Result<LinuxResources, Error> {
+        let merged = merge::merged(old, change);
+        self.check_usage(change)?;
+        if let Err(error) = self.set(&merge::completed(change, &merged)) {
+            if let Some(old) = old {
+                // The first failure is what the caller learns.
+                let _ = self.set(old);
+            }
+            return Err(error);
+        }
+        // Engines send the devices along with every change; what others granted meanwhile stays.
+        let known = old.and_then(|old| old.devices().as_ref());
+        if change.devices().is_some() && change.devices().as_ref() != known {
+            match self {
+                Self::V1(list) => match find(list, "devices") {
+                    Some(hierarchy) => device::update_v1(&hierarchy.directory, old, &merged)?,
+                    None => device::unless_set(Some(change))?,
+                },
+                Self::V2 { directory, .. } => device::apply_v2(directory, Some(&merged))?,
+            }
+        }
+        Ok(merged)
+    }
+
+    /// For `checkBeforeUpdate`: cgroup v2 would kill processes until the limit is met.
+    fn check_usage(&self, change: &LinuxResources) -> Result<(), Error> {
+        let Self::V2 { directory, .. } = self else { return Ok(()) };
+        let Some(memory) = change.memory().filter(|m| m.check_before_update() == Some(true)) else {
+            return Ok(());
+        };
+        let read = fs::read_to_string(directory.join("memory.current"));
+        let Some(usage) = read.ok().and_then(|text| text.trim().parse::<i64>().ok()) else {
+            return Ok(());
+        };
+        for (limit, field, name) in [
+            (memory.swap(), "linux.resources.memory.swap", "memory+swap"),
+            (memory.limit(), "linux.resources.memory.limit", "memory"),
+        ] {
+            if let Some(limit @ 1..) = limit
+                && limit <= usage
+            {
+                let reason = format!("rejecting {name} limit {limit} <= usage {usage}");
+                return Err(Error::Invalid { field, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// The files through which init joins: cgroup v1 only, and what is with it.
     pub(crate) fn tasks(&self) -> Vec<PathBuf> {
+        let file = |one: &Hierarchy| {
+            one.directory.join(if one.unified { "cgroup.procs" } else { "tasks" })
+        };
         match self {
-            Self::V1(list) => list.iter().map(|one| one.directory.join("tasks")).collect(),
+            Self::V1(list) => list.iter().map(file).collect(),
             Self::V2 { .. } => Vec::new(),
         }
     }
@@ -217,7 +332,7 @@ impl View {
     pub(crate) fn processes(&self) -> Result<Vec<i32>, Error> {
         let mut pids = Vec::new();
         if let Some(directory) = self.main() {
-            collect(directory, &mut pids)?;
+            tree::collect(directory, &mut pids)?;
         }
         pids.sort_unstable();
         pids.dedup();
@@ -291,13 +406,28 @@ impl View {
         }
     }
 
+    /// A watch over its memory, which ends with `init`.
+    pub(crate) fn watch(&self, init: OwnedFd) -> Result<Watch, Error> {
+        let (directory, watch) = match self {
+            Self::V2 { directory, .. } => (directory.as_path(), Watch::v2(directory, init)),
+            Self::V1(list) => {
+                let hierarchy = find(list, "memory").ok_or_else(|| Error::Absent {
+                    field: "events",
+                    what: "memory cgroup controller".to_owned(),
+                })?;
+                (hierarchy.directory.as_path(), Watch::v1(&hierarchy.directory, init))
+            }
+        };
+        watch.map_err(Error::file("watch the memory of", directory))
+    }
+
     /// Removes the directories with everything beneath. Those that are gone already do not matter;
     /// the first failure is reported after all were tried.
     pub(crate) fn remove(&self) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
         let mut result = Ok(());
         for directory in self.directories() {
-            result = result.and(remove_tree(directory, deadline));
+            result = result.and(tree::remove(directory, deadline));
         }
         result
     }
@@ -318,158 +448,5 @@ fn send(pid: i32, signal: Signal) {
     // A member that ended meanwhile needs no signal.
     if let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
         let _ = sys::pidfd::signal(pidfd.as_fd(), signal.number());
-    }
-}
-
-fn make_v1(hierarchy: &Hierarchy) -> Result<(), Error> {
-    let directory = &hierarchy.directory;
-    let cpuset = hierarchy.controllers.iter().any(|name| name == "cpuset");
-    make_directory(directory, &|made| {
-        if cpuset { inherit_cpuset(made) } else { Ok(()) }
-    })
-}
-
-/// Makes `directory` and what is missing above it, calling `each` on every directory made, outermost
-/// first. One that exists must be empty.
-fn make_directory(
-    directory: &Path,
-    each: &dyn Fn(&Path) -> Result<(), Error>,
-) -> Result<(), Error> {
-    match fs::create_dir(directory) {
-        Ok(()) => each(directory),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mut pids = Vec::new();
-            collect(directory, &mut pids)?;
-            if pids.is_empty() {
-                each(directory)
-            } else {
-                Err(Error::NotEmpty { path: directory.to_owned() })
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_parents(directory, each)?;
-            match fs::create_dir(directory) {
-                Ok(()) => each(directory),
-                Err(error) => Err(Error::file("make", directory)(error)),
-            }
-        }
-        Err(error) => Err(Error::file("make", directory)(error)),
-    }
-}
-
-fn make_parents(directory: &Path, each: &dyn Fn(&Path) -> Result<(), Error>) -> Result<(), Error> {
-    let missing: Vec<&Path> =
-        directory.ancestors().skip(1).take_while(|path| !path.exists()).collect();
-    for parent in missing.into_iter().rev() {
-        match fs::create_dir(parent) {
-            Ok(()) => each(parent)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Error::file("make", parent)(error)),
-        }
-    }
-    Ok(())
-}
-
-/// A new cpuset has no processors and no memory nodes, and so cannot be joined.
-fn inherit_cpuset(directory: &Path) -> Result<(), Error> {
-    let Some(parent) = directory.parent() else { return Ok(()) };
-    for name in ["cpuset.cpus", "cpuset.mems"] {
-        let from = parent.join(name);
-        let value = fs::read(&from).map_err(Error::file("read", &from))?;
-        let to = directory.join(name);
-        fs::write(&to, value).map_err(Error::file("write", &to))?;
-    }
-    Ok(())
-}
-
-/// Makes the directory, with every available controller that Hull uses turned on down to it.
-fn make_v2(mount: &Path, directory: &Path) -> Result<(), Error> {
-    const USED: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
-    let list = mount.join("cgroup.controllers");
-    let available = fs::read_to_string(&list).map_err(Error::file("read", &list))?;
-    let wanted: Vec<String> = available
-        .split_whitespace()
-        .filter(|name| USED.contains(name))
-        .map(|name| format!("+{name}"))
-        .collect();
-    let enable = |parent: &Path| {
-        // One at a time: a controller that cannot be turned on here is missed only when it is used,
-        // by an error that names the field.
-        for name in &wanted {
-            let _ = fs::write(parent.join("cgroup.subtree_control"), name);
-        }
-    };
-    let beneath = directory.strip_prefix(mount).unwrap_or(directory);
-    let mut parent = mount.to_owned();
-    for name in beneath {
-        enable(&parent);
-        parent.push(name);
-        make_directory_shared(&parent, parent == directory)?;
-    }
-    Ok(())
-}
-
-/// Makes one directory; one that exists is fine, unless it is the `last` and has members.
-fn make_directory_shared(path: &Path, last: bool) -> Result<(), Error> {
-    match fs::create_dir(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mut pids = Vec::new();
-            if last {
-                collect(path, &mut pids)?;
-            }
-            if pids.is_empty() { Ok(()) } else { Err(Error::NotEmpty { path: path.to_owned() }) }
-        }
-        Err(error) => Err(Error::file("make", path)(error)),
-    }
-}
-
-/// Adds the pids of `directory` and of all beneath it.
-fn collect(directory: &Path, pids: &mut Vec<i32>) -> Result<(), Error> {
-    let file = directory.join("cgroup.procs");
-    match fs::read_to_string(&file) {
-        // A 0 is a process outside this pid namespace.
-        Ok(text) => pids
-            .extend(text.lines().filter_map(|pid| pid.parse::<i32>().ok()).filter(|pid| *pid > 0)),
-        Err(error) if gone(&error) => return Ok(()),
-        // A threaded cgroup lists its processes in its domain.
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
-        Err(error) => return Err(Error::file("read", file)(error)),
-    }
-    for child in children(directory) {
-        collect(&child, pids)?;
-    }
-    Ok(())
-}
-
-fn children(directory: &Path) -> Vec<PathBuf> {
-    let Ok(metadata) = fs::metadata(directory) else { return Vec::new() };
-    // A cgroup's link count is two and one for each child.
-    if std::os::unix::fs::MetadataExt::nlink(&metadata) <= 2 {
-        return Vec::new();
-    }
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-    entries.flatten().filter(is_directory).map(|entry| entry.path()).collect()
-}
-
-/// Removes a cgroup and those in it, waiting for dying members until `deadline`.
-fn remove_tree(directory: &Path, deadline: Instant) -> Result<(), Error> {
-    let mut pause = Duration::from_micros(100);
-    loop {
-        match fs::remove_dir(directory) {
-            Ok(()) => return Ok(()),
-            Err(error) if gone(&error) => return Ok(()),
-            Err(error)
-                if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline =>
-            {
-                for child in children(directory) {
-                    remove_tree(&child, deadline)?;
-                }
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_millis(50));
-            }
-            Err(error) => return Err(Error::file("remove", directory)(error)),
-        }
     }
 }

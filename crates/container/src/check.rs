@@ -8,7 +8,7 @@ use std::path::Path;
 
 use spec::Kind;
 use spec::oci::runtime::{
-    Hooks, Linux, LinuxMemoryPolicy, LinuxNamespaceType, LinuxResources, MemoryPolicyModeType, Spec,
+    Hooks, Linux, LinuxMemoryPolicy, LinuxNamespaceType, MemoryPolicyModeType, Spec,
 };
 
 use crate::namespace::Namespaces;
@@ -132,9 +132,6 @@ fn linux(linux: &Linux) -> Result<(), Error> {
     if let Some(policy) = linux.memory_policy() {
         memory_policy(policy)?;
     }
-    if let Some(resources) = linux.resources() {
-        self::resources(resources)?;
-    }
     let propagations = ["shared", "slave", "private", "unbindable", ""];
     match linux.rootfs_propagation() {
         Some(text) if !propagations.contains(&text.strip_prefix('r').unwrap_or(text)) => {
@@ -155,51 +152,6 @@ fn memory_policy(policy: &LinuxMemoryPolicy) -> Result<(), Error> {
         _ => return Ok(()),
     };
     Err(Error::invalid("linux.memoryPolicy.nodes", format!("{} {reason}", policy.mode())))
-}
-
-fn resources(resources: &LinuxResources) -> Result<(), Error> {
-    let network = resources.network().as_ref();
-    let block = resources.block_io().as_ref();
-    refuse(&[
-        ("linux.resources.hugepageLimits", is_set(resources.hugepage_limits().as_ref())),
-        (
-            "linux.resources.network.classID",
-            network.is_some_and(|n| n.class_id().is_some_and(|id| id != 0)),
-        ),
-        (
-            "linux.resources.network.priorities",
-            network.is_some_and(|n| is_set(n.priorities().as_ref())),
-        ),
-        ("linux.resources.rdma", resources.rdma().as_ref().is_some_and(|map| !map.is_empty())),
-        (
-            "linux.resources.blockIO.weight",
-            block.is_some_and(|b| b.weight().is_some_and(|w| w != 0)),
-        ),
-        (
-            "linux.resources.blockIO.leafWeight",
-            block.is_some_and(|b| b.leaf_weight().is_some_and(|w| w != 0)),
-        ),
-        (
-            "linux.resources.blockIO.weightDevice",
-            block.is_some_and(|b| is_set(b.weight_device().as_ref())),
-        ),
-        (
-            "linux.resources.blockIO.throttleReadBpsDevice",
-            block.is_some_and(|b| is_set(b.throttle_read_bps_device().as_ref())),
-        ),
-        (
-            "linux.resources.blockIO.throttleWriteBpsDevice",
-            block.is_some_and(|b| is_set(b.throttle_write_bps_device().as_ref())),
-        ),
-        (
-            "linux.resources.blockIO.throttleReadIOPSDevice",
-            block.is_some_and(|b| is_set(b.throttle_read_iops_device().as_ref())),
-        ),
-        (
-            "linux.resources.blockIO.throttleWriteIOPSDevice",
-            block.is_some_and(|b| is_set(b.throttle_write_iops_device().as_ref())),
-        ),
-    ])
 }
 
 /// Clocks are the host's without a time namespace.

@@ -213,7 +213,12 @@ fn record(
         created: SystemTime::now(),
         annotations: spec.annotations().clone().unwrap_or_default(),
         oci_version: spec.version().clone(),
-        cgroup: View::plan(linux.cgroups_path().as_deref(), id.as_str())?,
+        cgroup: View::plan(
+            linux.cgroups_path().as_deref(),
+            id.as_str(),
+            linux.resources().as_ref(),
+        )?,
+        resources: linux.resources().clone(),
         namespaces: checked.namespaces.all(),
         own_pids: checked.namespaces.made & namespace::flag(oci::LinuxNamespaceType::Pid) != 0,
         poststart: spec.hooks().as_ref().and_then(|h| h.poststart().clone()).unwrap_or_default(),

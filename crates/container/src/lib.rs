@@ -29,6 +29,7 @@ pub mod init;
 pub mod launch;
 pub mod mapping;
 mod namespace;
+pub mod oom;
 pub mod processes;
 pub mod record;
 mod request;

@@ -38,6 +38,9 @@ pub struct Record {
     pub process: Option<oci::Process>,
     /// Its cgroups.
     pub(crate) cgroup: View,
+    /// The limits set there, for updates to go on from.
+    #[serde(default)]
+    pub(crate) resources: Option<oci::LinuxResources>,
     /// `CLONE_NEW*` of every namespace that the configuration names.
     pub(crate) namespaces: u32,
     /// Whether its pid namespace was made for it, and so ends with its init.

@@ -164,10 +164,14 @@ fn resources() -> Vec<Bad> {
         ("/linux/resources", json!({"cpu": {"quota": 1}}), "linux.resources.cpu.quota"),
         (
             "/linux/resources",
-            json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 1}]}),
+            json!({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}),
             "linux.resources.hugepageLimits",
         ),
-        ("/linux/resources", json!({"blockIO": {"weight": 100}}), "linux.resources.blockIO.weight"),
+        (
+            "/linux/resources",
+            json!({"blockIO": {"weight": 9999}}),
+            "linux.resources.blockIO.weight",
+        ),
         ("/linux/resources", json!({"network": {"classID": 1}}), "linux.resources.network.classID"),
         ("/linux/resources", json!({"rdma": {"x": {"hcaHandles": 1}}}), "linux.resources.rdma"),
         ("/linux/resources", json!({"devices": [{"allow": true}]}), "linux.resources.devices"),

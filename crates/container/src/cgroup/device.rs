@@ -12,7 +12,7 @@ use std::path::Path;
 use spec::oci::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 use sys::bpf::Instruction;
 
-use super::Error;
+use super::{Error, mounts};
 
 const FIELD: &str = "linux.resources.devices";
 
@@ -121,13 +121,17 @@ fn parse(rule: &LinuxDeviceCgroup) -> Result<Rule, Error> {
 
 /// Writes the rules to the files of the v1 controller.
 pub(super) fn apply_v1(directory: &Path, resources: Option<&LinuxResources>) -> Result<(), Error> {
+    write_v1(directory, &rules(resources)?)
+}
+
+fn write_v1(directory: &Path, rules: &[Rule]) -> Result<(), Error> {
     let open = |name: &str| {
         let path = directory.join(name);
         OpenOptions::new().write(true).open(&path).map_err(Error::file("open", path))
     };
     let (mut allow, mut deny) = (open("devices.allow")?, open("devices.deny")?);
-    for rule in rules(resources)? {
-        let value = line(rule);
+    for rule in rules {
+        let value = line(*rule);
         let (file, name) =
             if rule.allow { (&mut allow, "devices.allow") } else { (&mut deny, "devices.deny") };
         // One write is one rule.
@@ -139,6 +143,28 @@ pub(super) fn apply_v1(directory: &Path, resources: Option<&LinuxResources>) -> 
         })?;
     }
     Ok(())
+}
+
+/// Turns the rules of a v1 cgroup from those of `old` into those of `new` without a moment in which
+/// what both allow is denied.
+pub(super) fn update_v1(
+    directory: &Path,
+    old: Option<&LinuxResources>,
+    new: &LinuxResources,
+) -> Result<(), Error> {
+    let (before, after) = (rules(old)?, rules(Some(new))?);
+    let is_list = |rules: &[Rule]| {
+        !rules[0].allow && rules[0].kind.is_none() && rules[1..].iter().all(|rule| rule.allow)
+    };
+    if !is_list(&before) || !is_list(&after) {
+        return apply_v1(directory, Some(new));
+    }
+    let removed = before[1..].iter().filter(|rule| !after.contains(rule));
+    // What is removed may have been part of what stays.
+    let steps =
+        removed.map(|rule| Rule { allow: false, ..*rule }).chain(after[1..].iter().copied());
+    let steps: Vec<Rule> = after[1..].iter().copied().chain(steps).collect();
+    write_v1(directory, &steps)
 }
 
 /// A rule as cgroup v1 reads it.
@@ -157,16 +183,21 @@ pub(super) fn line(rule: Rule) -> String {
     format!("{kind} {}:{} {access}", number(rule.major), number(rule.minor))
 }
 
-/// Attaches the rules as a program to a v2 cgroup.
+/// Attaches the rules as a program to a v2 cgroup, in place of the one that is there.
 pub(super) fn apply_v2(directory: &Path, resources: Option<&LinuxResources>) -> Result<(), Error> {
     let program = program(&rules(resources)?);
     let cgroup = File::open(directory).map_err(Error::file("open", directory))?;
-    sys::bpf::attach_device_program(&cgroup, &program).map_err(|source| Error::Rejected {
-        field: FIELD,
-        value: format!("{} instructions", program.len()),
-        file: "the device program".to_owned(),
-        source,
-    })
+    match sys::bpf::set_device_program(&cgroup, &program) {
+        Ok(()) => Ok(()),
+        // Nobody but root may; without root nobody can make devices either.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) && mounts::is_rootless() => Ok(()),
+        Err(source) => Err(Error::Rejected {
+            field: FIELD,
+            value: format!("{} instructions", program.len()),
+            file: "the device program".to_owned(),
+            source,
+        }),
+    }
 }
 
 /// The program: rules from the last to the first, each returning its answer when it matches.

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Error, Hierarchy, View};
+use spec::oci::runtime::LinuxResources;
+
+use super::{Error, Hierarchy, View, merge};
 
 /// Where cgroup v2 is when it is the only one.
 const UNIFIED: &str = "/sys/fs/cgroup";
@@ -11,31 +13,89 @@ const UNIFIED: &str = "/sys/fs/cgroup";
 const CGROUP2: i64 = 0x6367_7270;
 
 /// See [`View::plan`].
-pub(super) fn plan(path: Option<&Path>, id: &str) -> Result<View, Error> {
-    let path = match path {
-        Some(path) if !path.as_os_str().is_empty() => path.to_owned(),
-        _ => PathBuf::from(id),
-    };
+pub(super) fn plan(
+    path: Option<&Path>,
+    id: &str,
+    resources: Option<&LinuxResources>,
+) -> Result<View, Error> {
+    let given = path.filter(|path| !path.as_os_str().is_empty());
+    let path = given.map_or(PathBuf::from(id), Path::to_owned);
     let own = if path.is_absolute() { String::new() } else { own_cgroups()? };
     let inner = inside(&path);
-    let unified = rustix::fs::statfs(UNIFIED).is_ok_and(|fs| fs.f_type == CGROUP2);
-    if unified {
+    if is_v2(Path::new(UNIFIED)) {
         let base = Path::new(UNIFIED);
-        return Ok(View::V2 {
-            mount: base.to_owned(),
-            directory: base.join(unified_own(&own)).join(inner),
-        });
+        let parent = base.join(unified_own(&own));
+        if given.is_none() && is_beyond_reach(&parent) {
+            return Ok(View::V1(Vec::new()));
+        }
+        return Ok(View::V2 { mount: base.to_owned(), directory: parent.join(inner) });
     }
     let mountinfo = "/proc/self/mountinfo";
     let text = fs::read_to_string(mountinfo).map_err(Error::file("read", mountinfo))?;
-    let list: Vec<Hierarchy> = hierarchies(&text)
+    let mut list: Vec<Hierarchy> = hierarchies(&text)
         .into_iter()
         .map(|(mount, controllers)| {
             let directory = mount.join(inside(Path::new(own_of(&own, &controllers)))).join(&inner);
-            Hierarchy { controllers, mount, directory }
+            Hierarchy { controllers, mount, directory, unified: false }
         })
         .collect();
-    if list.is_empty() { Err(Error::NoneMounted) } else { Ok(View::V1(list)) }
+    if list.is_empty() {
+        return Err(Error::NoneMounted);
+    }
+    if let Some(resources) = resources {
+        list.extend(hybrid(&text, &list, resources).map(|(mount, controllers)| {
+            let directory = mount.join(unified_own(&own)).join(&inner);
+            Hierarchy { controllers, mount, directory, unified: true }
+        }));
+    }
+    if given.is_none() {
+        list.retain(|one| !one.directory.parent().is_some_and(is_beyond_reach));
+    }
+    Ok(View::V1(list))
+}
+
+fn is_v2(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type == CGROUP2)
+}
+
+/// The cgroup v2 beside the v1 hierarchies, when `resources` has what only it can do: who is not in
+/// it need not join it.
+fn hybrid(
+    mountinfo: &str,
+    v1: &[Hierarchy],
+    resources: &LinuxResources,
+) -> Option<(PathBuf, Vec<String>)> {
+    let mount = mountinfo.lines().find_map(|line| {
+        let (mount, _) = line.split_once(" - cgroup2 ")?;
+        let mut fields = mount.split(' ').skip(3);
+        (fields.next() == Some("/")).then(|| fields.next().map(PathBuf::from))?
+    })?;
+    let mut controllers = controllers(&mount).ok()?;
+    controllers.retain(|name| super::find(v1, name).is_none());
+    let needed = merge::controllers(resources);
+    let unified = resources.unified().as_ref().is_some_and(|map| !map.is_empty());
+    let used = unified || needed.iter().any(|name| controllers.iter().any(|have| have == name));
+    used.then_some((mount, controllers))
+}
+
+/// What `cgroup.controllers` lists.
+pub(super) fn controllers(directory: &Path) -> Result<Vec<String>, Error> {
+    let list = directory.join("cgroup.controllers");
+    let text = fs::read_to_string(&list).map_err(Error::file("read", list))?;
+    Ok(text.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Whether cgroups cannot be made in `parent` by a caller who is not root, or root only of a user
+/// namespace: without a path in the configuration it then goes without.
+fn is_beyond_reach(parent: &Path) -> bool {
+    rustix::fs::access(parent, rustix::fs::Access::WRITE_OK).is_err() && is_rootless()
+}
+
+/// Whether the caller is not root on the host.
+pub(super) fn is_rootless() -> bool {
+    let whole = |text: String| text.split_whitespace().eq(["0", "0", "4294967295"]);
+    !rustix::process::geteuid().is_root()
+        || !fs::read_to_string("/proc/self/uid_map").is_ok_and(whole)
 }
 
 fn own_cgroups() -> Result<String, Error> {

@@ -2,15 +2,28 @@
 //!
 //! Zero in `shares`, `quota`, `period`, `limit`, … means unset, as runc takes it.
 //!
-//! Spec: OCI runtime-spec, config-linux.md "Memory", "CPU", "PIDs"; kernel cgroup-v2.rst.
+//! Limits depend on one another: a quota must fit the period, memory must fit memory plus swap. What
+//! the kernel refuses as it stands is written again after the rest, so that a pair may be raised and
+//! lowered in one update without looking at what was there before.
+//!
+//! Spec: OCI runtime-spec, config-linux.md "Memory", "CPU", "PIDs", …; kernel cgroup-v2.rst.
+
+mod v1;
+mod v2;
 
 use std::fmt::Display;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::Path;
 
-use spec::oci::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
+use spec::oci::runtime::{LinuxMemory, LinuxResources};
 
 use super::Error;
+#[cfg(test)]
+pub(super) use v2::{swap_max, weight};
+
+/// The controller of settings that go to cgroup v2 whatever their name says.
+pub(super) const UNIFIED: &str = "unified";
 
 /// One value for one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,71 +36,166 @@ pub(super) struct Setting {
     pub(super) value: String,
     /// The field of the configuration that asks for it.
     pub(super) field: &'static str,
+    /// File and value for kernels that do not have the file.
+    instead: Option<(&'static str, String)>,
+    /// Kernels without the file need no setting.
+    optional: bool,
 }
 
 impl Setting {
     fn new(controller: &'static str, file: &str, value: impl Display, field: &'static str) -> Self {
-        Self { controller, file: file.to_owned(), value: format!("{value}"), field }
+        Self {
+            controller,
+            file: file.to_owned(),
+            value: format!("{value}"),
+            field,
+            instead: None,
+            optional: false,
+        }
     }
 
-    pub(super) fn absent(&self, what: &str) -> Error {
-        Error::Absent { field: self.field, what: format!("{what} cgroup controller") }
+    fn or(mut self, file: &'static str, value: impl Display) -> Self {
+        self.instead = Some((file, format!("{value}")));
+        self
+    }
+
+    fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+
+    fn absent(&self) -> Error {
+        let what = match self.controller {
+            UNIFIED => format!("cgroup v2 file {}", self.file),
+            controller => format!("{controller} cgroup controller"),
+        };
+        Error::Absent { field: self.field, what }
     }
 
     /// Writes the value in the cgroup `directory`.
-    pub(super) fn write(&self, directory: &Path) -> Result<(), Error> {
-        match fs::write(directory.join(&self.file), &self.value) {
+    fn write(&self, directory: &Path) -> Result<(), Error> {
+        let mut written = write(&directory.join(&self.file), &self.value);
+        let (mut file, mut value) = (self.file.as_str(), &self.value);
+        if let (Err(error), Some((other, instead))) = (&written, &self.instead)
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            (file, value) = (other, instead);
+            written = write(&directory.join(file), value);
+        }
+        match written {
             Ok(()) => Ok(()),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EACCES)) => {
-                Err(Error::Absent { field: self.field, what: format!("cgroup file {}", self.file) })
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.optional => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Error::Absent { field: self.field, what: format!("cgroup file {file}") })
+            }
+            Err(error)
+                if error.raw_os_error() == Some(libc::EBUSY)
+                    && self.field == "linux.resources.memory.limit" =>
+            {
+                let read = |name: &str| {
+                    fs::read_to_string(directory.join(name)).unwrap_or_default().trim().to_owned()
+                };
+                Err(Error::InUse {
+                    limit: value.clone(),
+                    usage: read("memory.usage_in_bytes"),
+                    peak: read("memory.max_usage_in_bytes"),
+                })
             }
             Err(source) => Err(Error::Rejected {
                 field: self.field,
-                value: self.value.clone(),
-                file: self.file.clone(),
+                value: value.clone(),
+                file: file.to_owned(),
                 source,
             }),
         }
     }
 }
 
-/// The settings for cgroup v1, in the order in which the kernel accepts them in a new cgroup.
-pub(super) fn v1(resources: Option<&LinuxResources>) -> Result<Vec<Setting>, Error> {
-    let Some(resources) = resources else { return Ok(Vec::new()) };
+/// One write is one setting; the file is never made.
+fn write(path: &Path, value: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
+}
+
+/// Writes every setting to the directory that `place` gives for its controller. What is refused as
+/// invalid or busy gets a second chance after the others.
+pub(super) fn write_all<'a>(
+    list: &[Setting],
+    place: impl Fn(&str) -> Option<&'a Path>,
+) -> Result<(), Error> {
+    let mut late = Vec::new();
+    for setting in list {
+        let directory = match place(setting.controller) {
+            Some(directory) => directory,
+            None if setting.optional => continue,
+            None => return Err(setting.absent()),
+        };
+        match setting.write(directory) {
+            Err(Error::Rejected { source, .. })
+                if matches!(source.raw_os_error(), Some(libc::EINVAL | libc::EBUSY)) =>
+            {
+                late.push((setting, directory));
+            }
+            written => written?,
+        }
+    }
+    late.into_iter().try_for_each(|(setting, directory)| setting.write(directory))
+}
+
+/// The settings, in the order in which the kernel accepts them in a new cgroup. `on_v2` tells whether
+/// a controller is in the cgroup v2 hierarchy.
+pub(super) fn list(
+    resources: &LinuxResources,
+    on_v2: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Setting>, Error> {
     let mut list = Vec::new();
+    pids(resources, &mut list);
     if let Some(memory) = resources.memory() {
-        memory_v1(memory, &mut list)?;
+        swappiness(memory)?;
+        if on_v2("memory") {
+            v2::memory(memory, &mut list)?;
+        } else {
+            v1::memory(memory, &mut list)?;
+        }
     }
     if let Some(cpu) = resources.cpu() {
-        cpu_v1(cpu, &mut list);
+        if on_v2("cpu") {
+            v2::cpu(cpu, &mut list)?;
+        } else {
+            v1::cpu(cpu, &mut list)?;
+        }
+        for (file, value, field) in [
+            ("cpuset.cpus", cpu.cpus(), "linux.resources.cpu.cpus"),
+            ("cpuset.mems", cpu.mems(), "linux.resources.cpu.mems"),
+        ] {
+            let value = value.as_ref().filter(|value| !value.is_empty());
+            list.extend(value.map(|value| Setting::new("cpuset", file, value, field)));
+        }
     }
-    pids(resources, &mut list);
-    if resources.unified().as_ref().is_some_and(|map| !map.is_empty()) {
-        let what = "cgroup v2".to_owned();
-        return Err(Error::Absent { field: "linux.resources.unified", what });
+    if let Some(block) = resources.block_io() {
+        if on_v2("io") { v2::io(block, &mut list)? } else { v1::blkio(block, &mut list) }
     }
+    hugepages(resources, on_v2("hugetlb"), &mut list)?;
+    rdma(resources, &mut list);
+    if let Some(network) = resources.network() {
+        v1::network(network, &mut list);
+    }
+    v2::unified(resources, &mut list)?;
     Ok(list)
 }
 
-/// The settings for cgroup v2.
-pub(super) fn v2(resources: Option<&LinuxResources>) -> Result<Vec<Setting>, Error> {
-    let Some(resources) = resources else { return Ok(Vec::new()) };
-    let mut list = Vec::new();
-    if let Some(memory) = resources.memory() {
-        memory_v2(memory, &mut list)?;
-    }
-    if let Some(cpu) = resources.cpu() {
-        cpu_v2(cpu, &mut list)?;
-    }
-    pids(resources, &mut list);
-    for (file, value) in resources.unified().iter().flatten() {
-        if file.contains('/') || !file.contains('.') {
-            let reason = format!("{file:?} is no file of a cgroup");
-            return Err(Error::Invalid { field: "linux.resources.unified", reason });
+fn set<T: Default + PartialEq>(value: Option<T>) -> Option<T> {
+    value.filter(|value| *value != T::default())
+}
+
+fn swappiness(memory: &LinuxMemory) -> Result<(), Error> {
+    match memory.swappiness() {
+        // Engines write -1 for unset.
+        None | Some(0..=100 | u64::MAX) => Ok(()),
+        Some(other) => {
+            let reason = format!("{other} is not 0 to 100");
+            Err(Error::Invalid { field: "linux.resources.memory.swappiness", reason })
         }
-        list.push(Setting::new("", file, value, "linux.resources.unified"));
     }
-    Ok(list)
 }
 
 fn pids(resources: &LinuxResources, list: &mut Vec<Setting>) {
@@ -99,150 +207,44 @@ fn pids(resources: &LinuxResources, list: &mut Vec<Setting>) {
     }
 }
 
-fn memory_v1(memory: &LinuxMemory, list: &mut Vec<Setting>) -> Result<(), Error> {
-    let limit = set(memory.limit());
-    let swap = set(memory.swap());
-    // Checks what the kernel would refuse with a bare EINVAL.
-    swap_max(limit, swap)?;
-    let table = [
-        (limit, "memory.limit_in_bytes", "linux.resources.memory.limit"),
-        (swap, "memory.memsw.limit_in_bytes", "linux.resources.memory.swap"),
-        (
-            set(memory.reservation()),
-            "memory.soft_limit_in_bytes",
-            "linux.resources.memory.reservation",
-        ),
-        (
-            set(memory.kernel_tcp()),
-            "memory.kmem.tcp.limit_in_bytes",
-            "linux.resources.memory.kernelTCP",
-        ),
-    ];
-    for (value, file, field) in table {
-        list.extend(value.map(|value| Setting::new("memory", file, value, field)));
-    }
-    if let Some(swappiness) = memory.swappiness() {
-        let field = "linux.resources.memory.swappiness";
-        if swappiness > 100 {
-            return Err(Error::Invalid { field, reason: format!("{swappiness} is not 0 to 100") });
+fn hugepages(
+    resources: &LinuxResources,
+    on_v2: bool,
+    list: &mut Vec<Setting>,
+) -> Result<(), Error> {
+    let field = "linux.resources.hugepageLimits";
+    let suffix = if on_v2 { "max" } else { "limit_in_bytes" };
+    for limit in resources.hugepage_limits().iter().flatten() {
+        let size = limit.page_size();
+        if size.is_empty() || size.contains('/') {
+            return Err(Error::Invalid { field, reason: format!("{size:?} is no page size") });
         }
-        list.push(Setting::new("memory", "memory.swappiness", swappiness, field));
-    }
-    if memory.disable_oom_killer() == Some(true) {
-        let field = "linux.resources.memory.disableOOMKiller";
-        list.push(Setting::new("memory", "memory.oom_control", 1, field));
+        let value = limit.limit();
+        let file = format!("hugetlb.{size}.{suffix}");
+        list.push(Setting::new("hugetlb", &file, value, field));
+        // Reservations are counted since Linux 5.7.
+        let reserved = format!("hugetlb.{size}.rsvd.{suffix}");
+        list.push(Setting::new("hugetlb", &reserved, value, field).optional());
     }
     Ok(())
 }
 
-fn memory_v2(memory: &LinuxMemory, list: &mut Vec<Setting>) -> Result<(), Error> {
-    let limit = set(memory.limit());
-    let swap = swap_max(limit, set(memory.swap()))?;
-    let table = [
-        (limit, "memory.max", "linux.resources.memory.limit"),
-        (swap, "memory.swap.max", "linux.resources.memory.swap"),
-        (set(memory.reservation()), "memory.low", "linux.resources.memory.reservation"),
-    ];
-    for (value, file, field) in table {
-        let text = |bytes: i64| if bytes < 0 { "max".to_owned() } else { bytes.to_string() };
-        list.extend(value.map(|value| Setting::new("memory", file, text(value), field)));
-    }
-    let absent = [
-        (memory.swappiness().is_some(), "linux.resources.memory.swappiness", "memory.swappiness"),
-        (
-            memory.disable_oom_killer() == Some(true),
-            "linux.resources.memory.disableOOMKiller",
-            "memory.oom_control",
-        ),
-        (
-            set(memory.kernel_tcp()).is_some(),
-            "linux.resources.memory.kernelTCP",
-            "memory.kmem.tcp.limit_in_bytes",
-        ),
-    ];
-    for (asked, field, file) in absent {
-        if asked {
-            return Err(Error::Absent { field, what: format!("cgroup file {file}") });
-        }
-    }
-    Ok(())
-}
-
-fn set<T: Default + PartialEq>(value: Option<T>) -> Option<T> {
-    value.filter(|value| *value != T::default())
-}
-
-/// The value for cgroup v2's `memory.swap.max`, in bytes, negative for no limit; `None` leaves the
-/// file as it is.
-///
-/// The spec's `swap` is memory *plus* swap, as cgroup v1 counts it; v2 counts swap alone, so the
-/// memory part is taken off.
-///
-/// Spec: OCI runtime-spec, config-linux.md "Memory"; kernel cgroup-v2.rst, `memory.swap.max`.
-pub(super) fn swap_max(limit: Option<i64>, swap: Option<i64>) -> Result<Option<i64>, Error> {
-    let field = "linux.resources.memory.swap";
-    match (limit, swap) {
-        (_, None) => Ok(None),
-        (_, Some(..0)) => Ok(Some(-1)),
-        (None | Some(..0), Some(_)) => {
-            let reason = "a limit of memory plus swap needs a limit of memory".to_owned();
-            Err(Error::Invalid { field, reason })
-        }
-        (Some(limit), Some(swap)) if swap < limit => {
-            let reason = format!("{swap} is below the memory limit {limit}, which it includes");
-            Err(Error::Invalid { field, reason })
-        }
-        (Some(limit), Some(swap)) => Ok(Some(swap - limit)),
+fn rdma(resources: &LinuxResources, list: &mut Vec<Setting>) {
+    for (device, limits) in resources.rdma().iter().flatten() {
+        let text = |name: &str, number: Option<u32>| {
+            number.map_or_else(String::new, |number| format!(" {name}={number}"))
+        };
+        let handles = text("hca_handle", limits.hca_handles());
+        let objects = text("hca_object", limits.hca_objects());
+        let value = format!("{device}{handles}{objects}");
+        list.push(Setting::new("rdma", "rdma.max", value, "linux.resources.rdma"));
     }
 }
 
-fn cpu_v1(cpu: &LinuxCpu, list: &mut Vec<Setting>) {
-    let mut add = |controller, file, value: Option<String>, field| {
-        list.extend(value.map(|value| Setting::new(controller, file, value, field)));
-    };
-    let text = |value: Option<u64>| set(value).map(|value| value.to_string());
-    let signed = |value: Option<i64>| set(value).map(|value| value.to_string());
-    add("cpu", "cpu.shares", text(cpu.shares()), "linux.resources.cpu.shares");
-    add("cpu", "cpu.cfs_period_us", text(cpu.period()), "linux.resources.cpu.period");
-    add("cpu", "cpu.cfs_quota_us", signed(cpu.quota()), "linux.resources.cpu.quota");
-    add("cpu", "cpu.cfs_burst_us", text(cpu.burst()), "linux.resources.cpu.burst");
-    let (rt_period, rt_runtime) = (text(cpu.realtime_period()), signed(cpu.realtime_runtime()));
-    add("cpu", "cpu.rt_period_us", rt_period, "linux.resources.cpu.realtimePeriod");
-    add("cpu", "cpu.rt_runtime_us", rt_runtime, "linux.resources.cpu.realtimeRuntime");
-    let idle = cpu.idle().map(|idle| idle.to_string());
-    add("cpu", "cpu.idle", idle, "linux.resources.cpu.idle");
-    add("cpuset", "cpuset.cpus", set(cpu.cpus().clone()), "linux.resources.cpu.cpus");
-    add("cpuset", "cpuset.mems", set(cpu.mems().clone()), "linux.resources.cpu.mems");
-}
-
-fn cpu_v2(cpu: &LinuxCpu, list: &mut Vec<Setting>) -> Result<(), Error> {
-    let shares = set(cpu.shares()).map(|shares| weight(shares).to_string());
-    let idle = cpu.idle().map(|idle| idle.to_string());
-    let (quota, period) = (set(cpu.quota()), set(cpu.period()));
-    let max = (quota.is_some() || period.is_some()).then(|| {
-        let quota = quota.filter(|quota| *quota > 0).map_or("max".to_owned(), |q| q.to_string());
-        format!("{quota} {}", period.unwrap_or(100_000))
-    });
-    let burst = set(cpu.burst()).map(|burst| burst.to_string());
-    let table = [
-        ("cpu", "cpu.idle", idle, "linux.resources.cpu.idle"),
-        ("cpu", "cpu.weight", shares, "linux.resources.cpu.shares"),
-        ("cpu", "cpu.max", max, "linux.resources.cpu.quota"),
-        ("cpu", "cpu.max.burst", burst, "linux.resources.cpu.burst"),
-        ("cpuset", "cpuset.cpus", set(cpu.cpus().clone()), "linux.resources.cpu.cpus"),
-        ("cpuset", "cpuset.mems", set(cpu.mems().clone()), "linux.resources.cpu.mems"),
-    ];
-    for (controller, file, value, field) in table {
-        list.extend(value.map(|value| Setting::new(controller, file, value, field)));
-    }
-    if set(cpu.realtime_period()).is_some() || set(cpu.realtime_runtime()).is_some() {
-        let field = "linux.resources.cpu.realtimeRuntime";
-        return Err(Error::Absent { field, what: "cgroup file cpu.rt_runtime_us".into() });
-    }
-    Ok(())
-}
-
-/// `cpu.weight`, 1 to 10000, for shares of 2 to 262144, as runc and systemd convert them.
-pub(super) fn weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+/// Refuses a limit of memory plus swap that is below the limit of memory.
+fn above(limit: i64, swap: i64) -> Result<i64, Error> {
+    swap.checked_sub(limit).filter(|rest| *rest >= 0).ok_or_else(|| Error::Invalid {
+        field: "linux.resources.memory.swap",
+        reason: format!("{swap} is below the memory limit {limit}, which it includes"),
+    })
 }

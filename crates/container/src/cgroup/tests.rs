@@ -1,5 +1,5 @@
 use super::device::{Device, Rule, line, program, rules};
-use super::setting::{Setting, swap_max, weight};
+use super::setting::{Setting, list, swap_max, weight};
 use super::*;
 
 #[test]
@@ -12,6 +12,7 @@ fn swap_is_what_is_left_above_the_memory_limit() {
         ("below", Some(64), Some(32), None),
         ("nothing to take off", None, Some(96), None),
         ("nothing finite to take off", Some(-1), Some(96), None),
+        ("unlimited with memory", Some(-1), None, Some(Some(-1))),
     ];
     for (name, limit, swap, want) in cases {
         assert_eq!(swap_max(limit, swap).ok(), want, "{name}");
@@ -19,8 +20,10 @@ fn swap_is_what_is_left_above_the_memory_limit() {
 }
 
 #[test]
-fn shares_become_weights_at_both_ends() {
-    for (shares, want) in [(2, 1), (1024, 39), (262_144, 10_000), (1, 1), (u64::MAX, 10_000)] {
+fn shares_become_weights_and_the_default_the_default() {
+    for (shares, want) in
+        [(2, 1), (512, 59), (1024, 100), (262_144, 10_000), (1, 1), (u64::MAX, 10_000)]
+    {
         assert_eq!(weight(shares), want, "{shares}");
     }
 }
@@ -53,12 +56,10 @@ fn limits_become_files_of_both_versions() {
         "cpu": {"shares": 1024, "quota": 5000, "period": 10000, "cpus": "0"},
         "pids": {"limit": 7},
     }));
-    let text = |list: Vec<Setting>| {
-        list.iter().map(|one| format!("{}={}", one.file, one.value)).collect::<Vec<_>>()
-    };
     assert_eq!(
-        text(setting::v1(Some(&resources)).expect("valid")),
+        text(&resources, false),
         [
+            "pids.max=7",
             "memory.limit_in_bytes=1000",
             "memory.memsw.limit_in_bytes=1500",
             "memory.soft_limit_in_bytes=500",
@@ -66,34 +67,130 @@ fn limits_become_files_of_both_versions() {
             "cpu.cfs_period_us=10000",
             "cpu.cfs_quota_us=5000",
             "cpuset.cpus=0",
-            "pids.max=7",
         ]
     );
     assert_eq!(
-        text(setting::v2(Some(&resources)).expect("valid")),
+        text(&resources, true),
         [
-            "memory.max=1000",
+            "pids.max=7",
             "memory.swap.max=500",
+            "memory.max=1000",
             "memory.low=500",
-            "cpu.weight=39",
+            "cpu.weight=100",
             "cpu.max=5000 10000",
             "cpuset.cpus=0",
-            "pids.max=7",
+        ]
+    );
+}
+
+fn text(resources: &LinuxResources, v2: bool) -> Vec<String> {
+    let settings = list(resources, &|_| v2).expect("valid");
+    let text = |one: &Setting| format!("{}={}", one.file, one.value);
+    settings.iter().map(text).collect()
+}
+
+#[test]
+fn block_devices_and_huge_pages_have_files_of_both_versions() {
+    let resources = resources(serde_json::json!({
+        "blockIO": {
+            "weight": 100,
+            "weightDevice": [{"major": 8, "minor": 0, "weight": 1000}],
+            "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 10}],
+            "throttleWriteIOPSDevice": [{"major": 8, "minor": 16, "rate": 0}],
+        },
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 4096}],
+        "rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}},
+    }));
+    assert_eq!(
+        text(&resources, false),
+        [
+            "blkio.weight=100",
+            "blkio.weight_device=8:0 1000",
+            "blkio.throttle.read_bps_device=8:0 10",
+            "blkio.throttle.write_iops_device=8:16 0",
+            "hugetlb.2MB.limit_in_bytes=4096",
+            "hugetlb.2MB.rsvd.limit_in_bytes=4096",
+            "rdma.max=mlx5_1 hca_handle=3 hca_object=10000",
+        ]
+    );
+    assert_eq!(
+        text(&resources, true),
+        [
+            "io.bfq.weight=100",
+            "io.bfq.weight=8:0 1000",
+            "io.max=8:0 rbps=10",
+            "io.max=8:16 wiops=max",
+            "hugetlb.2MB.max=4096",
+            "hugetlb.2MB.rsvd.max=4096",
+            "rdma.max=mlx5_1 hca_handle=3 hca_object=10000",
         ]
     );
 }
 
 #[test]
 fn what_a_version_lacks_is_an_error_that_names_the_field() {
-    let swappiness = resources(serde_json::json!({"memory": {"swappiness": 10}}));
-    assert!(setting::v1(Some(&swappiness)).is_ok());
-    let error = setting::v2(Some(&swappiness)).expect_err("no such file");
-    assert!(error.to_string().contains("linux.resources.memory.swappiness"), "{error}");
-    let unified = resources(serde_json::json!({"unified": {"memory.high": "1"}}));
-    assert!(setting::v1(Some(&unified)).is_err());
-    assert!(setting::v2(Some(&unified)).is_ok());
-    let escape = resources(serde_json::json!({"unified": {"../x.y": "1"}}));
-    assert!(setting::v2(Some(&escape)).is_err());
+    let refused = |json, v2: bool, field: &str| {
+        let resources = resources(json);
+        assert!(list(&resources, &|_| !v2).is_ok(), "{field}");
+        let error = list(&resources, &|_| v2).expect_err("no such file").to_string();
+        assert!(error.contains(field), "{error}");
+    };
+    let json = serde_json::json!({"memory": {"swappiness": 10}});
+    refused(json, true, "linux.resources.memory.swappiness");
+    let json = serde_json::json!({"memory": {"kernel": 10}});
+    refused(json, true, "linux.resources.memory.kernel");
+    let json = serde_json::json!({"blockIO": {"leafWeight": 10}});
+    refused(json, true, "linux.resources.blockIO.leafWeight");
+    let json = serde_json::json!({"cpu": {"realtimePeriod": 10}});
+    refused(json, true, "linux.resources.cpu.realtimeRuntime");
+    refused(serde_json::json!({"cpu": {"shares": 1}}), false, "minimum allowed cpu-shares");
+    for key in ["../x.y", "nodot", ".hidden"] {
+        let escape = resources(serde_json::json!({"unified": {key: "1"}}));
+        assert!(list(&escape, &|_| true).is_err(), "{key}");
+    }
+}
+
+#[test]
+fn an_update_changes_what_it_names_and_keeps_the_rest() {
+    let old = resources(serde_json::json!({
+        "memory": {"limit": 100, "swap": 200},
+        "cpu": {"quota": 5, "period": 10, "shares": 2},
+        "blockIO": {"throttleReadBpsDevice": [
+            {"major": 8, "minor": 0, "rate": 1}, {"major": 8, "minor": 1, "rate": 2},
+        ]},
+    }));
+    let change = resources(serde_json::json!({
+        "memory": {"limit": 150},
+        "cpu": {"period": 20},
+        "blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 1, "rate": 3}]},
+    }));
+    let merged = merge::merged(Some(&old), &change);
+    let want = resources(serde_json::json!({
+        "memory": {"limit": 150, "swap": 200},
+        "cpu": {"quota": 5, "period": 20, "shares": 2},
+        "blockIO": {"throttleReadBpsDevice": [
+            {"major": 8, "minor": 0, "rate": 1}, {"major": 8, "minor": 1, "rate": 3},
+        ]},
+    }));
+    assert_eq!(merged, want);
+    let completed = merge::completed(&change, &merged);
+    assert_eq!(
+        text(&completed, true),
+        ["memory.swap.max=50", "memory.max=150", "cpu.max=5 20", "io.max=8:1 rbps=3"]
+    );
+    let unlimited = resources(serde_json::json!({"memory": {"limit": -1}}));
+    let merged = merge::merged(Some(&old), &unlimited);
+    let completed = merge::completed(&unlimited, &merged);
+    assert_eq!(text(&completed, true), ["memory.swap.max=max", "memory.max=max"]);
+}
+
+#[test]
+fn a_missing_file_is_told_by_the_field_that_needs_it() {
+    let directory = std::env::temp_dir();
+    let settings = list(&resources(serde_json::json!({"pids": {"limit": 1}})), &|_| true);
+    let error = setting::write_all(&settings.expect("valid"), |_| Some(&directory));
+    let error = error.expect_err("no such file").to_string();
+    assert_eq!(error, "linux.resources.pids.limit: this host has no cgroup file pids.max");
 }
 
 #[test]
@@ -188,7 +285,7 @@ fn the_kernel_takes_the_device_program_and_obeys() {
     let script = "echo 0 > $0/cgroup.procs; true < /dev/null && echo null; \
                   true < /dev/kmsg && echo read; true >> /dev/kmsg && echo write";
     let output = std::process::Command::new("sh").args(["-c", script]).arg(&cgroup).output();
-    remove_tree(&cgroup, Instant::now() + PATIENCE).expect("removed");
+    tree::remove(&cgroup, Instant::now() + PATIENCE).expect("removed");
     applied.expect("the verifier accepts it");
     let said = String::from_utf8(output.expect("sh runs").stdout).expect("text");
     assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["null", "write"]);
