@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use spec::{ContainerId, Signal};
 
+use crate::command::{events, update};
+
 pub(crate) use flag::{Command, Line};
 pub(crate) use help::text as help;
 
@@ -55,6 +57,8 @@ pub(crate) enum Action {
     Ps { id: ContainerId, format: Format, arguments: Vec<OsString> },
     Pause { id: ContainerId },
     Resume { id: ContainerId },
+    Update(Box<update::Flags>),
+    Events(events::Flags),
     Spec { bundle: PathBuf, rootless: bool },
     Version,
     Help(Option<&'static Command>),
@@ -150,7 +154,7 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    fn value(flag: &'static str, value: &str, want: &'static str) -> Self {
+    pub(crate) fn value(flag: &'static str, value: &str, want: &'static str) -> Self {
         Self::Value { flag, value: value.to_owned(), want }
     }
 }
@@ -235,6 +239,8 @@ fn action(command: &str, mut line: Line) -> Result<Action, Error> {
         "state" => Ok(Action::State { id: id(&mut line)? }),
         "pause" => Ok(Action::Pause { id: id(&mut line)? }),
         "resume" => Ok(Action::Resume { id: id(&mut line)? }),
+        "update" => Ok(Action::Update(Box::new(update::flags(id(&mut line)?, &line)?))),
+        "events" => Ok(Action::Events(events::flags(id(&mut line)?, &line)?)),
         "delete" => Ok(Action::Delete { force: line.switch("force"), id: id(&mut line)? }),
         "spec" => Ok(Action::Spec { bundle: bundle(&line), rootless: line.switch("rootless") }),
         other => Err(Error::Unknown(other.to_owned())),
@@ -400,6 +406,19 @@ mod tests {
             assert_eq!(command.map(|command| command.name), want, "{line}");
         }
         assert!(matches!(parse("-v").expect("valid").1, Action::Version));
+    }
+
+    #[test]
+    fn limits_are_checked_when_they_are_read() {
+        let line = "update --memory 64M --memory-swap -1 --cpu-share=512 --pids-limit -1 web";
+        let Action::Update(flags) = parse(line).expect("valid").1 else { panic!() };
+        assert_eq!(flags.id.as_str(), "web");
+        for line in ["update", "update --cpu-share x web", "update --memory 1z web"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        for line in ["events --interval 0s web", "events --interval x web"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What each command does.
 
+pub(crate) mod events;
 mod exec;
 mod ps;
 mod show;
 mod template;
+pub(crate) mod update;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -181,6 +183,8 @@ pub(crate) fn run(
             load("resume", &id)?.resume().map_err(Error::container("resume", id))?;
             Ok(0)
         }
+        Action::Update(flags) => update::run(load("update", &flags.id)?, &flags, log),
+        Action::Events(flags) => events::run(&load("events", &flags.id)?, &flags),
         Action::Spec { bundle, rootless } => template::write(&bundle, rootless),
         Action::Version => show::version(),
         Action::Help(command) => show::help(command),

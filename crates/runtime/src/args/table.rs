@@ -37,6 +37,34 @@ const PRESERVE_FDS: Flag = value(
 const FORMAT: Flag =
     value("format", "select one of: table or json (default: \"table\")").short("f");
 
+/// Flags of `update`. Those without a text are obsolete, and not shown.
+const UPDATE: &[Flag] = &[
+    value(
+        "resources",
+        "path to the file containing the resources to update or '-' to read from the standard input; \
+         all other options are then ignored",
+    )
+    .short("r"),
+    value("blkio-weight", "Specifies per cgroup weight, range is from 10 to 1000"),
+    value("cpu-period", "CPU CFS period to be used for hardcapping (in usecs). 0 to use system default"),
+    value("cpu-quota", "CPU CFS hardcap limit (in usecs). Allowed cpu time in a given period"),
+    value("cpu-burst", "CPU CFS hardcap burst limit (in usecs), accumulated additionally for a burst"),
+    value("cpu-share", "CPU shares (relative weight vs. other containers)"),
+    value("cpu-rt-period", "CPU realtime period to be used for hardcapping (in usecs)"),
+    value("cpu-rt-runtime", "CPU realtime hardcap limit (in usecs). Allowed cpu time in a given period"),
+    value("cpuset-cpus", "CPU(s) to use"),
+    value("cpuset-mems", "Memory node(s) to use"),
+    value("kernel-memory", ""),
+    value("kernel-memory-tcp", ""),
+    value("memory", "Memory limit (in bytes)"),
+    value("cpu-idle", "set cgroup SCHED_IDLE or not, 0: default behavior, 1: SCHED_IDLE"),
+    value("memory-reservation", "Memory reservation or soft_limit (in bytes)"),
+    value("memory-swap", "Total memory usage (memory + swap); set '-1' to enable unlimited swap"),
+    value("pids-limit", "Maximum number of pids allowed in the container"),
+    value("l3-cache-schema", "The string of Intel RDT/CAT L3 cache schema"),
+    value("mem-bw-schema", "The string of Intel RDT/MBA memory bandwidth schema"),
+];
+
 /// Flags before the command.
 pub(super) const GLOBAL: &[Flag] = &[
     switch("debug", "enable debug logging"),
@@ -77,6 +105,14 @@ pub(crate) const COMMANDS: &[Command] = &[
         "delete any resources held by the container often used with detached container",
         &[switch("force", "forcibly deletes the container if it is still running (uses SIGKILL)")
             .short("f")],
+    ),
+    on_container(
+        "events",
+        "display container events such as OOM notifications, cpu, memory, and IO usage statistics",
+        &[
+            value("interval", "set the stats collection interval (default: 5s)"),
+            switch("stats", "display the container's stats then exit"),
+        ],
     ),
     Command {
         name: "exec",
@@ -165,6 +201,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     on_container("start", "executes the user defined process in a created container", &[]),
     on_container("state", "output the state of a container", &[]),
+    on_container("update", "update container resource constraints", UPDATE),
 ];
 
 /// The command with this name.
