@@ -12,6 +12,8 @@
 
 mod emit;
 pub(crate) mod listener;
+#[cfg(test)]
+mod oracle;
 mod profile;
 mod syscall;
 #[cfg(test)]

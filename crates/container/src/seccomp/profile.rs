@@ -120,7 +120,7 @@ fn section(abi: Abi, config: &LinuxSeccomp, default: Verdict) -> Result<Section,
     let mut last = None;
     for rule in config.syscalls().iter().flatten() {
         let verdict = verdict(rule.action(), rule.errno_ret())?;
-        let alternatives = alternatives(rule)?;
+        let alternatives = alternatives(rule, abi)?;
         if rule.names().is_empty() {
             return Err(Error::Invalid("syscalls: an entry without names".to_owned()));
         }
@@ -188,12 +188,21 @@ impl Section {
 }
 
 /// The sets of conditions of a rule, any of which is enough; one empty set for none.
-fn alternatives(rule: &LinuxSyscall) -> Result<Vec<Vec<Condition>>, Error> {
+fn alternatives(rule: &LinuxSyscall, abi: Abi) -> Result<Vec<Vec<Condition>>, Error> {
     let arguments = rule.args().as_deref().unwrap_or_default();
     let conditions = arguments.iter().map(condition).collect::<Result<Vec<_>, _>>()?;
     let count = |argument| conditions.iter().filter(|one| one.argument == argument).count();
     let twice = conditions.iter().any(|one| count(one.argument) > 1);
-    Ok(if twice { conditions.into_iter().map(|one| vec![one]).collect() } else { vec![conditions] })
+    let mut list: Vec<Vec<Condition>> = if twice {
+        conditions.into_iter().map(|one| vec![one]).collect()
+    } else {
+        vec![conditions]
+    };
+    // What looks at no bit holds always: the rule may be one without conditions.
+    for all in &mut list {
+        all.retain(|one| one.mask & abi.argument_bits() != 0);
+    }
+    Ok(list)
 }
 
 fn condition(argument: &LinuxSeccompArg) -> Result<Condition, Error> {

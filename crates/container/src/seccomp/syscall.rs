@@ -4,7 +4,7 @@
 
 /// Name; number for x86-64, 32-bit x86, and x32 without its bit; -1 where there is none.
 #[rustfmt::skip]
-const TABLE: [(&str, i16, i16, i16); 472] = [
+pub(super) const TABLE: [(&str, i16, i16, i16); 472] = [
     ("_llseek", -1, 140, -1), ("_newselect", -1, 142, -1), ("_sysctl", 156, 149, -1),
     ("accept", 43, -1, 43), ("accept4", 288, 364, 288), ("access", 21, 33, 21),
     ("acct", 163, 51, 163), ("add_key", 248, 286, 248), ("adjtimex", 159, 124, 159),
@@ -75,7 +75,7 @@ const TABLE: [(&str, i16, i16, i16); 472] = [
     ("lremovexattr", 198, 236, 198), ("lseek", 8, 19, 8), ("lsetxattr", 189, 227, 189),
     ("lsm_get_self_attr", 459, 459, 459), ("lsm_list_modules", 461, 461, 461),
     ("lsm_set_self_attr", 460, 460, 460), ("lstat", 6, 107, 6), ("lstat64", -1, 196, -1),
-    ("madvise", 28, 219, 28), ("map_shadow_stack", 453, 453, 453), ("mbind", 237, 274, 237),
+    ("madvise", 28, 219, 28), ("map_shadow_stack", 453, 453, -1), ("mbind", 237, 274, 237),
     ("membarrier", 324, 375, 324), ("memfd_create", 319, 356, 319), ("memfd_secret", 447, 447, 447),
     ("migrate_pages", 256, 294, 256), ("mincore", 27, 218, 27), ("mkdir", 83, 39, 83),
     ("mkdirat", 258, 296, 258), ("mknod", 133, 14, 133), ("mknodat", 259, 297, 259),
@@ -167,7 +167,7 @@ const TABLE: [(&str, i16, i16, i16); 472] = [
     ("ugetrlimit", -1, 191, -1), ("ulimit", -1, 58, -1), ("umask", 95, 60, 95),
     ("umount", -1, 22, -1), ("umount2", 166, 52, 166), ("uname", 63, 122, 63),
     ("unlink", 87, 10, 87), ("unlinkat", 263, 301, 263), ("unshare", 272, 310, 272),
-    ("uprobe", 336, -1, 336), ("uretprobe", 335, -1, 335), ("uselib", 134, 86, -1),
+    ("uprobe", 336, -1, -1), ("uretprobe", 335, -1, -1), ("uselib", 134, 86, -1),
     ("userfaultfd", 323, 374, 323), ("ustat", 136, 62, 136), ("utime", 132, 30, 132),
     ("utimensat", 280, 320, 280), ("utimensat_time64", -1, 412, -1), ("utimes", 235, 271, 235),
     ("vfork", 58, 190, 58), ("vhangup", 153, 111, 153), ("vm86", -1, 166, -1),
@@ -185,6 +185,16 @@ pub(super) enum Abi {
     X86,
     /// 64 bits with short pointers; its numbers have [`X32_BIT`].
     X32,
+}
+
+impl Abi {
+    /// The bits of an argument that programs of this ABI pass.
+    pub(super) fn argument_bits(self) -> u64 {
+        match self {
+            Self::X86_64 => u64::MAX,
+            Self::X86 | Self::X32 => 0xffff_ffff,
+        }
+    }
 }
 
 /// What tells x32's numbers from x86-64's.

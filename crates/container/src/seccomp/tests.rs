@@ -6,13 +6,13 @@ use super::*;
 /// What a comparison should give.
 type Holds = fn(u64, u64) -> bool;
 
-const X86_64: u32 = 0xc000_003e;
-const I386: u32 = 0x4000_0003;
+pub(super) const X86_64: u32 = 0xc000_003e;
+pub(super) const I386: u32 = 0x4000_0003;
 const EPERM: u32 = RET_ERRNO | 1;
 const ENOSYS: u32 = RET_ERRNO | 0x26;
 
 /// What the kernel would return for one call.
-fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) -> u32 {
+pub(super) fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) -> u32 {
     let word = |offset: u32| match offset {
         0 => number,
         4 => arch,
@@ -38,6 +38,7 @@ fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) -> u32 {
             0x15 => jump(a == k),
             0x25 => jump(a > k),
             0x35 => jump(a >= k),
+            0x45 => jump(a & k != 0),
             0x06 => return k,
             other => panic!("code {other:#x}"),
         };
