@@ -4,7 +4,6 @@
 //! is checked where it is used.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use spec::Kind;
 use spec::oci::runtime::{
@@ -14,8 +13,10 @@ use spec::oci::runtime::{
 use crate::namespace::Namespaces;
 
 mod process;
+mod sysctl;
 
 pub(crate) use process::process;
+pub(crate) use sysctl::path as sysctl_path;
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +84,10 @@ pub(crate) fn spec(spec: &Spec) -> Result<(), Error> {
     }
     clocks(linux, |kind| Namespaces::has(list, kind))?;
     if let Some(sysctl) = linux.sysctl() {
-        self::sysctl(sysctl, |kind| Namespaces::has(list, kind))?;
+        sysctl::sysctl(sysctl, |kind| Namespaces::is_apart(list, kind))?;
+    }
+    if spec.annotations().iter().flatten().any(|(key, _)| key.is_empty()) {
+        return Err(Error::invalid("annotations", "an empty key"));
     }
     let other = [
         ("solaris", spec.solaris().is_some()),
@@ -94,9 +98,12 @@ pub(crate) fn spec(spec: &Spec) -> Result<(), Error> {
     refuse(&other)
 }
 
+/// Any version 1, releases or not: what a later one has more is ignored or refused by name.
 fn version(version: &str) -> Result<(), Error> {
-    let major = version.split('.').next().unwrap_or_default();
-    if major == "1" && version.split('.').count() >= 3 {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let mut numbers = core.split('.');
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if numbers.next() == Some("1") && numbers.clone().count() == 2 && numbers.all(is_number) {
         return Ok(());
     }
     Err(Error::invalid("ociVersion", format!("{version:?} is not a version 1.x.y")))
@@ -122,7 +129,6 @@ fn linux(linux: &Linux) -> Result<(), Error> {
     let empty = |map: Option<bool>| map.is_none_or(|empty| empty);
     refuse(&[
         ("linux.netDevices", !empty(linux.net_devices().as_ref().map(HashMap::is_empty))),
-        ("linux.mountLabel", has_text(linux.mount_label().as_ref())),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         (
             "linux.personality.flags",
@@ -131,6 +137,9 @@ fn linux(linux: &Linux) -> Result<(), Error> {
     ])?;
     if let Some(policy) = linux.memory_policy() {
         memory_policy(policy)?;
+    }
+    if has_text(linux.mount_label().as_ref()) && !crate::lsm::has_selinux() {
+        return Err(Error::unsupported("linux.mountLabel", "a kernel without SELinux"));
     }
     let propagations = ["shared", "slave", "private", "unbindable", ""];
     match linux.rootfs_propagation() {
@@ -224,57 +233,6 @@ fn hooks(hooks: &Hooks) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Kernel parameters must belong to a namespace that is not the host's.
-fn sysctl(
-    sysctl: &HashMap<String, String>,
-    has: impl Fn(LinuxNamespaceType) -> bool,
-) -> Result<(), Error> {
-    const IPC: [&str; 8] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
-    let invalid = |reason: String| Err(Error::invalid("linux.sysctl", reason));
-    for key in sysctl.keys() {
-        let name = sysctl_path(key).to_string_lossy().replace('/', ".");
-        let kind = if IPC.contains(&name.as_str()) || name.starts_with("fs.mqueue.") {
-            LinuxNamespaceType::Ipc
-        } else if name.starts_with("net.") {
-            LinuxNamespaceType::Network
-        } else if name == "kernel.domainname" {
-            LinuxNamespaceType::Uts
-        } else {
-            return invalid(format!("{key} is not in a namespace"));
-        };
-        if !has(kind) {
-            return invalid(format!("{key} needs a namespace of type {kind}"));
-        }
-        if Path::new(key).components().any(|part| part.as_os_str() == "..") {
-            return invalid(format!("{key} is not a parameter's name"));
-        }
-    }
-    Ok(())
-}
-
-/// The file beneath `/proc/sys`: dots separate names, unless a slash comes first, see sysctl(8).
-pub(crate) fn sysctl_path(key: &str) -> std::path::PathBuf {
-    let slash_first = key.find(['.', '/']).is_some_and(|at| key[at..].starts_with('/'));
-    if slash_first {
-        return key.into();
-    }
-    let swap = |c| match c {
-        '.' => '/',
-        '/' => '.',
-        c => c,
-    };
-    key.chars().map(swap).collect::<String>().into()
 }
 
 #[cfg(test)]

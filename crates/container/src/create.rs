@@ -27,7 +27,7 @@ use crate::request::{Layout, Plan, Request};
 use crate::seccomp::Filter;
 use crate::source::{self, Sources};
 use crate::store::{Container, Store};
-use crate::{Console, Error, Launched, Stdio, check, hook, processes};
+use crate::{Console, Error, Launched, Stdio, check, hook, init, processes};
 
 /// What a container is made from. `CreateOptions::new(bundle, spec)` and then the fields that differ.
 #[derive(Debug)]
@@ -299,6 +299,7 @@ fn start(
 fn admit(checked: &Checked<'_>, cgroup: &View, starting: &Starting) -> Result<(), Error> {
     let pid = starting.pid.raw();
     cgroup.admit(pid)?;
+    init::limits::lift(rustix::process::Pid::from_raw(pid), checked.process);
     if let Some(mappings) = &checked.mappings {
         mappings.write(pid)?;
     }
@@ -331,6 +332,7 @@ fn request<'a>(
         user_namespace: namespaces.has_user(),
         cgroups: record.cgroup.clone(),
         propagation: linux.rootfs_propagation().as_deref().map(Cow::Borrowed),
+        mount_label: linux.mount_label().as_deref().filter(|l| !l.is_empty()).map(Cow::Borrowed),
         mounts: Cow::Borrowed(spec.mounts().as_deref().unwrap_or_default()),
         devices: Cow::Borrowed(linux.devices().as_deref().unwrap_or_default()),
         masked: Cow::Borrowed(linux.masked_paths().as_deref().unwrap_or_default()),

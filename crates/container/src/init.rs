@@ -14,7 +14,7 @@
 
 pub(crate) mod command;
 mod credentials;
-mod limits;
+pub(crate) mod limits;
 pub(crate) mod memory;
 mod scheduler;
 mod terminal;
@@ -29,6 +29,7 @@ use spec::Kind;
 
 use crate::channel::Channel;
 use crate::error::kind_of;
+use crate::lsm::Labels;
 use crate::request::{Layout, Plan, Reply, Request};
 use crate::rootfs::{self, Rootfs};
 use crate::seccomp::Filter;
@@ -120,18 +121,20 @@ fn run(speaker: &mut Channel, number: i32) -> Result<Never, Error> {
         .ok_or(Error::Abandoned)?;
     let Inherited { gate, namespaces, sources } = inherited(&request.layout, number + 1)?;
     let mut warnings = Vec::new();
+    let labels = Labels::open(&request.process).map_err(Error::step("open the own labels"))?;
     join_cgroups(&request)?;
     scheduler::confine(&request.process, request.plan.is_none(), &mut warnings)?;
     limits::oom_score(&request.process, &mut warnings)?;
+    limits::lift(None, &request.process);
     enter(&request.layout, &namespaces)?;
     drop(namespaces);
     rustix::process::setsid().map_err(Error::step("make a session"))?;
 
     let pty = match &request.plan {
-        Some(plan) => build(plan, &request, sources, speaker)?,
+        Some(plan) => build(plan, &request, sources, &labels, speaker)?,
         None => terminal::for_exec(&request.process)?,
     };
-    let command = settle(&request, &mut warnings)?;
+    let command = settle(&request, &labels, &mut warnings)?;
     speaker
         .send(&Reply::Ready { warnings }, pty.as_ref().map(AsFd::as_fd))
         .map_err(Error::step("tell the launcher"))?;
@@ -205,6 +208,7 @@ fn build(
     plan: &Plan<'_>,
     request: &Request<'_>,
     sources: Sources,
+    labels: &Labels,
     launcher: &Channel,
 ) -> Result<Option<OwnedFd>, Error> {
     if plan.cgroup_namespace {
@@ -215,7 +219,9 @@ fn build(
             .map_err(Error::step("make a time namespace with linux.timeOffsets"))?;
     }
     if let Some(name) = &plan.keyring {
-        join_keyring(name)?;
+        labels
+            .with_keys(|| join_keyring(name))
+            .map_err(Error::step("label keyrings by process.selinuxLabel"))??;
     }
     if plan.loopback {
         sys::interface::loopback_up().map_err(Error::step("bring up the loopback interface"))?;
@@ -260,7 +266,11 @@ fn join_keyring(name: &str) -> Result<(), Error> {
 }
 
 /// Takes on what the program should have: directory, limits, user, capabilities.
-fn settle(request: &Request<'_>, warnings: &mut Vec<String>) -> Result<Command, Error> {
+fn settle(
+    request: &Request<'_>,
+    labels: &Labels,
+    warnings: &mut Vec<String>,
+) -> Result<Command, Error> {
     let process = &request.process;
     let mut directory = command::enter_directory(process.cwd());
     limits::resources(process, warnings)?;
@@ -280,6 +290,7 @@ fn settle(request: &Request<'_>, warnings: &mut Vec<String>) -> Result<Command, 
     directory?;
     let umask = process.user().umask().unwrap_or(0o022);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask & 0o777));
+    labels.apply().map_err(Error::step("set process.apparmorProfile or process.selinuxLabel"))?;
     Ok(Command::find(process)?)
 }
 

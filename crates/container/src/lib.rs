@@ -27,6 +27,7 @@ pub mod exec;
 pub mod hook;
 pub mod init;
 pub mod launch;
+mod lsm;
 pub mod mapping;
 mod namespace;
 pub mod oom;

@@ -78,6 +78,14 @@ impl Namespaces {
         Ok(())
     }
 
+    /// The same, and it is not the launcher's by its path either.
+    pub(crate) fn is_apart(list: &[LinuxNamespace], kind: Type) -> bool {
+        list.iter().filter(|namespace| namespace.typ() == kind).any(|namespace| {
+            let path = namespace.path().as_deref().filter(|path| !path.as_os_str().is_empty());
+            path.is_none_or(|path| !is_own_path(kind, path))
+        })
+    }
+
     /// `CLONE_NEW*` of all in which the container differs from the launcher.
     pub(crate) fn all(&self) -> u32 {
         self.joined.iter().fold(self.made | self.made_by_init, |all, (kind, _)| all | kind)
@@ -135,6 +143,17 @@ pub(crate) fn is_own(namespace: &OwnedFd, name: &str) -> bool {
     let own = std::fs::metadata(format!("/proc/self/ns/{name}"));
     let that = rustix::fs::fstat(namespace);
     own.is_ok_and(|own| that.is_ok_and(|that| (own.dev(), own.ino()) == (that.st_dev, that.st_ino)))
+}
+
+/// Whether the namespace at `path` is the one that this process is in; a path that cannot be looked at
+/// is refused elsewhere.
+fn is_own_path(kind: Type, path: &Path) -> bool {
+    let name = match kind {
+        Type::Network => "net".to_owned(),
+        Type::Mount => "mnt".to_owned(),
+        kind => kind.to_string(),
+    };
+    File::open(path).is_ok_and(|file| is_own(&file.into(), &name))
 }
 
 /// Runs `call` while this thread makes children in the pid namespace `target`.

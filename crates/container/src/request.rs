@@ -65,6 +65,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) cgroups: crate::cgroup::View,
     /// `linux.rootfsPropagation`.
     pub(crate) propagation: Option<Cow<'a, str>>,
+    /// `linux.mountLabel`.
+    pub(crate) mount_label: Option<Cow<'a, str>>,
     /// The mounts, in order.
     pub(crate) mounts: Cow<'a, [oci::Mount]>,
     /// Devices beyond the default ones.

@@ -19,4 +19,5 @@ mod refusals;
 mod rootfs;
 mod scheduler;
 mod seccomp;
+mod sysctl;
 mod terminal;

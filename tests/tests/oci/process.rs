@@ -155,3 +155,110 @@ fn a_seccomp_profile_filters_with_and_without_no_new_privileges() {
         assert!(ran.err.contains("No space left"), "{ran}");
     }
 }
+
+#[test]
+fn of_two_variables_the_last_counts_and_an_empty_home_is_none() {
+    let Some(bundle) = Bundle::sh("") else { return };
+    let env = json!(["PATH=/nowhere", "A=1", "PATH=/bin", "A=2", "B=", "C=x=y", "HOME="]);
+    let said = bundle.program(&["env"]).with("/process/env", env).run().ok();
+    assert_eq!(said.lines().collect::<Vec<_>>(), ["PATH=/bin", "A=2", "B=", "C=x=y", "HOME=/root"]);
+}
+
+#[test]
+fn every_kind_of_limit_is_set_for_the_container_and_an_exec() {
+    // Two to a line of /proc/self/limits, by its name there; the host's own need not be raised.
+    let kinds = [
+        ("RLIMIT_CPU", "Max cpu time", 100, 200),
+        ("RLIMIT_FSIZE", "Max file size", 10_000_000, 20_000_000),
+        ("RLIMIT_DATA", "Max data size", 500_000_000, 600_000_000),
+        ("RLIMIT_STACK", "Max stack size", 4_194_304, 8_388_608),
+        ("RLIMIT_CORE", "Max core file size", 0, 4096),
+        ("RLIMIT_RSS", "Max resident set", 500_000_000, 600_000_000),
+        ("RLIMIT_NPROC", "Max processes", 500, 600),
+        ("RLIMIT_NOFILE", "Max open files", 100, 200),
+        ("RLIMIT_MEMLOCK", "Max locked memory", 4096, 8192),
+        ("RLIMIT_AS", "Max address space", 900_000_000, 1_000_000_000),
+        ("RLIMIT_LOCKS", "Max file locks", 10, 20),
+        ("RLIMIT_SIGPENDING", "Max pending signals", 10, 20),
+        ("RLIMIT_MSGQUEUE", "Max msgqueue size", 100, 200),
+        ("RLIMIT_NICE", "Max nice priority", 0, 0),
+        ("RLIMIT_RTPRIO", "Max realtime priority", 0, 0),
+        ("RLIMIT_RTTIME", "Max realtime timeout", 1000, 2000),
+    ];
+    let Some(bundle) = Bundle::sh("cat /proc/self/limits") else { return };
+    let limits: Vec<_> = kinds
+        .iter()
+        .map(|(kind, _, soft, hard)| json!({"type": kind, "soft": soft, "hard": hard}))
+        .collect();
+    let bundle = bundle.with("/process/rlimits", json!(limits));
+    let check = |said: &str| {
+        for (_, name, soft, hard) in kinds {
+            let line = said.lines().find(|line| line.starts_with(name)).expect(name);
+            let values: Vec<&str> = line[name.len()..].split_whitespace().take(2).collect();
+            assert_eq!(values, [soft.to_string(), hard.to_string()], "{line}");
+        }
+    };
+    check(&bundle.run().ok());
+    let bundle = bundle.program(&["sleep", "100"]);
+    bundle.start();
+    check(&bundle.exec(&["cat", "/proc/self/limits"]).ok());
+}
+
+#[test]
+fn the_oom_score_is_set_or_the_nearest_that_is_allowed_or_the_callers() {
+    let Some(bundle) = Bundle::sh("cat /proc/self/oom_score_adj") else { return };
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").expect("proc");
+    let bundle = bundle.with("/process/oomScoreAdj", json!(null));
+    assert_eq!(bundle.run().ok(), own.trim());
+    let bundle = bundle.with("/process/oomScoreAdj", json!(1000));
+    assert_eq!(bundle.run().ok(), "1000");
+    let bundle = bundle.with("/process/oomScoreAdj", json!(-999));
+    let log = bundle.path().join("log").display().to_string();
+    let said = bundle.runtime(&["--log", &log, "run", &bundle.id]).ok();
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    assert!(said == "-999" || log.contains("process.oomScoreAdj: -999 needs"), "{said}: {log}");
+    let bundle = bundle.with("/process/oomScoreAdj", json!(300)).program(&["sleep", "100"]);
+    bundle.start();
+    assert_eq!(bundle.exec(&["cat", "/proc/self/oom_score_adj"]).ok(), "300");
+}
+
+#[test]
+fn without_capabilities_in_the_inheritable_set_nothing_is_ambient() {
+    let Some(bundle) = Bundle::sh("grep CapAmb /proc/self/status") else { return };
+    let bundle = bundle
+        .with(
+            "/process/capabilities",
+            json!({"bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL", "CAP_CHOWN"],
+                   "effective": ["CAP_KILL"], "inheritable": ["CAP_CHOWN"],
+                   "ambient": ["CAP_KILL", "CAP_CHOWN"]}),
+        )
+        .with("/process/user", json!({"uid": 7, "gid": 7}));
+    let log = bundle.path().join("log").display().to_string();
+    let said = bundle.runtime(&["--log", &log, "run", &bundle.id]).ok();
+    assert!(said.ends_with("0000000000000001"), "{said}");
+    let log = std::fs::read_to_string(log).expect("written");
+    assert!(log.contains("level=warning") && log.contains("CAP_KILL"), "{log}");
+}
+
+#[test]
+fn new_privileges_can_be_had_unless_they_are_forbidden() {
+    for (value, want) in [(json!(true), "1"), (json!(false), "0"), (json!(null), "0")] {
+        let Some(bundle) = Bundle::sh("grep NoNewPrivs /proc/self/status") else { return };
+        let said = bundle.with("/process/noNewPrivileges", value).run().ok();
+        assert!(said.ends_with(want), "{said}");
+    }
+}
+
+#[test]
+fn the_umask_is_the_configurations_or_the_usual_and_an_execs_too() {
+    let Some(bundle) = Bundle::sh("umask") else { return };
+    assert_eq!(bundle.run().ok(), "0022");
+    for (umask, want) in [(0, "0000"), (0o27, "0027"), (0o777, "0777")] {
+        let Some(bundle) = Bundle::sh("umask") else { return };
+        let bundle = bundle.with("/process/user/umask", json!(umask));
+        assert_eq!(bundle.run().ok(), want);
+        let bundle = bundle.program(&["sleep", "100"]);
+        bundle.start();
+        assert_eq!(bundle.exec(&["sh", "-c", "umask"]).ok(), want);
+    }
+}

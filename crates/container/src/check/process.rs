@@ -17,6 +17,10 @@ pub(crate) fn process(process: &Process) -> Result<(), Error> {
     if strings.into_iter().any(|text| text.contains('\0')) {
         return Err(Error::invalid("process", "a zero byte in args or env"));
     }
+    let nameless = |text: &&String| text.find('=').is_none_or(|at| at == 0);
+    if let Some(text) = process.env().iter().flatten().find(nameless) {
+        return Err(Error::invalid("process.env", format!("{text:?} is not NAME=VALUE")));
+    }
     limits(process)?;
     if let Some(scheduler) = process.scheduler() {
         self::scheduler(scheduler)?;
@@ -34,9 +38,13 @@ pub(crate) fn process(process: &Process) -> Result<(), Error> {
         let reason = format!("{adj} is not -1000 to 1000");
         return Err(Error::invalid("process.oomScoreAdj", reason));
     }
+    if has_text(process.apparmor_profile().as_ref()) && !crate::lsm::has_apparmor() {
+        return Err(Error::unsupported("process.apparmorProfile", "a kernel without AppArmor"));
+    }
+    if has_text(process.selinux_label().as_ref()) && !crate::lsm::has_selinux() {
+        return Err(Error::unsupported("process.selinuxLabel", "a kernel without SELinux"));
+    }
     refuse(&[
-        ("process.apparmorProfile", has_text(process.apparmor_profile().as_ref())),
-        ("process.selinuxLabel", has_text(process.selinux_label().as_ref())),
         ("process.commandLine", has_text(process.command_line().as_ref())),
         ("process.user.username", has_text(process.user().username().as_ref())),
     ])

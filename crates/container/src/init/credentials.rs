@@ -26,7 +26,7 @@ pub(super) fn assume(
     let wanted = Wanted::of(process, warnings)?;
     drop_bounding(wanted.bounding)?;
     thread::set_keep_capabilities(true).map_err(Error::step("keep capabilities"))?;
-    become_user(process)?;
+    become_user(process, warnings)?;
     let mut sets = wanted.sets;
     if filtered && process.no_new_privileges() != Some(true) {
         sets.permitted |= CapabilitySet::SYS_ADMIN;
@@ -101,12 +101,20 @@ fn drop_bounding(keep: CapabilitySet) -> Result<(), Error> {
     Ok(())
 }
 
-fn become_user(process: &Process) -> Result<(), Error> {
+fn become_user(process: &Process, warnings: &mut Vec<String>) -> Result<(), Error> {
     let user = process.user();
     let groups: Vec<Gid> =
         user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
-    thread::set_thread_groups(&groups).map_err(Error::step("set process.user.additionalGids"))?;
+    match thread::set_thread_groups(&groups) {
+        // In a user namespace that was made without privileges, see user_namespaces(7).
+        Err(rustix::io::Errno::PERM) if groups.is_empty() => {}
+        Err(rustix::io::Errno::PERM) => {
+            let reason = "setgroups(2) is denied in this user namespace; left out";
+            warnings.push(format!("process.user.additionalGids: {reason}"));
+        }
+        result => result.map_err(Error::step("set process.user.additionalGids"))?,
+    }
     thread::set_thread_res_gid(gid, gid, gid).map_err(Error::step("set process.user.gid"))?;
     thread::set_thread_res_uid(uid, uid, uid).map_err(Error::step("set process.user.uid"))
 }

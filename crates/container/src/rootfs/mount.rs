@@ -82,7 +82,10 @@ pub(super) fn apply(
             return Err(Error::Target { target, reason });
         }
         "cgroup" | "cgroup2" => cgroup::mount(tree, &target, &options, plan),
-        _ => filesystem(tree, fstype, mount.source().as_deref(), &target, &options),
+        _ => {
+            label(&mut options, fstype, plan);
+            filesystem(tree, fstype, mount.source().as_deref(), &target, &options)
+        }
     };
     result.map_err(|source| match (fstype, source.raw_os_error()) {
         ("proc" | "sysfs", Some(libc::ELOOP)) => {
@@ -91,6 +94,15 @@ pub(super) fn apply(
         }
         _ => Error::Mount { fstype: fstype.to_owned(), target, source },
     })
+}
+
+/// Gives a filesystem that has no labels of its own the one of `linux.mountLabel`.
+fn label(options: &mut Options, fstype: &str, plan: &Plan<'_>) {
+    if let Some(label) = &plan.mount_label
+        && !matches!(fstype, "proc" | "sysfs" | "mqueue")
+    {
+        options.data.push(format!("context={label}"));
+    }
 }
 
 /// The absolute path without `.`, `..` and doubled slashes, as text alone can tell.
