@@ -61,6 +61,11 @@ pub(crate) fn names(set: CapabilitySet) -> String {
     held.map(|(_, name)| format!("CAP_{name}")).collect::<Vec<_>>().join(", ")
 }
 
+/// Every name.
+pub(crate) fn all() -> impl Iterator<Item = String> {
+    ORDER.iter().map(|name| format!("CAP_{name}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

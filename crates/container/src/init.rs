@@ -23,9 +23,11 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::SocketFlags;
 use rustix::process::DumpableBehavior;
 use spec::Kind;
+use sys::signalfd::SignalFd;
 
 use crate::channel::Channel;
 use crate::error::kind_of;
@@ -310,7 +312,8 @@ fn ask_agent(filter: &Filter, launcher: &Channel) -> Result<(), Error> {
 /// Waits for the launcher to have recorded the container, then for the start. From then on `speaker`
 /// is the starter.
 fn wait_at_gate(speaker: &mut Channel, gate: Option<OwnedFd>) -> Result<(), Error> {
-    let go = |channel: &Channel| channel.wait().map_err(Error::step("wait at the start gate"));
+    let step = "wait at the start gate";
+    let go = |channel: &Channel| channel.wait().map_err(Error::step(step));
     let recorded = go(speaker)?;
     let Some(gate) = gate else {
         return if recorded { Ok(()) } else { Err(Error::Abandoned) };
@@ -318,12 +321,41 @@ fn wait_at_gate(speaker: &mut Channel, gate: Option<OwnedFd>) -> Result<(), Erro
     if !recorded {
         return Err(Error::Abandoned);
     }
+    let signals = SignalFd::all().map_err(Error::step(step))?;
     loop {
+        wait_for_starter(&gate, &signals).map_err(Error::step(step))?;
         let accepted =
             rustix::io::retry_on_intr(|| rustix::net::accept_with(&gate, SocketFlags::CLOEXEC));
-        *speaker = Channel::from(accepted.map_err(Error::step("wait at the start gate"))?);
+        *speaker = Channel::from(accepted.map_err(Error::step(step))?);
         // Who only looks whether somebody waits here hangs up without a word.
         if go(speaker)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits until somebody connects. A signal that ends programs ends init too: the kernel lets the first
+/// process of a pid namespace live unless it ends by itself.
+fn wait_for_starter(gate: &OwnedFd, signals: &SignalFd) -> io::Result<()> {
+    loop {
+        let mut fds = [
+            PollFd::new(gate, PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+        ];
+        rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+        if !fds[1].revents().is_empty() {
+            match signals.read()? {
+                // Those that are ignored, or stop a program, unless it does otherwise.
+                libc::SIGCHLD
+                | libc::SIGCONT
+                | libc::SIGURG
+                | libc::SIGWINCH
+                | libc::SIGTSTP
+                | libc::SIGTTIN
+                | libc::SIGTTOU => {}
+                signal => std::process::exit(128 + signal),
+            }
+        } else if !fds[0].revents().is_empty() {
             return Ok(());
         }
     }

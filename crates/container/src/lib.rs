@@ -24,6 +24,7 @@ pub mod check;
 pub mod create;
 pub mod error;
 pub mod exec;
+pub mod features;
 pub mod hook;
 pub mod init;
 pub mod launch;

@@ -133,6 +133,11 @@ pub(crate) struct Rootfs {
     tree: Tree,
 }
 
+/// Every mount option that is known by name.
+pub(crate) fn mount_options() -> Vec<&'static str> {
+    options::known()
+}
+
 impl Rootfs {
     /// Attaches the rootfs and everything that is mounted and made in it.
     pub(crate) fn build(plan: &Plan<'_>, mut sources: Sources) -> Result<Self, Error> {

@@ -60,6 +60,7 @@ pub(crate) enum Action {
     Update(Box<update::Flags>),
     Events(events::Flags),
     Spec { bundle: PathBuf, rootless: bool },
+    Features,
     Version,
     Help(Option<&'static Command>),
 }
@@ -242,6 +243,7 @@ fn action(command: &str, mut line: Line) -> Result<Action, Error> {
         "update" => Ok(Action::Update(Box::new(update::flags(id(&mut line)?, &line)?))),
         "events" => Ok(Action::Events(events::flags(id(&mut line)?, &line)?)),
         "delete" => Ok(Action::Delete { force: line.switch("force"), id: id(&mut line)? }),
+        "features" => Ok(Action::Features),
         "spec" => Ok(Action::Spec { bundle: bundle(&line), rootless: line.switch("rootless") }),
         other => Err(Error::Unknown(other.to_owned())),
     }

@@ -186,6 +186,7 @@ pub(crate) fn run(
         Action::Update(flags) => update::run(load("update", &flags.id)?, &flags, log),
         Action::Events(flags) => events::run(&load("events", &flags.id)?, &flags),
         Action::Spec { bundle, rootless } => template::write(&bundle, rootless),
+        Action::Features => show::features(),
         Action::Version => show::version(),
         Action::Help(command) => show::help(command),
     }

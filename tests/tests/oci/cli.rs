@@ -366,3 +366,19 @@ fn exec_runs_in_a_cgroup_beneath_the_containers() {
         assert!(said.contains(want), "{said}");
     }
 }
+
+#[test]
+fn a_signal_ends_a_container_that_was_not_started() {
+    for (signal, ends) in [("TERM", true), ("INT", true), ("USR1", true), ("CONT", false)] {
+        let Some(bundle) = Bundle::sh("sleep 1000") else { return };
+        bundle.create();
+        bundle.runtime(&["kill", &bundle.id, signal]).ok();
+        if ends {
+            eventually("stopped", || bundle.status() == "stopped");
+            bundle.runtime(&["delete", &bundle.id]).ok();
+        } else {
+            bundle.runtime(&["start", &bundle.id]).ok();
+            assert_eq!(bundle.status(), "running", "{signal}");
+        }
+    }
+}

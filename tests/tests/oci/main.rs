@@ -10,6 +10,7 @@ mod cgroups;
 mod cli;
 mod escapes;
 mod exec;
+mod features;
 mod hooks;
 mod life;
 mod mounts;

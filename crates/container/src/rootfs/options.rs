@@ -89,6 +89,24 @@ pub(super) fn propagation(name: &str) -> Option<(Recursive, u64)> {
     Some((recursive, flag))
 }
 
+/// Every option that is known by name and done, in order. Those of filesystems are beyond it.
+pub(super) fn known() -> Vec<&'static str> {
+    const OTHERS: &str = "bind rbind shared rshared slave rslave private rprivate unbindable \
+        runbindable remount tmpcopyup idmap ridmap rro rrw rnosuid rsuid rnodev rdev rnoexec rexec \
+        rnosymfollow rsymfollow rnodiratime rdiratime rnoatime rstrictatime rrelatime ratime \
+        rnorelatime rnostrictatime";
+    let mut names: Vec<&str> = ATTRIBUTES.iter().map(|(name, ..)| *name).collect();
+    names.extend(FILESYSTEM.iter().map(|(name, _)| *name));
+    names.extend(OTHERS.split_whitespace());
+    // A name that is passed on to the filesystem is not done here.
+    names.retain(|name| {
+        Options::parse(&[(*name).to_owned()], Path::new("/"))
+            .is_ok_and(|options| !OTHERS.contains(name) || options.data.is_empty())
+    });
+    names.sort_unstable();
+    names
+}
+
 impl Options {
     /// Reads the options of the mount on `target`.
     pub(super) fn parse(list: &[String], target: &Path) -> Result<Self, Error> {

@@ -147,6 +147,14 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
     },
     Command {
+        name: "features",
+        about: "show the enabled features",
+        arguments: "",
+        count: (0, 0),
+        program: false,
+        flags: &[],
+    },
+    Command {
         name: "kill",
         about: "kill sends the specified signal (default: SIGTERM) to the container's init process",
         arguments: "<container-id> [signal]",

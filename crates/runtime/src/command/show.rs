@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use container::features::Features;
 use container::{Container, Store};
 use serde::Serialize;
 
@@ -12,6 +13,9 @@ use super::Error;
 use crate::args::{Command, Format};
 use crate::log::timestamp;
 use crate::table::layout;
+
+/// Whether `checkpoint` and `restore` are there.
+const CHECKPOINT: &str = "false";
 
 /// The version of the runtime specification that this program implements.
 pub(super) const SPECIFICATION: &str = "1.3.0";
@@ -117,6 +121,17 @@ fn user<'a>(passwd: &'a str, uid: &str) -> Option<&'a str> {
         let name = fields.next()?;
         (fields.nth(1)? == uid).then_some(name)
     })
+}
+
+/// The features document, with what runc's readers look for.
+pub(super) fn features() -> Result<u8, Error> {
+    let mut features = Features::find();
+    let facts = [
+        ("dev.hull.version", env!("CARGO_PKG_VERSION")),
+        ("org.opencontainers.runc.checkpoint.enabled", CHECKPOINT),
+    ];
+    features.annotations.extend(facts.map(|(name, fact)| (name, fact.to_owned())));
+    print_json(&features)
 }
 
 /// What `runc --version` prints, of this program.
