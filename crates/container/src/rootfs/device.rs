@@ -53,7 +53,9 @@ pub(super) fn make_all(tree: &Tree, devices: &[LinuxDevice], bound: bool) -> Res
     if Path::new("/proc/kcore").exists() {
         link(&dev, "core", "/proc/kcore")?;
     }
-    for device in devices {
+    // The container's own pseudo-terminals are behind /dev/ptmx, also where the configuration lists
+    // the host's devices.
+    for device in devices.iter().filter(|device| device.path() != Path::new("/dev/ptmx")) {
         let made = if bound && device.typ() != LinuxDeviceType::P {
             bind(tree, device.path())
         } else {
