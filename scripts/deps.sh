@@ -16,7 +16,7 @@ command -v docker >/dev/null || run="$run docker.io"
 
 case ${1:-run} in
     run) packages=$run ;;
-    test) packages="$run containerd libseccomp-dev umoci" ;;
+    test) packages="$run conmon containerd docker.io libseccomp-dev podman umoci" ;;
     bench) packages="$run crun docker.io runc" ;;
     *) die "no purpose is called $1: run, test or bench" ;;
 esac
