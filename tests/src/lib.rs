@@ -14,6 +14,7 @@
 #![allow(clippy::missing_panics_doc, reason = "to panic is how a test fails")]
 
 pub mod command;
+pub mod guest;
 pub mod host;
 pub mod leaks;
 pub mod programs;

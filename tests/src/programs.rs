@@ -10,6 +10,11 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// Whether [`kernel`] has one.
+pub fn has_kernel() -> bool {
+    directory("HULL_KERNEL_DIR", "kernel").join("boot").exists()
+}
+
 /// The newest kernel for guests and its modules, from `HULL_KERNEL_DIR` or where `make vm-kernel`
 /// puts them.
 pub fn kernel() -> (PathBuf, PathBuf) {

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 /// An archive in the making; entries appear in the order they are added, so a directory comes before
 /// what is in it.
 #[derive(Debug)]
-pub(crate) struct Archive<W> {
+pub struct Archive<W> {
     out: W,
     inode: u32,
     /// Bytes written, for the padding to multiples of four.
@@ -15,27 +15,28 @@ pub(crate) struct Archive<W> {
 }
 
 impl<W: Write> Archive<W> {
-    pub(crate) fn new(out: W) -> Self {
+    /// An empty archive that is written to `out`.
+    pub fn new(out: W) -> Self {
         Self { out, inode: 0, written: 0 }
     }
 
     /// Adds a directory; `name` has no leading slash.
-    pub(crate) fn directory(&mut self, name: &str) -> io::Result<()> {
+    pub fn directory(&mut self, name: &str) -> io::Result<()> {
         self.entry(name, 0o040_755, (0, 0), &[])
     }
 
     /// Adds a regular file with permission bits `mode`.
-    pub(crate) fn file(&mut self, name: &str, mode: u32, content: &[u8]) -> io::Result<()> {
+    pub fn file(&mut self, name: &str, mode: u32, content: &[u8]) -> io::Result<()> {
         self.entry(name, 0o100_000 | mode, (0, 0), content)
     }
 
     /// Adds a character device.
-    pub(crate) fn device(&mut self, name: &str, major: u32, minor: u32) -> io::Result<()> {
+    pub fn device(&mut self, name: &str, major: u32, minor: u32) -> io::Result<()> {
         self.entry(name, 0o020_600, (major, minor), &[])
     }
 
     /// Ends the archive and gives back what it was written to.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
+    pub fn finish(mut self) -> io::Result<W> {
         self.inode = 0;
         self.entry("TRAILER!!!", 0, (0, 0), &[])?;
         self.out.flush()?;

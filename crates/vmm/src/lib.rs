@@ -18,6 +18,7 @@
 pub mod accel;
 pub mod boot;
 pub mod config;
+pub mod cpio;
 pub mod disk;
 pub mod initramfs;
 pub mod jail;
@@ -27,7 +28,6 @@ pub mod template;
 pub mod worker;
 
 mod command;
-mod cpio;
 mod fingerprint;
 mod modules;
 
