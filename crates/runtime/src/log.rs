@@ -23,13 +23,11 @@ impl Log {
         Ok(Self { file, format: global.log_format, debug: global.debug })
     }
 
-    /// What was asked did not happen. It is said on standard error too: there as plain text, unless
-    /// that is all there is and JSON was asked for.
+    /// What was asked did not happen. When it goes to a file, standard error has it as plain text: so
+    /// runc does it, and callers look for `level=error` where they gave no file.
     pub(crate) fn error(&self, message: &str) {
-        if self.file.is_some() || self.format == LogFormat::Json {
-            self.write("error", message);
-        }
-        if self.file.is_some() || self.format == LogFormat::Text {
+        self.write("error", message);
+        if self.file.is_some() {
             eprintln!("hull-runtime: {message}");
         }
     }
