@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::Pid;
 use spec::ContainerId;
 use spec::oci::runtime as oci;
 
@@ -299,7 +300,7 @@ fn start(
 fn admit(checked: &Checked<'_>, cgroup: &View, starting: &Starting) -> Result<(), Error> {
     let pid = starting.pid.raw();
     cgroup.admit(pid)?;
-    init::limits::lift(rustix::process::Pid::from_raw(pid), checked.process);
+    init::limits::lift(Pid::from_raw(pid), checked.process);
     if let Some(mappings) = &checked.mappings {
         mappings.write(pid)?;
     }

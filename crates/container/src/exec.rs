@@ -70,7 +70,8 @@ pub struct Exec {
     pub gate: Gate,
 }
 
-/// Namespaces that a process enters by itself; the pid namespace it is born in.
+/// Namespaces that a process enters by itself; the pid namespace it is born in. A launcher that is
+/// nobody in the container's user namespace has it born in that one too.
 const ENTERED: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
@@ -79,6 +80,10 @@ const ENTERED: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWTIME
     | libc::CLONE_NEWUSER)
     .cast_unsigned();
+
+const USER: u32 = libc::CLONE_NEWUSER.cast_unsigned();
+const PID: u32 = libc::CLONE_NEWPID.cast_unsigned();
+const BORN_IN: u32 = USER | PID;
 
 /// See [`Container::exec`]; the caller has checked that the container runs.
 pub(crate) fn exec(
@@ -89,29 +94,35 @@ pub(crate) fn exec(
     check::process(options.process)?;
     let record = container.record();
     let filter = if record.filtered { Some(Filter::load(container.directory())?) } else { None };
-    let in_pid_namespace = record.namespaces & libc::CLONE_NEWPID.cast_unsigned() != 0;
     let cgroup = record.cgroup.beneath(&options.cgroups)?;
     let beside = record.init.filter(|_| options.cgroups.is_empty()).map(|init| init.pid.raw());
     let birthplace = cgroup.birthplace(beside)?;
+    let born_in = record.namespaces & BORN_IN;
+    let outsider = born_in & USER != 0 && !rustix::process::geteuid().is_root();
+    let enter = [USER, PID].into_iter().filter(|kind| outsider && born_in & kind != 0);
     let place = Place {
         stdio: &options.stdio,
         terminal: options.process.terminal() == Some(true),
         preserved: &options.preserve_fds,
         made: 0,
-        pid_namespace: in_pid_namespace.then_some(init),
-        enter: Vec::new(),
-        held: false,
+        pid_namespace: (born_in & PID != 0 && !outsider).then_some(init),
+        enter: enter.map(|kind| (kind.cast_signed(), init.as_fd())).collect(),
+        held: outsider,
         cgroup: birthplace.as_ref(),
         extra: vec![init.as_fd()],
     };
     let mut starting = start(&place, options.process)?;
+    if outsider {
+        starting.admit()?;
+    }
+    let entered = record.namespaces & if outsider { ENTERED & !USER } else { ENTERED };
     let request = Request {
         process: Cow::Borrowed(options.process),
         tasks: cgroup.tasks(),
         filter: filter.as_ref().map(Cow::Borrowed),
         personality: record.personality.as_ref().map(Cow::Borrowed),
         memory_policy: record.memory_policy.as_ref().map(Cow::Borrowed),
-        layout: Layout { namespaces: vec![record.namespaces & ENTERED], ..Layout::default() },
+        layout: Layout { namespaces: vec![entered], ..Layout::default() },
         plan: None,
     };
     starting.prepare(&request, || Ok(()))?;

@@ -19,6 +19,7 @@ mod namespaces;
 mod process;
 mod refusals;
 mod rootfs;
+mod rootless;
 mod scheduler;
 mod seccomp;
 mod sysctl;
