@@ -74,6 +74,8 @@ impl<'a> CreateOptions<'a> {
 struct Unfinished<'a> {
     directory: PathBuf,
     cgroup: &'a View,
+    /// A rootfs in this mount namespace, and its mount's number.
+    rootfs: Option<(PathBuf, u64)>,
     /// Hooks to run when it is gone, and the state they read: once there was a container to hook into.
     poststop: Option<(&'a [oci::Hook], hook::State)>,
     done: bool,
@@ -84,6 +86,9 @@ impl Drop for Unfinished<'_> {
         if !self.done {
             // The failure that led here is what the caller learns.
             let _ = self.cgroup.remove();
+            if let Some((path, id)) = &self.rootfs {
+                let _ = source::unmount(path, *id);
+            }
             let _ = fs::remove_dir_all(&self.directory);
             if let Some((hooks, state)) = &self.poststop {
                 let state = hook::State { status: "stopped".into(), pid: None, ..state.clone() };
@@ -112,11 +117,14 @@ pub(crate) fn create(
     let checked = checked(options)?;
     let mut record = record(id, options, &checked)?;
     let sources = sources(&checked, options.spec, &record)?;
+    record.rootfs_mount = own_mount(&checked, &sources)?;
     // Whoever finds the record waits until it is complete, or this program is dead.
     let (directory, lock) = store.make_directory(id)?;
     let cgroup = record.cgroup.clone();
     // Dropped in reverse order: init is killed before its cgroups are removed.
-    let mut unfinished = Unfinished { directory, cgroup: &cgroup, poststop: None, done: false };
+    let rootfs = record.rootfs_mount.map(|id| (record.rootfs.clone(), id));
+    let mut unfinished =
+        Unfinished { directory, cgroup: &cgroup, rootfs, poststop: None, done: false };
     record.write(&unfinished.directory)?;
     if let Some(filter) = &checked.filter {
         filter.save(&unfinished.directory)?;
@@ -179,11 +187,20 @@ fn mappings<'a>(
 /// What init needs to have opened.
 fn sources(checked: &Checked<'_>, spec: &oci::Spec, record: &Record) -> Result<Sources, Error> {
     let none = Mappings { users: &[], groups: &[] };
-    let user = checked.namespaces.has_user().then(|| checked.mappings.unwrap_or(none));
     let propagation = checked.linux.rootfs_propagation().as_deref();
-    let shared = propagation.is_some_and(|text| text.ends_with("shared"));
-    let mounts = spec.mounts().as_deref().unwrap_or_default();
-    Ok(source::open(&record.rootfs, mounts, user, shared)?)
+    let needs = source::Needs {
+        user: checked.namespaces.has_user().then(|| checked.mappings.unwrap_or(none)),
+        here: !checked.namespaces.has_mount(),
+        shared: propagation.is_some_and(|text| text.ends_with("shared")),
+    };
+    Ok(source::open(&record.rootfs, spec.mounts().as_deref().unwrap_or_default(), needs)?)
+}
+
+/// The number of the rootfs's mount, where that will be this namespace's.
+fn own_mount(checked: &Checked<'_>, sources: &Sources) -> Result<Option<u64>, Error> {
+    let rootfs = sources.rootfs.as_ref().filter(|_| !checked.namespaces.has_mount());
+    let step = "read the number of the root filesystem's mount";
+    rootfs.map(source::mount_id).transpose().map_err(Error::launch(step))
 }
 
 fn record(
@@ -211,6 +228,7 @@ fn record(
         init: None,
         bundle,
         rootfs,
+        rootfs_mount: None,
         created: SystemTime::now(),
         annotations: spec.annotations().clone().unwrap_or_default(),
         oci_version: spec.version().clone(),
@@ -326,6 +344,7 @@ fn request<'a>(
         rootfs: Cow::Borrowed(&record.rootfs),
         readonly: spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)),
         no_pivot: options.no_pivot,
+        mount_namespace: namespaces.has_mount(),
         keyring: (!options.no_new_keyring).then(|| Cow::Borrowed(record.id.as_str())),
         loopback: makes(oci::LinuxNamespaceType::Network),
         cgroup_namespace: makes(oci::LinuxNamespaceType::Cgroup),

@@ -7,11 +7,13 @@ use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use spec::oci::runtime as oci;
 
 use crate::bitmap::Bitmap;
 use crate::create::write_pid_file;
 use crate::launch::{Place, Starting};
+use crate::record::Record;
 use crate::request::{Layout, Request};
 use crate::seccomp::Filter;
 use crate::store::Container;
@@ -100,6 +102,7 @@ pub(crate) fn exec(
     let born_in = record.namespaces & BORN_IN;
     let outsider = born_in & USER != 0 && !rustix::process::geteuid().is_root();
     let enter = [USER, PID].into_iter().filter(|kind| outsider && born_in & kind != 0);
+    let root = root(record)?;
     let place = Place {
         stdio: &options.stdio,
         terminal: options.process.terminal() == Some(true),
@@ -109,7 +112,7 @@ pub(crate) fn exec(
         enter: enter.map(|kind| (kind.cast_signed(), init.as_fd())).collect(),
         held: outsider,
         cgroup: birthplace.as_ref(),
-        extra: vec![init.as_fd()],
+        extra: [init.as_fd()].into_iter().chain(root.as_ref().map(AsFd::as_fd)).collect(),
     };
     let mut starting = start(&place, options.process)?;
     if outsider {
@@ -122,7 +125,7 @@ pub(crate) fn exec(
         filter: filter.as_ref().map(Cow::Borrowed),
         personality: record.personality.as_ref().map(Cow::Borrowed),
         memory_policy: record.memory_policy.as_ref().map(Cow::Borrowed),
-        layout: Layout { namespaces: vec![entered], ..Layout::default() },
+        layout: Layout { namespaces: vec![entered], rootfs: root.is_some(), ..Layout::default() },
         plan: None,
     };
     starting.prepare(&request, || Ok(()))?;
@@ -135,6 +138,17 @@ pub(crate) fn exec(
     }
     let (process, channel) = starting.keep()?;
     Ok(Exec { process, gate: Gate::new(channel) })
+}
+
+/// The root directory to change to, where no mount namespace brings it along.
+fn root(record: &Record) -> Result<Option<OwnedFd>, Error> {
+    let Some(init) = record.init.filter(|_| record.rootfs_mount.is_some()) else {
+        return Ok(None);
+    };
+    let path = format!("/proc/{}/root", init.pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty());
+    root.map(Some).map_err(|error| Error::file("open", path)(error.into()))
 }
 
 /// Starts the process on the processors of `process.execCPUAffinity.initial`, which it inherits.

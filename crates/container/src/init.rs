@@ -133,8 +133,8 @@ fn run(speaker: &mut Channel, number: i32) -> Result<Never, Error> {
     rustix::process::setsid().map_err(Error::step("make a session"))?;
 
     let pty = match &request.plan {
-        Some(plan) => build(plan, &request, sources, &labels, speaker)?,
-        None => terminal::for_exec(&request.process)?,
+        Some(plan) => build(plan, &request, sources, &labels, speaker, &mut warnings)?,
+        None => visit(&request, &sources)?,
     };
     let command = settle(&request, &labels, &mut warnings)?;
     speaker
@@ -205,6 +205,17 @@ fn enter(layout: &Layout, namespaces: &[OwnedFd]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Settles in a container that exists, whose namespaces this process has entered.
+fn visit(request: &Request<'_>, sources: &Sources) -> Result<Option<OwnedFd>, Error> {
+    if let Some(root) = &sources.rootfs {
+        let changed = rustix::process::fchdir(root).map_err(io::Error::from);
+        changed
+            .and_then(|()| rootfs::root_here())
+            .map_err(Error::step("change to the container's root"))?;
+    }
+    terminal::for_exec(&request.process)
+}
+
 /// Builds the container around this process, which ends up in its root directory.
 fn build(
     plan: &Plan<'_>,
@@ -212,6 +223,7 @@ fn build(
     sources: Sources,
     labels: &Labels,
     launcher: &Channel,
+    warnings: &mut Vec<String>,
 ) -> Result<Option<OwnedFd>, Error> {
     if plan.cgroup_namespace {
         sys::namespace::unshare_cgroup().map_err(Error::step("make a cgroup namespace"))?;
@@ -237,7 +249,7 @@ fn build(
     }
     // Modes are meant as they are given.
     rustix::process::umask(rustix::fs::Mode::empty());
-    let rootfs = Rootfs::build(plan, sources)?;
+    let rootfs = Rootfs::build(plan, sources, warnings)?;
     let pty = terminal::for_container(&request.process, rootfs.tree())?;
     if plan.launcher_hooks {
         launcher.send(&Reply::Hooks, None).map_err(Error::step("tell the launcher"))?;

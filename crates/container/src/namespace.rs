@@ -35,6 +35,7 @@ pub(crate) const fn flag(kind: Type) -> u32 {
 }
 
 const USER: u32 = flag(Type::User);
+const MOUNT: u32 = flag(Type::Mount);
 const PID: u32 = flag(Type::Pid);
 const BY_INIT: u32 = flag(Type::Cgroup) | flag(Type::Time);
 
@@ -43,8 +44,7 @@ impl Namespaces {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a type named twice, a path that is no namespace of its type, and
-    /// without a mount namespace.
+    /// [`Error::Invalid`] for a type named twice and a path that is no namespace of its type.
     pub(crate) fn of(list: &[LinuxNamespace]) -> Result<Self, Error> {
         let mut namespaces = Self::default();
         let mut seen = 0;
@@ -55,10 +55,6 @@ impl Namespaces {
             }
             seen |= flag(kind);
             namespaces.add(kind, namespace.path().as_deref())?;
-        }
-        if seen & flag(Type::Mount) == 0 {
-            let reason = "a container without a mount namespace would change the host's mounts";
-            return Err(Error::invalid("linux.namespaces", reason));
         }
         Ok(namespaces)
     }
@@ -94,6 +90,11 @@ impl Namespaces {
     /// Whether the container's users are not the launcher's.
     pub(crate) fn has_user(&self) -> bool {
         self.all() & USER != 0
+    }
+
+    /// Whether what is mounted for the container would show on the host.
+    pub(crate) fn has_mount(&self) -> bool {
+        self.all() & MOUNT != 0
     }
 
     /// What is entered before init is made: everything as soon as a user namespace is concerned, from

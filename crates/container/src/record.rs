@@ -28,6 +28,9 @@ pub struct Record {
     pub bundle: PathBuf,
     /// The root filesystem, absolute, as the creator saw it.
     pub rootfs: PathBuf,
+    /// The number of the rootfs's mount, for a container in the creator's own mount namespace: all that
+    /// is mounted for it lies on that mount.
+    pub(crate) rootfs_mount: Option<u64>,
     /// When it was created.
     pub created: SystemTime,
     /// Annotations of the configuration.

@@ -36,7 +36,7 @@ pub(crate) struct Layout {
     pub(crate) namespaces: Vec<u32>,
     /// Whether the start gate's listening socket follows; without it the channel is the gate.
     pub(crate) gate: bool,
-    /// Whether the root filesystem's mount follows.
+    /// Whether the root filesystem's mount follows; for an exec, the root directory.
     pub(crate) rootfs: bool,
     /// The places in [`Plan::mounts`] whose sources follow.
     pub(crate) mounts: Vec<usize>,
@@ -51,6 +51,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) readonly: bool,
     /// chroot instead of pivot_root.
     pub(crate) no_pivot: bool,
+    /// Whether the mounts are not the launcher's.
+    pub(crate) mount_namespace: bool,
     /// Name of the new session keyring.
     pub(crate) keyring: Option<Cow<'a, str>>,
     /// Whether a network namespace was made, whose `lo` is to be brought up.

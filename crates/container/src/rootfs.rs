@@ -140,13 +140,19 @@ pub(crate) fn mount_options() -> Vec<&'static str> {
 
 impl Rootfs {
     /// Attaches the rootfs and everything that is mounted and made in it.
-    pub(crate) fn build(plan: &Plan<'_>, mut sources: Sources) -> Result<Self, Error> {
-        separate(plan).map_err(Error::step("separate mounts from the host's"))?;
+    pub(crate) fn build(
+        plan: &Plan<'_>,
+        mut sources: Sources,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, Error> {
+        if plan.mount_namespace {
+            separate(plan).map_err(Error::step("separate mounts from the host's"))?;
+        }
         let tree = attach(&plan.rootfs, sources.rootfs.take())
             .map_err(Error::step("mount the root filesystem"))?;
         for (index, mount) in plan.mounts.iter().enumerate() {
             let source = sources.mounts.iter().find(|(of, _)| *of == index).map(|(_, fd)| fd);
-            mount::apply(&tree, mount, source, plan)?;
+            mount::apply(&tree, mount, source, plan, warnings)?;
         }
         if !mount::replaces_dev(&plan.mounts) {
             device::make_all(&tree, &plan.devices, plan.user_namespace)?;
@@ -163,7 +169,9 @@ impl Rootfs {
     pub(crate) fn enter(self, plan: &Plan<'_>, cwd: &Path) -> Result<(), Error> {
         let tree = self.tree;
         rustix::process::fchdir(&tree).map_err(Error::step("change to the root filesystem"))?;
-        if plan.no_pivot {
+        if !plan.mount_namespace {
+            root_here().map_err(Error::step("change to the root filesystem"))?;
+        } else if plan.no_pivot {
             chroot(&tree).map_err(Error::step("move the root filesystem to /"))?;
         } else {
             pivot().map_err(Error::step("pivot to the root filesystem"))?;
@@ -235,12 +243,17 @@ fn pivot() -> io::Result<()> {
     Ok(())
 }
 
-/// The weaker way, for a root that cannot be pivoted away from.
-fn chroot(tree: &Tree) -> io::Result<()> {
-    move_mount(tree.as_fd(), "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+/// Makes this directory the root, in a mount namespace whose root is the host's.
+pub(crate) fn root_here() -> io::Result<()> {
     rustix::process::chroot(".")?;
     rustix::process::chdir("/")?;
     Ok(())
+}
+
+/// The weaker way, for a root that cannot be pivoted away from.
+fn chroot(tree: &Tree) -> io::Result<()> {
+    move_mount(tree.as_fd(), "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    root_here()
 }
 
 fn propagate(tree: &Tree, text: &str) -> io::Result<()> {

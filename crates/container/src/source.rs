@@ -7,12 +7,12 @@
 //! "ID-mapped mounts".
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::mount::{OpenTreeFlags, UnmountFlags, open_tree};
 use spec::Kind;
 use spec::oci::runtime::{LinuxIdMapping, Mount};
 use sys::mount::Attributes;
@@ -83,19 +83,25 @@ pub(crate) fn copy(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
 /// What follows to the host from a copy: nothing, but what the host mounts may still show in it.
 const SLAVE: Attributes = Attributes { set: 0, clear: 0, propagation: libc::MS_SLAVE, userns: 0 };
 
-/// Opens what init needs opened. `user`: the container's own maps, when it has a user namespace of
-/// its own or joins one. Copies stay as shared with the host as the originals only if `shared`.
-pub(crate) fn open(
-    rootfs: &Path,
-    mounts: &[Mount],
-    user: Option<Mappings<'_>>,
-    shared: bool,
-) -> Result<Sources, Error> {
+/// What decides which sources are opened, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Needs<'a> {
+    /// The container's own maps, when it has a user namespace of its own or joins one.
+    pub(crate) user: Option<Mappings<'a>>,
+    /// Whether all is mounted in the launcher's own mount namespace.
+    pub(crate) here: bool,
+    /// Whether copies stay as shared with the host as the originals.
+    pub(crate) shared: bool,
+}
+
+/// Opens what init needs opened.
+pub(crate) fn open(rootfs: &Path, mounts: &[Mount], needs: Needs<'_>) -> Result<Sources, Error> {
+    let Needs { user, here, shared } = needs;
     let separate = |copy: &OwnedFd| {
         if shared { Ok(()) } else { sys::mount::set_attributes(copy, c"", true, &SLAVE) }
     };
     let mut sources = Sources::default();
-    if user.is_some() {
+    if user.is_some() || here {
         sources.rootfs = match copy(rootfs, true) {
             Ok(copy) => {
                 // pivot_root(2) takes no shared mount.
@@ -104,7 +110,7 @@ pub(crate) fn open(
                 Some(copy)
             }
             // A launcher without privileges: init may do what this one may not.
-            Err(Errno::PERM) => None,
+            Err(Errno::PERM) if !here => None,
             Err(error) => return Err(refused(rootfs, Path::new("/"), error.into())),
         };
     }
@@ -116,6 +122,22 @@ pub(crate) fn open(
         }
     }
     Ok(sources)
+}
+
+/// The number of the mount that a descriptor is on, which no other mount gets while this one exists.
+pub(crate) fn mount_id(mount: impl AsFd) -> io::Result<u64> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    Ok(rustix::fs::statx(mount, c"", flags, StatxFlags::MNT_ID)?.stx_mnt_id)
+}
+
+/// Takes the mount with that number away from `path`, if it is there, with all beneath it.
+pub(crate) fn unmount(path: &Path, id: u64) -> io::Result<()> {
+    let opened = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    if mount_id(&opened)? != id {
+        return Ok(());
+    }
+    let path = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    Ok(rustix::mount::unmount(path, UnmountFlags::DETACH)?)
 }
 
 fn refused(path: &Path, target: &Path, source: io::Error) -> Error {

@@ -34,6 +34,7 @@ use crate::channel::Channel;
 use crate::launch::Gate;
 use crate::oom::Watch;
 use crate::record::{RECORD, Record, TEMPORARY};
+use crate::source;
 use crate::{CreateOptions, Error, Exec, ExecOptions, Launched, create, exec, hook, processes};
 
 /// Name of the start gate's socket.
@@ -371,6 +372,15 @@ impl Container {
     fn remove(&self) -> Result<Vec<String>, Error> {
         self.kill_all()?;
         self.record.cgroup.remove()?;
+        if let Some(id) = self.record.rootfs_mount {
+            let path = &self.record.rootfs;
+            match source::unmount(path, id) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::file("unmount", path)(error));
+                }
+                _ => {}
+            }
+        }
         remove_directory(&self.directory)?;
         let state = self.state_as("stopped", None);
         let failed = hook::run_each("poststop", &self.record.poststop, &state);

@@ -240,3 +240,22 @@ fn offsets_that_make_no_sense_are_refused() {
         assert!(said.contains(want), "{said}");
     }
 }
+
+/// The runtime's own mount namespace holds the container's mounts then, beneath one that goes with it.
+#[test]
+fn without_a_mount_namespace_nothing_is_left_mounted() {
+    let Some(mut bundle) = Bundle::sh("sleep 100") else { return };
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().expect("a list");
+    namespaces.retain(|namespace| namespace["type"] != "mount");
+    bundle.start();
+    let here = fs::read_link("/proc/self/ns/mnt").expect("proc").display().to_string();
+    let said =
+        bundle.exec(&["sh", "-c", "readlink /proc/self/ns/mnt; ls /; cat /proc/1/comm"]).ok();
+    assert!(said.starts_with(&here) && said.ends_with("sleep") && said.contains("bin"), "{said}");
+    assert!(!said.contains("lost+found"), "{said}");
+    bundle.runtime(&["delete", "--force", &bundle.id]).ok();
+    assert_eq!(bundle.left(), Vec::<String>::new());
+    let bundle = bundle.with("/process/args", json!(["no-such-program"]));
+    bundle.run().fails(127);
+    assert_eq!(bundle.left(), Vec::<String>::new());
+}

@@ -55,6 +55,7 @@ pub(super) fn apply(
     mount: &Mount,
     source: Option<&OwnedFd>,
     plan: &Plan<'_>,
+    warnings: &mut Vec<String>,
 ) -> Result<(), Error> {
     let target = cleaned(mount.destination());
     if target == Path::new("/") {
@@ -74,6 +75,11 @@ pub(super) fn apply(
         });
     }
     if options.bind.is_some() {
+        if !options.data.is_empty() {
+            // The kernel does not look at them either, see mount(2).
+            let (data, target) = (options.data.join(","), target.display());
+            warnings.push(format!("mounts: {data} means nothing to the bind mount on {target}"));
+        }
         return bind(tree, mount, source, &target, &options);
     }
     let result = match fstype {

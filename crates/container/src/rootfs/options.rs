@@ -114,12 +114,6 @@ impl Options {
         for option in list {
             options.add(option, target)?;
         }
-        if options.bind.is_some()
-            && let Some(option) = options.data.first()
-        {
-            let reason = "unknown for a bind mount";
-            return Err(Error::Option { target: target.into(), option: option.clone(), reason });
-        }
         if options.copy_up && (options.bind.is_some() || options.remount) {
             let (option, reason) = ("tmpcopyup".to_owned(), "only a new tmpfs is filled");
             return Err(Error::Option { target: target.into(), option, reason });
@@ -201,10 +195,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_goes_to_the_filesystem_but_not_to_a_bind() {
+    fn what_is_not_known_is_the_filesystems() {
         assert_eq!(parse(&["mode=755", "size=1m"]).expect("valid").data, ["mode=755", "size=1m"]);
-        assert!(parse(&["bind", "mode=755"]).is_err());
+        assert_eq!(parse(&["bind", "mode=755"]).expect("valid").data, ["mode=755"]);
         assert!(parse(&["bind", "tmpcopyup"]).is_err());
-        assert!(parse(&["bind", "idmap=uids=0-1-2"]).is_err());
     }
 }
