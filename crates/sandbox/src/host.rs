@@ -131,7 +131,9 @@ impl Host {
         let deleted: Result<(), Error> = match self.store.load(id) {
             Ok(container) => match container.delete(force) {
                 Ok(warnings) => {
-                    warnings.iter().for_each(|warning| tracing::warn!(container = %id, warning));
+                    for warning in warnings {
+                        tracing::warn!(container = %id, warning);
+                    }
                     Ok(())
                 }
                 Err(error) => Err(error.into()),
