@@ -72,3 +72,11 @@ fn a_container_that_does_not_run_refuses() {
     assert!(said.contains("cannot exec in a stopped container"), "{said}");
     bundle.runtime(&["exec", "nobody", "true"]).fails(255);
 }
+
+#[test]
+fn a_working_directory_that_is_missing_is_told_as_chdir() {
+    let Some(bundle) = Bundle::sh("sleep 100") else { return };
+    bundle.start();
+    let ran = bundle.runtime(&["exec", "--cwd", "/no/such", &bundle.id, "true"]);
+    assert!(ran.code != 0 && ran.err.contains("chdir to /no/such"), "{}", ran.err);
+}

@@ -31,7 +31,7 @@ pub(crate) enum Error {
     #[error("exec: {0:?}: executable file not found in $PATH")]
     NotInPath(String),
     /// The working directory cannot be entered.
-    #[error("process.cwd: change to {}", path.display())]
+    #[error("process.cwd: chdir to {}", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
