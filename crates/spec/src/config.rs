@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Map, Value};
 
 use crate::oci::runtime::{Capability, Process, Spec};
@@ -35,6 +35,9 @@ pub fn spec(bytes: &[u8]) -> Result<Document<Spec>, serde_json::Error> {
         if let Some(process) = object(spec, "process") {
             repair_process(process, warnings);
         }
+        if let Some(rdt) = object(spec, "linux").and_then(|linux| object(linux, "intelRdt")) {
+            rename_monitoring(rdt);
+        }
         let resources = object(spec, "linux").and_then(|linux| object(linux, "resources"));
         for rule in resources.map(|resources| objects(resources, "devices")).into_iter().flatten() {
             drop_empty(rule, "type");
@@ -56,21 +59,42 @@ fn read<T: DeserializeOwned>(
     repair: impl FnOnce(&mut Object, &mut Vec<String>),
 ) -> Result<Document<T>, serde_json::Error> {
     let refusal = match serde_json::from_slice(bytes) {
+        Ok(_) if MISSED.iter().any(|name| contains(bytes, name)) => None,
         Ok(value) => return Ok(Document { value, warnings: Vec::new() }),
-        Err(refusal) if refusal.is_data() => refusal,
+        Err(refusal) if refusal.is_data() => Some(refusal),
         Err(refusal) => return Err(refusal),
     };
     let mut document: Value = serde_json::from_slice(bytes)?;
     let mut warnings = Vec::new();
     drop_null(&mut document);
     if let Value::Object(members) = &mut document {
+        if members.contains_key("freebsd") {
+            return Err(serde_json::Error::custom("freebsd: set: not supported"));
+        }
         repair(members, &mut warnings);
     }
-    match serde_json::from_value(document) {
-        Ok(value) => Ok(Document { value, warnings }),
+    match (serde_json::from_value(document), refusal) {
+        (Ok(value), _) => Ok(Document { value, warnings }),
         // The first refusal also knows the line.
-        Err(again) if refusal.to_string().starts_with(&again.to_string()) => Err(refusal),
-        Err(again) => Err(again),
+        (Err(again), Some(first)) if first.to_string().starts_with(&again.to_string()) => {
+            Err(first)
+        }
+        (Err(again), _) => Err(again),
+    }
+}
+
+/// Members that the types do not know, and would leave out without a word.
+const MISSED: [&str; 3] = ["\"freebsd\"", "\"enableCMT\"", "\"enableMBM\""];
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// Brings the two names that `enableMonitoring` had before 1.3 under this one.
+fn rename_monitoring(rdt: &mut Object) {
+    let old = ["enableCMT", "enableMBM"].map(|name| rdt.remove(name));
+    if old.contains(&Some(Value::Bool(true))) {
+        rdt.insert("enableMonitoring".to_owned(), Value::Bool(true));
     }
 }
 
@@ -188,6 +212,19 @@ mod tests {
         for (name, text) in cases {
             let read = spec(text.as_bytes());
             assert!(read.as_ref().is_ok_and(|read| read.warnings.is_empty()), "{name}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_types_do_not_know_is_not_lost() {
+        let said = spec(br#"{"freebsd": {}}"#).expect_err("refused").to_string();
+        assert_eq!(said, "freebsd: set: not supported");
+        assert!(spec(br#"{"freebsd": null, "annotations": {"a": "\"freebsd\""}}"#).is_ok());
+        for name in ["enableCMT", "enableMBM"] {
+            let text = format!(r#"{{"linux": {{"intelRdt": {{"{name}": true}}}}}}"#);
+            let read = spec(text.as_bytes()).expect("valid").value;
+            let rdt = read.linux().as_ref().and_then(|linux| linux.intel_rdt().clone());
+            assert_eq!(*rdt.expect("given").enable_monitoring(), Some(true), "{name}");
         }
     }
 
