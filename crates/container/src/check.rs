@@ -3,8 +3,6 @@
 //! Runs before anything is made. What only the kernel can judge (a namespace's path, a cgroup's limit)
 //! is checked where it is used.
 
-use std::collections::HashMap;
-
 use spec::Kind;
 use spec::oci::runtime::{
     Hooks, Linux, LinuxMemoryPolicy, LinuxNamespaceType, MemoryPolicyModeType, Spec,
@@ -126,15 +124,14 @@ fn has_text(text: Option<&String>) -> bool {
 }
 
 fn linux(linux: &Linux) -> Result<(), Error> {
-    let empty = |map: Option<bool>| map.is_none_or(|empty| empty);
-    refuse(&[
-        ("linux.netDevices", !empty(linux.net_devices().as_ref().map(HashMap::is_empty))),
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-        (
-            "linux.personality.flags",
-            linux.personality().as_ref().is_some_and(|p| is_set(p.flags().as_ref())),
-        ),
-    ])?;
+    if let Some(devices) = linux.net_devices() {
+        let list = linux.namespaces().as_deref().unwrap_or_default();
+        crate::netdevice::check(devices, Namespaces::is_apart(list, LinuxNamespaceType::Network))?;
+    }
+    refuse(&[(
+        "linux.personality.flags",
+        linux.personality().as_ref().is_some_and(|p| is_set(p.flags().as_ref())),
+    )])?;
     if let Some(policy) = linux.memory_policy() {
         memory_policy(policy)?;
     }

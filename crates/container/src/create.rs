@@ -23,12 +23,13 @@ use crate::cgroup::View;
 use crate::launch::{Place, Starting};
 use crate::mapping::Mappings;
 use crate::namespace::{self, Namespaces};
+use crate::rdt::Group;
 use crate::record::{Init, Record};
 use crate::request::{Layout, Plan, Request};
 use crate::seccomp::Filter;
 use crate::source::{self, Sources};
 use crate::store::{Container, Store};
-use crate::{Console, Error, Launched, Stdio, check, hook, init, processes};
+use crate::{Console, Error, Launched, Stdio, check, hook, init, netdevice, processes};
 
 /// What a container is made from. `CreateOptions::new(bundle, spec)` and then the fields that differ.
 #[derive(Debug)]
@@ -76,6 +77,7 @@ struct Unfinished<'a> {
     cgroup: &'a View,
     /// A rootfs in this mount namespace, and its mount's number.
     rootfs: Option<(PathBuf, u64)>,
+    rdt: Option<Group>,
     /// Hooks to run when it is gone, and the state they read: once there was a container to hook into.
     poststop: Option<(&'a [oci::Hook], hook::State)>,
     done: bool,
@@ -89,6 +91,7 @@ impl Drop for Unfinished<'_> {
             if let Some((path, id)) = &self.rootfs {
                 let _ = source::unmount(path, *id);
             }
+            let _ = self.rdt.as_ref().map(Group::remove);
             let _ = fs::remove_dir_all(&self.directory);
             if let Some((hooks, state)) = &self.poststop {
                 let state = hook::State { status: "stopped".into(), pid: None, ..state.clone() };
@@ -123,8 +126,9 @@ pub(crate) fn create(
     let cgroup = record.cgroup.clone();
     // Dropped in reverse order: init is killed before its cgroups are removed.
     let rootfs = record.rootfs_mount.map(|id| (record.rootfs.clone(), id));
+    let rdt = record.rdt.clone();
     let mut unfinished =
-        Unfinished { directory, cgroup: &cgroup, rootfs, poststop: None, done: false };
+        Unfinished { directory, cgroup: &cgroup, rootfs, rdt, poststop: None, done: false };
     record.write(&unfinished.directory)?;
     if let Some(filter) = &checked.filter {
         filter.save(&unfinished.directory)?;
@@ -132,6 +136,7 @@ pub(crate) fn create(
     let gate = listen(&lock, &unfinished.directory)?;
     let mut starting = start(options, &checked, &cgroup, &gate, &sources)?;
     drop(gate);
+    attach(&checked, &record, starting.pid.raw())?;
 
     let state = state(options.spec, &record, starting.pid.raw());
     let hooks = options.spec.hooks().as_ref().and_then(|hooks| hooks.poststop().as_deref());
@@ -238,6 +243,7 @@ fn record(
             linux.resources().as_ref(),
         )?,
         resources: linux.resources().clone(),
+        rdt: linux.intel_rdt().as_ref().map(|rdt| Group::plan(rdt, id.as_str())).transpose()?,
         namespaces: checked.namespaces.all(),
         own_pids: checked.namespaces.made & namespace::flag(oci::LinuxNamespaceType::Pid) != 0,
         poststart: spec.hooks().as_ref().and_then(|h| h.poststart().clone()).unwrap_or_default(),
@@ -312,6 +318,27 @@ fn start(
         admit(checked, cgroup, &starting)?;
     }
     Ok(starting)
+}
+
+/// Gives the started init what it does not have by its namespaces and cgroups.
+fn attach(checked: &Checked<'_>, record: &Record, pid: i32) -> Result<(), Error> {
+    if let (Some(group), Some(rdt)) = (&record.rdt, checked.linux.intel_rdt()) {
+        group.make(rdt)?;
+        group.join(pid)?;
+    }
+    let devices = checked.linux.net_devices().as_ref().filter(|devices| !devices.is_empty());
+    if let Some(devices) = devices {
+        let network = namespace::flag(oci::LinuxNamespaceType::Network);
+        let joined = checked.namespaces.joined.iter().find(|(kind, _)| *kind == network);
+        if let Some((_, netns)) = joined {
+            netdevice::take_over(devices, netns)?;
+        } else {
+            let path = format!("/proc/{pid}/ns/net");
+            let netns = fs::File::open(&path).map_err(Error::file("open", path))?;
+            netdevice::take_over(devices, &netns.into())?;
+        }
+    }
+    Ok(())
 }
 
 /// Does for an init in a user namespace what it may not do from within.

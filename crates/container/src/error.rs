@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use spec::{ContainerId, Kind};
 
 use crate::store::Status;
-use crate::{cgroup, check, mapping, seccomp, source};
+use crate::{cgroup, check, mapping, netdevice, rdt, seccomp, source};
 
 /// Why a container could not be made, changed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,12 @@ pub enum Error {
     /// The container's cgroup refused.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
+    /// A network interface cannot be taken over.
+    #[error(transparent)]
+    NetDevice(#[from] netdevice::Error),
+    /// A resctrl group refused.
+    #[error(transparent)]
+    Rdt(#[from] rdt::Error),
     /// No such container in this store; the words are those that containerd looks for.
     #[error("container does not exist")]
     NotFound {
@@ -97,7 +103,7 @@ impl Error {
             Self::State { .. } | Self::NotRunning => Kind::Conflict,
             Self::File { source, .. } | Self::Launch { source, .. } => kind_of(source),
             Self::Init { kind, .. } => *kind,
-            Self::Vanished | Self::Hook(_) => Kind::Internal,
+            Self::Vanished | Self::NetDevice(_) | Self::Rdt(_) | Self::Hook(_) => Kind::Internal,
         }
     }
 

@@ -115,6 +115,9 @@ pub(crate) fn exec(
         extra: [init.as_fd()].into_iter().chain(root.as_ref().map(AsFd::as_fd)).collect(),
     };
     let mut starting = start(&place, options.process)?;
+    if let Some(group) = &record.rdt {
+        group.join(starting.pid.raw())?;
+    }
     if outsider {
         starting.admit()?;
     }

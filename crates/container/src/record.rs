@@ -44,6 +44,9 @@ pub struct Record {
     /// The limits set there, for updates to go on from.
     #[serde(default)]
     pub(crate) resources: Option<oci::LinuxResources>,
+    /// Its resctrl group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rdt: Option<crate::rdt::Group>,
     /// `CLONE_NEW*` of every namespace that the configuration names.
     pub(crate) namespaces: u32,
     /// Whether its pid namespace was made for it, and so ends with its init.

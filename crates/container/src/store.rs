@@ -381,6 +381,9 @@ impl Container {
                 _ => {}
             }
         }
+        if let Some(group) = &self.record.rdt {
+            group.remove()?;
+        }
         remove_directory(&self.directory)?;
         let state = self.state_as("stopped", None);
         let failed = hook::run_each("poststop", &self.record.poststop, &state);

@@ -16,6 +16,7 @@ mod hooks;
 mod life;
 mod mounts;
 mod namespaces;
+mod netdevices;
 mod process;
 mod refusals;
 mod rootfs;

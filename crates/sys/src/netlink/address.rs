@@ -4,7 +4,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeader, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -65,13 +67,28 @@ impl Netlink {
 
     /// The interface's addresses, without the link-local ones that the kernel makes itself.
     pub fn addresses(&mut self, index: u32) -> io::Result<Vec<Address>> {
+        self.addresses_that(index, |header| header.scope != AddressScope::Link)
+    }
+
+    /// The interface's addresses that are for everywhere and for good, not from a router or a lease.
+    pub fn permanent_addresses(&mut self, index: u32) -> io::Result<Vec<Address>> {
+        self.addresses_that(index, |header| {
+            header.scope == AddressScope::Universe
+                && header.flags.contains(AddressHeaderFlags::Permanent)
+        })
+    }
+
+    fn addresses_that(
+        &mut self,
+        index: u32,
+        wanted: impl Fn(&AddressHeader) -> bool,
+    ) -> io::Result<Vec<Address>> {
         let answers = self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
         Ok(answers
             .into_iter()
             .filter_map(|answer| match answer {
                 RouteNetlinkMessage::NewAddress(message)
-                    if message.header.index == index
-                        && message.header.scope != AddressScope::Link =>
+                    if message.header.index == index && wanted(&message.header) =>
                 {
                     address_of(&message)
                 }

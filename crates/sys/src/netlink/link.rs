@@ -157,6 +157,20 @@ impl Netlink {
         self.set(index, LinkAttribute::NetNsFd(netns.as_raw_fd()))
     }
 
+    /// Moves the interface, which is down, to another network namespace and names it there, in one
+    /// step; a `%d` in the name becomes the first number that is free. It loses its addresses.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` when the name is taken there, `EINVAL` for an interface that belongs to its namespace.
+    pub fn move_as(&mut self, index: u32, netns: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        self.change(RouteNetlinkMessage::SetLink(message), 0)
+    }
+
     fn set(&mut self, index: u32, attribute: LinkAttribute) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
