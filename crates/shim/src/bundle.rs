@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use containerd_shim_protos::types::mount::Mount;
 use sandbox::{Bundle, Rootfs};
 use spec::Kind;
-use spec::oci::OciSpecError;
 use spec::oci::runtime as oci;
 use spec::options::{self, Options};
 
@@ -17,7 +16,7 @@ use spec::options::{self, Options};
 pub(crate) enum Error {
     /// `config.json` cannot be read or is no configuration.
     #[error("read {}", path.display())]
-    Config { path: PathBuf, source: OciSpecError },
+    Config { path: PathBuf, source: io::Error },
     /// More than one mount, or a kind of mount that is none of ours.
     #[error("rootfs: {0}: want one mount of type overlay or bind, or none")]
     Mounts(String),
@@ -38,8 +37,9 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Config { source: OciSpecError::Io(error), .. }
-                if error.kind() != io::ErrorKind::NotFound =>
+            // What cannot be parsed has no number of the system's.
+            Self::Config { source, .. }
+                if source.raw_os_error().is_some() && source.kind() != io::ErrorKind::NotFound =>
             {
                 Kind::Internal
             }
@@ -64,8 +64,9 @@ pub(crate) fn options(type_url: &str, value: &[u8], default: Options) -> Result<
 /// the one this program had, before it lowered its own.
 pub(crate) fn read(path: &Path, mounts: &[Mount], oom_score: i32) -> Result<Bundle, Error> {
     let config = path.join("config.json");
-    let mut spec =
-        oci::Spec::load(&config).map_err(|source| Error::Config { path: config, source })?;
+    let mut spec = std::fs::read(&config)
+        .and_then(|bytes| Ok(spec::config::spec(&bytes)?.value))
+        .map_err(|source| Error::Config { path: config, source })?;
     let rootfs = rootfs(path, mounts, &mut spec)?;
     if let Some(process) = spec.process_mut() {
         adjust_oom_score(process, oom_score);

@@ -73,12 +73,11 @@ fn read<T: DeserializeOwned>(
         }
         repair(members, &mut warnings);
     }
-    match (serde_json::from_value(document), refusal) {
+    // Through text: from a `Value` all types would have a second reader in the program.
+    match (serde_json::from_slice(&serde_json::to_vec(&document)?), refusal) {
         (Ok(value), _) => Ok(Document { value, warnings }),
-        // The first refusal also knows the line.
-        (Err(again), Some(first)) if first.to_string().starts_with(&again.to_string()) => {
-            Err(first)
-        }
+        // The first refusal knows the line.
+        (Err(again), Some(first)) if reason(&again) == reason(&first) => Err(first),
         (Err(again), _) => Err(again),
     }
 }
@@ -96,6 +95,12 @@ fn rename_monitoring(rdt: &mut Object) {
     if old.contains(&Some(Value::Bool(true))) {
         rdt.insert("enableMonitoring".to_owned(), Value::Bool(true));
     }
+}
+
+/// What is wrong, without the place.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason).to_owned()
 }
 
 /// Takes the members out that are `null`, which means absent.

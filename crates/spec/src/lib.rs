@@ -10,14 +10,12 @@ pub mod exit;
 pub mod id;
 pub mod isolation;
 pub mod kind;
+pub mod oci;
 pub mod options;
 pub mod pid;
 pub mod process;
 pub mod signal;
 pub mod state;
-
-/// The OCI runtime and image specifications' types.
-pub use oci_spec as oci;
 
 pub use chain::chain;
 pub use digest::Digest;

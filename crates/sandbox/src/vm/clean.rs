@@ -10,7 +10,6 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{PidfdFlags, Signal};
 use spec::Pid;
-use spec::oci::runtime as oci;
 
 use super::{network, translate};
 use crate::Facts;
@@ -34,8 +33,9 @@ pub fn clean(bundle: &Path) -> Result<(), super::Error> {
         return Ok(());
     };
     let killed = kill(pid).map_err(|source| Error { pid, source });
-    let spec = oci::Spec::load(bundle.join("config.json")).ok();
-    if let Some(netns) = spec.and_then(|spec| translate::translate(&spec).ok()?.netns) {
+    let bytes = std::fs::read(bundle.join("config.json")).unwrap_or_default();
+    let spec = spec::config::spec(&bytes).ok();
+    if let Some(netns) = spec.and_then(|spec| translate::translate(&spec.value).ok()?.netns) {
         network::clean(&netns);
     }
     Ok(killed?)
