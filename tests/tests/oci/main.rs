@@ -23,6 +23,7 @@ mod rootfs;
 mod rootless;
 mod scheduler;
 mod seccomp;
+mod soak;
 mod sysctl;
 mod terminal;
 mod unified;
