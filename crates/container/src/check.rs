@@ -73,7 +73,7 @@ pub(crate) fn spec(spec: &Spec) -> Result<(), Error> {
     };
     self::linux(linux)?;
     let list = linux.namespaces().as_deref().unwrap_or_default();
-    names(spec, |kind| Namespaces::has(list, kind))?;
+    names(spec, |kind| Namespaces::is_apart(list, kind))?;
     for mount in spec.mounts().iter().flatten() {
         self::mount(mount)?;
     }
@@ -83,6 +83,7 @@ pub(crate) fn spec(spec: &Spec) -> Result<(), Error> {
     clocks(linux, |kind| Namespaces::has(list, kind))?;
     if let Some(sysctl) = linux.sysctl() {
         sysctl::sysctl(sysctl, |kind| Namespaces::is_apart(list, kind))?;
+        sysctl::agrees(sysctl, spec.domainname().as_deref().unwrap_or_default())?;
     }
     if spec.annotations().iter().flatten().any(|(key, _)| key.is_empty()) {
         return Err(Error::invalid("annotations", "an empty key"));
@@ -184,7 +185,7 @@ fn names(spec: &Spec, has: impl Fn(LinuxNamespaceType) -> bool) -> Result<(), Er
     for (field, name) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
         let Some(name) = name.as_ref().filter(|name| !name.is_empty()) else { continue };
         if !has(LinuxNamespaceType::Uts) {
-            return Err(Error::invalid(field, "needs a uts namespace"));
+            return Err(Error::invalid(field, "needs a uts namespace that is not the host's"));
         }
         if name.len() > 64 {
             return Err(Error::invalid(field, "longer than 64 bytes"));

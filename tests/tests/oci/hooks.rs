@@ -273,3 +273,26 @@ fn in_a_joined_pid_namespace_inner_hooks_see_the_pid_that_counts_there() {
     assert_ne!(pid("createContainer"), pid("createRuntime"));
     assert_eq!(pid("createRuntime"), pid("poststart"));
 }
+
+#[test]
+fn in_a_user_namespace_outer_hooks_are_the_hosts_and_inner_ones_are_not() {
+    let Some(bundle) = Bundle::sh("true") else { return };
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 10}]);
+    let mut bundle = bundle
+        .namespace(json!({"type": "user"}))
+        .with("/linux/uidMappings", map.clone())
+        .with("/linux/gidMappings", map);
+    let log = bundle.rootfs().join("log");
+    std::fs::write(&log, "").expect("written");
+    std::os::unix::fs::chown(&log, Some(100_000), None).expect("given away");
+    std::os::unix::fs::chown(bundle.path(), Some(100_000), None).expect("given away");
+    for kind in KINDS {
+        let log = if kind == "startContainer" { "/log".into() } else { log.clone() };
+        let script = format!("echo {kind} $(head -n1 /proc/self/uid_map) >> {}", log.display());
+        bundle.config["hooks"][kind] = json!([sh(&script)]);
+    }
+    bundle.run().ok();
+    let said = std::fs::read_to_string(log).expect("written");
+    let inner: Vec<bool> = said.lines().map(|line| line.ends_with(" 0 100000 10")).collect();
+    assert_eq!(inner, [false, false, true, true, false, false], "{said}");
+}

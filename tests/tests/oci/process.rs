@@ -262,3 +262,22 @@ fn the_umask_is_the_configurations_or_the_usual_and_an_execs_too() {
         assert_eq!(bundle.exec(&["sh", "-c", "umask"]).ok(), want);
     }
 }
+
+#[test]
+fn limits_score_and_policy_are_set_in_a_user_namespace_too() {
+    let script = "ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj; \
+                  grep NoNewPrivs /proc/self/status; umask";
+    let Some(bundle) = Bundle::sh(script) else { return };
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 10}]);
+    let bundle = bundle
+        .namespace(json!({"type": "user"}))
+        .with("/linux/uidMappings", map.clone())
+        .with("/linux/gidMappings", map)
+        .with("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 99, "hard": 100}]))
+        .with("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 3}))
+        .with("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}))
+        .with("/process/user/umask", json!(0o77))
+        .with("/process/oomScoreAdj", json!(200));
+    let said = bundle.run().ok();
+    assert_eq!(said.lines().collect::<Vec<_>>(), ["99", "100", "200", "NoNewPrivs:\t1", "0077"]);
+}

@@ -147,7 +147,7 @@ fn linux() -> Vec<Bad> {
         ),
         ("/linux/rootfsPropagation", json!("sideways"), "linux.rootfsPropagation"),
         ("/linux/sysctl", json!({"vm.swappiness": "1"}), "linux.sysctl"),
-        ("/linux/sysctl", json!({"kernel.hostname": "x"}), "set by hostname"),
+        ("/linux/sysctl", json!({"kernel.hostname": "x"}), "conflicts with hostname"),
         ("/linux/sysctl", json!({"user.max_user_namespaces": "1"}), "host's user namespace"),
         ("/linux/sysctl", json!({"kernel/panic": "1"}), "separate kernel namespace"),
         ("/linux/sysctl", json!({"net.ipv4.no_such": "1"}), "net.ipv4.no_such"),

@@ -63,3 +63,38 @@ fn the_names_of_the_host_and_its_domain_are_the_configurations() {
         assert!(said.contains(&format!("{field}: needs a uts namespace")), "{said}");
     }
 }
+
+#[test]
+fn the_two_ways_to_name_the_domain_must_agree() {
+    let Some(bundle) = Bundle::sh("cat /proc/sys/kernel/domainname") else { return };
+    let bundle = bundle
+        .with("/domainname", json!("a.test"))
+        .with("/linux/sysctl", json!({"kernel.domainname": "a.test"}));
+    assert_eq!(bundle.run().ok(), "a.test");
+    let said = bundle.with("/linux/sysctl", json!({"kernel/domainname": "b.test"})).run().fails(1);
+    assert!(said.contains("linux.sysctl: kernel.domainname"), "{said}");
+}
+
+#[test]
+fn a_joined_namespace_that_is_the_hosts_keeps_its_name() {
+    let Some(mut bundle) = Bundle::sh("true") else { return };
+    for namespace in bundle.config["linux"]["namespaces"].as_array_mut().expect("a list") {
+        if namespace["type"] == "uts" {
+            namespace["path"] = json!("/proc/self/ns/uts");
+        }
+    }
+    let said = bundle.with("/hostname", json!("hull-must-not-be")).run().fails(1);
+    assert!(said.contains("hostname: needs a uts namespace that is not the host's"), "{said}");
+}
+
+#[test]
+fn a_user_namespace_has_parameters_of_its_own() {
+    let Some(bundle) = Bundle::sh("cat /proc/sys/user/max_user_namespaces") else { return };
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 10}]);
+    let bundle = bundle
+        .namespace(json!({"type": "user"}))
+        .with("/linux/uidMappings", map.clone())
+        .with("/linux/gidMappings", map)
+        .with("/linux/sysctl", json!({"user.max_user_namespaces": "3"}));
+    assert_eq!(bundle.run().ok(), "3");
+}

@@ -37,7 +37,7 @@ pub(crate) fn sysctl(
         // The parameter's name as the tables have it.
         let name = path.to_string_lossy().replace('/', ".");
         if name == "kernel.hostname" {
-            return invalid(format!("{key} is set by hostname"));
+            return invalid(format!("{key} conflicts with hostname, which sets it"));
         }
         let Some(kind) = owner(&name) else {
             return invalid(format!("{key} is not in a separate kernel namespace"));
@@ -47,6 +47,18 @@ pub(crate) fn sysctl(
         }
     }
     Ok(())
+}
+
+/// The domain's name has a field of its own; both may say the same.
+pub(crate) fn agrees(sysctl: &HashMap<String, String>, domainname: &str) -> Result<(), Error> {
+    let is_domain = |key: &&String| path(key) == Path::new("kernel/domainname");
+    match sysctl.keys().find(is_domain).map(|key| &sysctl[key]) {
+        Some(value) if !domainname.is_empty() && value != domainname => {
+            let reason = format!("kernel.domainname is {value:?} but domainname {domainname:?}");
+            Err(Error::invalid("linux.sysctl", reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The type of namespace that a parameter belongs to.
