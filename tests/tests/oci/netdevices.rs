@@ -74,22 +74,17 @@ fn a_name_that_is_taken_stops_it_and_a_template_finds_another() {
         let before = "ip link add dummy7 type veth peer name far7\nip addr add 10.7.0.1/24 dev dummy7\n\
                       ip link set dummy7 up\nip addr add fd07::1/64 dev dummy7 nodad";
         let ran = run_after(&bundle, before, "ip -o addr >&2");
-        match want {
-            Some(want) => assert!(ran.out.contains(&format!(": {want}")), "{ran}"),
-            None => {
-                assert_eq!(ran.code, 1, "{ran}");
-                assert!(
-                    ran.err.contains("linux.netDevices: dummy7: name in the container"),
-                    "{ran}"
-                );
-                // It is where it was, as it was.
-                let back = |address| {
-                    ran.err.lines().any(|line| line.contains("dummy7") && line.contains(address))
-                };
-                assert!(back("10.7.0.1/24") && back("fd07::1/64"), "{ran}");
-                assert_eq!(bundle.left(), Vec::<String>::new());
-            }
+        if let Some(want) = want {
+            assert!(ran.out.contains(&format!(": {want}")), "{ran}");
+            continue;
         }
+        assert_eq!(ran.code, 1, "{ran}");
+        assert!(ran.err.contains("linux.netDevices: dummy7: name in the container"), "{ran}");
+        // It is where it was, as it was.
+        let back =
+            |address| ran.err.lines().any(|line| line.contains("dummy7") && line.contains(address));
+        assert!(back("10.7.0.1/24") && back("fd07::1/64"), "{ran}");
+        assert_eq!(bundle.left(), Vec::<String>::new());
     }
 }
 
