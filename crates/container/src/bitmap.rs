@@ -3,6 +3,8 @@
 //! Spec: OCI runtime-spec, config.md "Linux Process" (`execCPUAffinity`), config-linux.md
 //! "Memory policy"; cpuset(7) "List format".
 
+use std::fmt;
+
 /// The largest number: beyond every kernel, and small enough to be held.
 const MAX: u32 = 64 * 1024;
 
@@ -51,6 +53,15 @@ impl Bitmap {
     }
 }
 
+/// As one number, the way the kernel's masks are written.
+impl fmt::LowerHex for Bitmap {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((highest, rest)) = self.0.split_last() else { return out.write_str("0x0") };
+        write!(out, "{highest:#x}")?;
+        rest.iter().rev().try_for_each(|word| write!(out, "{word:016x}"))
+    }
+}
+
 fn number(text: &str) -> Result<u32, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
@@ -63,6 +74,13 @@ fn number(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mask_is_one_number() {
+        for (text, want) in [("", "0x0"), ("0,1", "0x3"), ("64", "0x10000000000000000")] {
+            assert_eq!(format!("{:x}", Bitmap::parse(text).expect(text)), want, "{text}");
+        }
+    }
 
     #[test]
     fn a_list_names_numbers_and_ranges() {

@@ -168,6 +168,13 @@ fn start(place: &Place<'_>, process: &oci::Process) -> Result<Starting, Error> {
     starting
 }
 
+/// The processors of `process.execCPUAffinity.initial` as a mask in hexadecimal, for a debug log;
+/// `None` where it names none.
+pub fn initial_affinity(process: &oci::Process) -> Option<String> {
+    let (initial, _) = affinity(process).ok()?;
+    (!initial.is_empty()).then(|| format!("{initial:x}"))
+}
+
 /// The two sets of `process.execCPUAffinity`; empty where it names none.
 pub(crate) fn affinity(process: &oci::Process) -> Result<(Bitmap, Bitmap), check::Error> {
     let Some(affinity) = process.exec_cpu_affinity() else { return Ok(Default::default()) };

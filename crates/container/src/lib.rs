@@ -44,7 +44,7 @@ pub mod store;
 
 pub use create::CreateOptions;
 pub use error::Error;
-pub use exec::{Exec, ExecOptions, Subgroup};
+pub use exec::{Exec, ExecOptions, Subgroup, initial_affinity};
 pub use launch::{Console, Gate, Launched, Stdio, Stream};
 pub use record::{Init, Record};
 pub use store::{Container, Recipients, Status, Store};

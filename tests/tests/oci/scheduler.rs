@@ -116,6 +116,9 @@ fn an_exec_runs_where_its_affinity_says_and_the_container_does_not() {
     let init = format!("/proc/{}/status", bundle.state()["pid"]);
     let status = std::fs::read_to_string(init).expect("alive");
     assert!(status.contains(&format!("Cpus_allowed_list:\t{all}\n")), "{status}");
+    let debug = ["--debug", "exec", &bundle.id, "true"];
+    let log = bundle.runtime(&debug).err;
+    assert!(log.contains("level=debug") && log.contains("affinity: 0x1"), "{log}");
     // What the container's process has holds for every exec that has no own.
     assert_eq!(list(&bundle.exec(&["sh", "-c", PROCESSORS]).ok()), "0");
     let exec = |affinity: Value| {

@@ -32,6 +32,9 @@ pub(super) fn run(
     let pidfd = flags.pidfd_socket.as_ref().map(|path| pidfd_socket(path)).transpose()?;
     let exec = container.exec(options).map_err(Error::container("exec", &flags.id))?;
     log.warn_of(&exec.process.warnings);
+    if let Some(mask) = container::initial_affinity(&process) {
+        log.debug(&format!("process.execCPUAffinity.initial: affinity: {mask}"));
+    }
     if let Some(pty) = &exec.process.pty {
         console::pass_line_ends(pty);
     }
