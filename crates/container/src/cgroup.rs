@@ -185,6 +185,14 @@ impl View {
         }
     }
 
+    /// The directory whose members are frozen together.
+    pub(crate) fn freezer(&self) -> Option<PathBuf> {
+        match self {
+            Self::V1(list) => find(list, "freezer").map(|one| one.directory.clone()),
+            Self::V2 { directory, .. } => Some(directory.clone()),
+        }
+    }
+
     /// The directory that answers for membership and freezing.
     fn main(&self) -> Option<&Path> {
         match self {

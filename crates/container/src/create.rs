@@ -72,15 +72,15 @@ impl<'a> CreateOptions<'a> {
 }
 
 /// A container on its way; what was made so far is removed when this is dropped unfinished.
-struct Unfinished<'a> {
-    directory: PathBuf,
-    cgroup: &'a View,
+pub(crate) struct Unfinished<'a> {
+    pub(crate) directory: PathBuf,
+    pub(crate) cgroup: &'a View,
     /// A rootfs in this mount namespace, and its mount's number.
-    rootfs: Option<(PathBuf, u64)>,
-    rdt: Option<Group>,
+    pub(crate) rootfs: Option<(PathBuf, u64)>,
+    pub(crate) rdt: Option<Group>,
     /// Hooks to run when it is gone, and the state they read: once there was a container to hook into.
-    poststop: Option<(&'a [oci::Hook], hook::State)>,
-    done: bool,
+    pub(crate) poststop: Option<(&'a [oci::Hook], hook::State)>,
+    pub(crate) done: bool,
 }
 
 impl Drop for Unfinished<'_> {
@@ -102,13 +102,13 @@ impl Drop for Unfinished<'_> {
 }
 
 /// What the checks give.
-struct Checked<'a> {
+pub(crate) struct Checked<'a> {
     process: &'a oci::Process,
     linux: &'a oci::Linux,
     namespaces: Namespaces,
     /// Of a user namespace that is to be made.
     mappings: Option<Mappings<'a>>,
-    filter: Option<Filter>,
+    pub(crate) filter: Option<Filter>,
 }
 
 /// See [`Store::create`].
@@ -160,7 +160,7 @@ pub(crate) fn create(
     Ok((Container::new(store, record), launched))
 }
 
-fn checked<'a>(options: &CreateOptions<'a>) -> Result<Checked<'a>, Error> {
+pub(crate) fn checked<'a>(options: &CreateOptions<'a>) -> Result<Checked<'a>, Error> {
     check::spec(options.spec)?;
     let missing = |field| Error::Config(check::Error::invalid(field, "missing"));
     let process = options.spec.process().as_ref().ok_or_else(|| missing("process"))?;
@@ -208,7 +208,7 @@ fn own_mount(checked: &Checked<'_>, sources: &Sources) -> Result<Option<u64>, Er
     rootfs.map(source::mount_id).transpose().map_err(Error::launch(step))
 }
 
-fn record(
+pub(crate) fn record(
     id: &ContainerId,
     options: &CreateOptions<'_>,
     checked: &Checked<'_>,
@@ -427,14 +427,14 @@ fn launcher_lists(spec: &oci::Spec) -> [(&'static str, &[oci::Hook]); 2] {
     [("prestart", prestart), ("createRuntime", create_runtime)]
 }
 
-fn launcher_hooks(spec: &oci::Spec, state: &hook::State) -> Result<(), Error> {
+pub(crate) fn launcher_hooks(spec: &oci::Spec, state: &hook::State) -> Result<(), Error> {
     for (kind, list) in launcher_lists(spec) {
         hook::run_all(kind, list, state)?;
     }
     Ok(())
 }
 
-fn state(spec: &oci::Spec, record: &Record, pid: i32) -> hook::State {
+pub(crate) fn state(spec: &oci::Spec, record: &Record, pid: i32) -> hook::State {
     hook::State {
         oci_version: spec.version().clone(),
         id: record.id.to_string(),

@@ -21,6 +21,7 @@ mod capability;
 pub mod cgroup;
 mod channel;
 pub mod check;
+pub mod checkpoint;
 pub mod create;
 pub mod error;
 pub mod exec;

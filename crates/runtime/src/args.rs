@@ -1,5 +1,6 @@
 //! The command line, parsed: runc's commands and flags.
 
+mod criu;
 mod flag;
 mod help;
 mod table;
@@ -11,6 +12,7 @@ use spec::{ContainerId, Signal};
 
 use crate::command::{events, update};
 
+pub(crate) use criu::{Checkpoint, Criu, Restore};
 pub(crate) use flag::{Command, Line};
 pub(crate) use help::text as help;
 
@@ -46,6 +48,7 @@ pub(crate) enum Format {
 /// One command with its flags and arguments.
 #[derive(Debug)]
 pub(crate) enum Action {
+    Checkpoint(Checkpoint),
     Create(Create),
     Run { create: Create, keep: bool, detach: bool, subreaper: bool },
     Start { id: ContainerId },
@@ -56,6 +59,7 @@ pub(crate) enum Action {
     List { format: Format, quiet: bool },
     Ps { id: ContainerId, format: Format, arguments: Vec<OsString> },
     Pause { id: ContainerId },
+    Restore(Box<Restore>),
     Resume { id: ContainerId },
     Update(Box<update::Flags>),
     Events(events::Flags),
@@ -222,6 +226,8 @@ fn root(line: &Line) -> Result<PathBuf, Error> {
 
 fn action(command: &str, mut line: Line) -> Result<Action, Error> {
     match command {
+        "checkpoint" => Ok(Action::Checkpoint(criu::checkpoint(&mut line)?)),
+        "restore" => Ok(Action::Restore(Box::new(criu::restore(&mut line)?))),
         "create" => Ok(Action::Create(create(&mut line)?)),
         "run" => Ok(Action::Run {
             create: create(&mut line)?,

@@ -1,8 +1,10 @@
 //! What each command does.
 
+mod checkpoint;
 pub(crate) mod events;
 mod exec;
 mod ps;
+mod restore;
 mod show;
 mod template;
 pub(crate) mod update;
@@ -76,6 +78,9 @@ pub(crate) enum Error {
     /// ps(1) was told to print no process ids.
     #[error("couldn't find PID field in ps output")]
     NoPids,
+    /// criu did not do it.
+    #[error(transparent)]
+    Criu(#[from] crate::criu::Error),
     /// Whatever kept `exec` from running its program.
     #[error(transparent)]
     Exec(Box<Error>),
@@ -143,6 +148,12 @@ pub(crate) fn run(
     let store = Store::open(root);
     let load = |action, id| store.load(id).map_err(Error::container(action, id));
     match action {
+        Action::Checkpoint(flags) => {
+            checkpoint::run(load("checkpoint", &flags.id)?, &flags, inherited?, log)
+        }
+        Action::Restore(flags) => {
+            restore::run(&Making { store: &store, global, log, detached: flags.detach }, &flags)
+        }
         Action::Create(flags) => {
             make(
                 &Making { store: &store, global, log, detached: true },
@@ -325,10 +336,20 @@ fn run_container(
         making.log.debug(&format!("process exited, pid {}, status {status}", process.pid));
     }
     if !keep {
-        let warnings = container.delete(true).map_err(Error::container("run", &flags.id))?;
-        making.log.warn_of(&warnings);
+        clean_up(making, container, "run")?;
     }
     status
+}
+
+/// Deletes a container whose process was in the foreground; somebody may have done so before.
+fn clean_up(making: &Making<'_>, container: Container, action: &'static str) -> Result<(), Error> {
+    let id = container.record().id.clone();
+    match container.delete(true) {
+        Ok(warnings) => making.log.warn_of(&warnings),
+        Err(error) if error.kind() == Kind::NotFound => {}
+        Err(error) => return Err(Error::container(action, id)(error)),
+    }
+    Ok(())
 }
 
 /// The bundle's configuration.

@@ -27,6 +27,13 @@ impl Inherited {
             Action::Exec(exec) => (0, exec.preserve_fds),
             _ => (0, 0),
         };
+        if let Action::Checkpoint(checkpoint) = action {
+            let take = |number| sys::spawn::inherited(number).map_err(Error::descriptor(number));
+            return Ok(Self {
+                fds: checkpoint.status_fd.into_iter().map(take).collect::<Result<_, _>>()?,
+                listen: 0,
+            });
+        }
         let take = |number| sys::spawn::inherited(number).map_err(Error::descriptor(number));
         let count = usize::try_from(listen.saturating_add(preserved)).unwrap_or(usize::MAX);
         Ok(Self { fds: (3..).take(count).map(take).collect::<Result<_, _>>()?, listen })

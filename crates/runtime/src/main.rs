@@ -11,6 +11,7 @@
 mod args;
 mod command;
 mod console;
+mod criu;
 mod foreground;
 mod inherit;
 mod log;

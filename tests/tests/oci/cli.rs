@@ -383,3 +383,12 @@ fn a_signal_ends_a_container_that_was_not_started() {
         }
     }
 }
+
+#[test]
+fn a_container_that_is_deleted_while_it_is_waited_for_ends_as_it_ended() {
+    let Some(bundle) = Bundle::sh("touch /tmp/ready; sleep 1000") else { return };
+    let running = tests::command::Running::start(bundle.command(&["run", &bundle.id]));
+    eventually("ready", || bundle.rootfs().join("tmp/ready").exists());
+    bundle.runtime(&["delete", "--force", &bundle.id]).ok();
+    assert_eq!(running.wait().code, 137);
+}

@@ -7,6 +7,7 @@
 
 mod bundle;
 mod cgroups;
+mod checkpoint;
 mod cli;
 mod escapes;
 mod exec;

@@ -65,6 +65,21 @@ const UPDATE: &[Flag] = &[
     value("mem-bw-schema", "The string of Intel RDT/MBA memory bandwidth schema"),
 ];
 
+const IMAGE_PATH: Flag = value(
+    "image-path",
+    "path to the criu image files (default: \"checkpoint\" in the current directory)",
+);
+const WORK_PATH: Flag = value("work-path", "path for saving work files and logs");
+const TCP_ESTABLISHED: Flag = switch("tcp-established", "allow open tcp connections");
+const EXT_UNIX_SK: Flag = switch("ext-unix-sk", "allow external unix sockets");
+const SHELL_JOB: Flag = switch("shell-job", "allow shell jobs");
+const FILE_LOCKS: Flag = switch("file-locks", "handle file locks, for safety");
+const CGROUPS_MODE: Flag =
+    value("manage-cgroups-mode", "cgroups mode: soft|full|strict|ignore (default: soft)");
+const EMPTY_NS: Flag = list("empty-ns", "create a namespace, but don't restore its properties");
+const AUTO_DEDUP: Flag = switch("auto-dedup", "enable auto deduplication of memory images");
+const LAZY_PAGES: Flag = switch("lazy-pages", "use userfaultfd to lazily restore memory pages");
+
 /// Flags before the command.
 pub(super) const GLOBAL: &[Flag] = &[
     switch("debug", "enable debug logging"),
@@ -95,6 +110,32 @@ const fn on_container(name: &'static str, about: &'static str, flags: &'static [
 
 /// Every command, by name.
 pub(crate) const COMMANDS: &[Command] = &[
+    on_container(
+        "checkpoint",
+        "checkpoint a running container",
+        &[
+            IMAGE_PATH,
+            WORK_PATH,
+            value("parent-path", "path for previous criu image files in pre-dump"),
+            switch("leave-running", "leave the process running after checkpointing"),
+            TCP_ESTABLISHED,
+            switch("tcp-skip-in-flight", "skip in-flight tcp connections"),
+            switch("link-remap", "allow one to link unlinked files back when possible"),
+            EXT_UNIX_SK,
+            SHELL_JOB,
+            LAZY_PAGES,
+            value("status-fd", "\\0 is written to this FD once lazy-pages is ready"),
+            value("page-server", "ADDRESS:PORT of the page server"),
+            FILE_LOCKS,
+            switch(
+                "pre-dump",
+                "dump container's memory information only, leave the container running after this",
+            ),
+            CGROUPS_MODE,
+            EMPTY_NS,
+            AUTO_DEDUP,
+        ],
+    ),
     on_container(
         "create",
         "create a container",
@@ -179,6 +220,34 @@ pub(crate) const COMMANDS: &[Command] = &[
         program: true,
         flags: &[FORMAT],
     },
+    on_container(
+        "restore",
+        "restore a container from a previous checkpoint",
+        &[
+            CONSOLE_SOCKET,
+            IMAGE_PATH,
+            WORK_PATH,
+            TCP_ESTABLISHED,
+            EXT_UNIX_SK,
+            SHELL_JOB,
+            FILE_LOCKS,
+            CGROUPS_MODE,
+            BUNDLE,
+            DETACH,
+            PID_FILE,
+            NO_SUBREAPER,
+            // criu enters the root filesystem in its own way; runc's callers pass this all the same.
+            NO_PIVOT,
+            EMPTY_NS,
+            AUTO_DEDUP,
+            LAZY_PAGES,
+            value(
+                "lsm-profile",
+                "specify an LSM profile to be used during restore in the form of TYPE:NAME",
+            ),
+            value("lsm-mount-context", "specify an LSM mount context to be used during restore"),
+        ],
+    ),
     on_container("resume", "resumes all processes that have been previously paused", &[]),
     on_container(
         "run",

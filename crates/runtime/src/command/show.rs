@@ -15,7 +15,7 @@ use crate::log::timestamp;
 use crate::table::layout;
 
 /// Whether `checkpoint` and `restore` are there.
-const CHECKPOINT: &str = "false";
+const CHECKPOINT: &str = "true";
 
 /// The version of the runtime specification that this program implements.
 pub(super) const SPECIFICATION: &str = "1.3.0";
