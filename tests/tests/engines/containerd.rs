@@ -3,6 +3,11 @@
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 
+use containerd_shim_protos::Client;
+use containerd_shim_protos::api::UpdateTaskRequest;
+use protobuf::well_known_types::any::Any;
+use protobuf::{Message, MessageField};
+use serde_json::json;
 use tests::command::{Ran, eventually, run};
 use tests::pty::Pty;
 
@@ -68,6 +73,22 @@ impl Containerd {
     #[track_caller]
     fn nothing_is_left(&self) {
         self.machine.nothing_is_left(&format!("/run/containerd/runc/{}", self.machine.name));
+    }
+
+    /// Asks the shim of a container as containerd asks it: `ctr` has no verb for `update`.
+    fn update(&self, request: &UpdateTaskRequest) {
+        let state = format!("state/io.containerd.runtime.v2.task/{}", self.machine.name);
+        let address = self.machine.at(&format!("{state}/{}/address", request.id));
+        let address = fs::read_to_string(address).expect("a file");
+        let path = address.strip_prefix("unix://").expect("a unix socket");
+        let address = format!("unix://{}", self.machine.seen(path).display());
+        let client = Client::connect(&address).expect("the shim listens");
+        let mut call = ttrpc::Request::new();
+        // The second version of the API, which is containerd 1.6's.
+        call.service = "containerd.task.v2.Task".to_owned();
+        call.method = "Update".to_owned();
+        call.payload = request.write_to_bytes().expect("it fits");
+        client.request(call).expect("updated");
     }
 }
 
@@ -144,5 +165,29 @@ fn containerd_gives_a_terminal() {
     pty.screen.expect("33 111");
     pty.screen.expect("/dev/pts/0");
     pty.wait();
+    containerd.nothing_is_left();
+}
+
+#[test]
+fn containerd_updates() {
+    let Some(containerd) = Containerd::start() else { return };
+    containerd.run(&["-d"], "web", &["sleep", "1000"]).ok();
+    let resources = json!({"memory": {"limit": 67_108_864}, "cpu": {"shares": 300}});
+    let mut request = UpdateTaskRequest::new();
+    request.id = "web".to_owned();
+    let mut any = Any::new();
+    any.type_url = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".to_owned();
+    any.value = resources.to_string().into_bytes();
+    request.resources = MessageField::some(any);
+    containerd.update(&request);
+    let cgroup = |file: &str| {
+        let (controller, _) = file.split_once('.').expect("its controller's");
+        let path = format!("/sys/fs/cgroup/{controller}/{}/web/{file}", containerd.machine.name);
+        fs::read_to_string(path).expect("a file").trim().to_owned()
+    };
+    assert_eq!(cgroup("memory.limit_in_bytes"), "67108864");
+    assert_eq!(cgroup("cpu.shares"), "300");
+    containerd.ctr(&["task", "rm", "-f", "web"]);
+    containerd.ctr(&["container", "rm", "web"]).ok();
     containerd.nothing_is_left();
 }

@@ -237,3 +237,17 @@ fn docker_gives_a_terminal() {
     docker.docker(&["rm", "-f", "web"]).ok();
     docker.nothing_is_left();
 }
+
+#[test]
+fn docker_updates() {
+    let Some(docker) = Docker::start() else { return };
+    docker.web(&["--memory=32m", "--memory-swap=32m"]);
+    let change = ["--memory=64m", "--memory-swap=64m", "--cpus=0.5", "--pids-limit=50"];
+    docker.docker(&[&["update"], &change[..], &["web"]].concat()).ok();
+    let files =
+        "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max cpu/cpu.cfs_quota_us";
+    let seen = docker.docker(&["exec", "web", "sh", "-c", files]);
+    assert_eq!(lines(seen), ["67108864", "50", "50000"]);
+    docker.docker(&["rm", "-f", "web"]).ok();
+    docker.nothing_is_left();
+}

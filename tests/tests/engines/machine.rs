@@ -59,6 +59,11 @@ impl Machine {
         command
     }
 
+    /// A path of the namespaces as the harness reaches it.
+    pub(crate) fn seen(&self, path: &str) -> PathBuf {
+        Path::new("/proc").join(self.holder.pid().to_string()).join("root").join(&path[1..])
+    }
+
     /// The sample image as an archive that an engine loads: `oci-archive` or `docker-archive`.
     pub(crate) fn archive(&self, kind: &str, name: &str) -> String {
         let layout = self.at("layout");

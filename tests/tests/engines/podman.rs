@@ -201,6 +201,18 @@ fn podman_shares_namespaces_in_a_pod() {
 }
 
 #[test]
+fn podman_updates() {
+    let Some(podman) = Podman::start() else { return };
+    podman.make(&["run", "-d"], &["--name=web"], &["sleep", "1000"]).ok();
+    podman.podman(&["update", "--memory=64m", "--cpu-shares=300", "web"]).ok();
+    let files = ["/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/cpu/cpu.shares"];
+    let seen = podman.podman(&[&["exec", "web", "cat"], &files[..]].concat());
+    assert_eq!(lines(seen), ["67108864", "300"]);
+    podman.podman(&["rm", "-f", "-t", "0", "web"]).ok();
+    podman.nothing_is_left();
+}
+
+#[test]
 fn podman_maps_users() {
     let Some(podman) = Podman::start() else { return };
     let flags = ["--uidmap=0:100000:65536", "--gidmap=0:100000:65536"];
