@@ -1,5 +1,8 @@
-//! `run /bin/true` by hull-runtime, crun and runc: one bundle with all namespaces, cgroups and the
-//! default seccomp profile.
+//! `run /bin/true` and `exec` by hull-runtime, crun and runc: one bundle with all namespaces, cgroups
+//! and the default seccomp profile. Beside them the floor: clone3, pivot_root and execve alone.
+
+mod floor;
+mod memory;
 
 use std::fs;
 use std::path::Path;
@@ -36,29 +39,79 @@ pub(crate) fn compare(host: &Host) {
 /// The race itself.
 pub(crate) fn measure(bundle: &Path) {
     let hull = programs::program("hull-runtime");
-    let racer = |name: &'static str, program: &Path| {
-        let program = program.to_owned();
-        Contestant::new(name, move || run(&program, bundle))
-    };
-    let contestants = vec![
-        racer("hull-runtime", &hull),
-        racer("crun", Path::new("crun")),
-        racer("runc", Path::new("runc")),
-    ];
-    let title = "run /bin/true, the same bundle";
-    race(ROUNDS, contestants).print(title, Duration::ZERO);
+    let all =
+        [("hull-runtime", hull.as_path()), ("crun", "crun".as_ref()), ("runc", "runc".as_ref())];
+    let mut contestants: Vec<_> = all
+        .map(|(name, program)| Contestant::new(name, move || run(program, bundle)))
+        .into_iter()
+        .collect();
+    let (floor, rootfs) = (floor::build(bundle), bundle.join("rootfs"));
+    let floor = move || finish(Command::new(&floor).arg(&rootfs).arg("/bin/true"));
+    contestants.push(Contestant::new("clone3, pivot_root, exec", floor));
+    race(ROUNDS, contestants).print("run /bin/true, the same bundle", Duration::ZERO);
+
+    let idle = bundle.with_extension("idle");
+    let containers = all.map(|(name, program)| Idle::start(name, program, &idle));
+    let execs = containers.each_ref().map(|one| Contestant::new(one.name, || one.exec()));
+    race(ROUNDS, execs.into()).print("exec /bin/true in a container that sleeps", Duration::ZERO);
+    drop(containers);
+
+    println!("\nmemory at its most, of the largest process of a run, and size");
+    for (name, program) in all {
+        let file = which(program);
+        let size = fs::metadata(&file).expect("it runs").len();
+        println!("  {name:<28} {:>8} kB {size:>11} bytes", memory::peak(&file, bundle, &id()));
+    }
+}
+
+/// The file of a program that PATH finds.
+fn which(program: &Path) -> std::path::PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program));
+    found.into_iter().find(|file| file.is_file()).expect("it runs")
+}
+
+/// The container's name: one for each measurement at a time.
+fn id() -> String {
+    format!("bench-{}", std::process::id())
 }
 
 fn run(program: &Path, bundle: &Path) {
-    let status = Command::new(program)
-        .arg("run")
-        .arg("--bundle")
-        .arg(bundle)
-        .arg(format!("bench-{}", std::process::id()))
-        .stdin(Stdio::null())
-        .status()
-        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-    assert!(status.success(), "{} run: {status}", program.display());
+    finish(Command::new(program).arg("run").arg("--bundle").arg(bundle).arg(id()));
+}
+
+fn finish(command: &mut Command) {
+    let status = command.stdin(Stdio::null()).status();
+    let status = status.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+/// A container that sleeps until this is dropped.
+struct Idle<'a> {
+    name: &'static str,
+    program: &'a Path,
+    id: String,
+}
+
+impl<'a> Idle<'a> {
+    fn start(name: &'static str, program: &'a Path, bundle: &Path) -> Self {
+        let idle = Self { name, program, id: format!("{}-{name}", id()) };
+        let null = Stdio::null;
+        let mut run = Command::new(program);
+        run.args(["run", "--detach", "--bundle"]).arg(bundle).arg(&idle.id);
+        finish(run.stdout(null()).stderr(null()));
+        idle
+    }
+
+    fn exec(&self) {
+        finish(Command::new(self.program).args(["exec", &self.id, "/bin/true"]));
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new(self.program).args(["delete", "--force", &self.id]).status();
+    }
 }
 
 /// `runc spec` with a static busybox, and the seccomp profile that the engine gives its containers.
@@ -74,8 +127,18 @@ fn bundle(host: &Host) -> std::path::PathBuf {
     let mut config = json_file(&path);
     config["process"]["terminal"] = json!(false);
     config["process"]["args"] = json!(["/bin/true"]);
+    // Those of `runc spec` are not inheritable, of which a runtime would warn each time.
+    config["process"]["capabilities"]["ambient"] = json!([]);
     config["linux"]["seccomp"] = seccomp(host);
     fs::write(&path, config.to_string()).expect("a file");
+
+    // The same with another program.
+    let idle = bundle.with_extension("idle");
+    fs::create_dir(&idle).expect("a directory");
+    fs::copy("/bin/busybox", bin.join("sleep")).expect("busybox-static");
+    config["root"]["path"] = json!(bundle.join("rootfs"));
+    config["process"]["args"] = json!(["/bin/sleep", "1000"]);
+    fs::write(idle.join("config.json"), config.to_string()).expect("a file");
     bundle
 }
 
