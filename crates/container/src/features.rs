@@ -17,14 +17,14 @@ use crate::seccomp::Filter;
 use crate::{capability, rootfs};
 
 /// Security modules whose labels are applied.
-const APPARMOR: bool = false;
-const SELINUX: bool = false;
+const APPARMOR: bool = true;
+const SELINUX: bool = true;
 /// Cgroups by way of systemd, the machine's and a user's.
 const SYSTEMD: bool = false;
 const SYSTEMD_USER: bool = false;
 /// `linux.resources.rdma`, `linux.intelRdt`, `linux.netDevices`, id-mapped mounts.
-const RDMA: bool = false;
-const INTEL_RDT: bool = false;
+const RDMA: bool = true;
+const INTEL_RDT: bool = true;
 const NET_DEVICES: bool = false;
 const MAPPED_MOUNTS: bool = true;
 
