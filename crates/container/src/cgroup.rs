@@ -29,6 +29,8 @@ use serde::{Deserialize, Serialize};
 use spec::oci::runtime::LinuxResources;
 use spec::{Kind, Signal};
 
+pub(crate) use device::{Plain as DeviceRule, plain as device_rules};
+pub(crate) use setting::{swap_max, weight};
 pub use stats::{
     Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Pressure, Stall,
     Stats, Throttling,
@@ -206,19 +208,25 @@ impl View {
 
     /// Makes the directories and sets the limits. What was made before a failure is the caller's to
     /// [`View::remove`].
-    pub(crate) fn make(&self, resources: Option<&LinuxResources>) -> Result<(), Error> {
+    ///
+    /// `joined` is the container's init, when systemd has put it there already.
+    pub(crate) fn make(
+        &self,
+        resources: Option<&LinuxResources>,
+        joined: Option<i32>,
+    ) -> Result<(), Error> {
         let domain = resources.is_some_and(merge::needs_domain);
         match self {
             Self::V1(list) => {
                 for hierarchy in list {
                     if hierarchy.unified {
-                        tree::make_v2(&hierarchy.mount, &hierarchy.directory, domain)?;
+                        tree::make_v2(&hierarchy.mount, &hierarchy.directory, domain, joined)?;
                     } else {
-                        tree::make_v1(hierarchy)?;
+                        tree::make_v1(hierarchy, joined)?;
                     }
                 }
             }
-            Self::V2 { mount, directory } => tree::make_v2(mount, directory, domain)?,
+            Self::V2 { mount, directory } => tree::make_v2(mount, directory, domain, joined)?,
         }
         if let Some(resources) = resources {
             self.set(resources)?;
@@ -439,6 +447,11 @@ impl View {
         }
         result
     }
+}
+
+/// A change with what its values depend on, for a container that has `old` limits.
+pub(crate) fn completed(old: Option<&LinuxResources>, change: &LinuxResources) -> LinuxResources {
+    merge::completed(change, &merge::merged(old, change))
 }
 
 fn find<'a>(list: &'a [Hierarchy], controller: &str) -> Option<&'a Hierarchy> {

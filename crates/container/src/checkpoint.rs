@@ -92,6 +92,7 @@ impl Store {
         for (field, set) in [
             ("linux.intelRdt", linux.is_some_and(|linux| linux.intel_rdt().is_some())),
             ("linux.netDevices", linux.is_some_and(|linux| linux.net_devices().is_some())),
+            ("--systemd-cgroup", options.systemd_cgroup),
         ] {
             if set {
                 return Err(check::Error::unsupported(field, "for a restored container").into());
@@ -105,6 +106,7 @@ impl Store {
             cgroup: &cgroup,
             rootfs: None,
             rdt: None,
+            unit: None,
             poststop: None,
             done: false,
         };
@@ -112,7 +114,10 @@ impl Store {
         if let Some(filter) = &checked.filter {
             filter.save(&unfinished.directory)?;
         }
-        cgroup.make(options.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()))?;
+        cgroup.make(
+            options.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()),
+            None,
+        )?;
         let restoring = Restoring { record: &record, directory: &unfinished.directory, options };
         let found = bring_back(&restoring).map_err(Error::launch("criu")).and_then(find);
         let (init, pidfd) = found.inspect_err(|_| {

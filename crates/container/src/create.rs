@@ -9,6 +9,7 @@
 //! launcher leaves a record from which `delete` finds the cgroups; init ends by itself.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use crate::request::{Layout, Plan, Request};
 use crate::seccomp::Filter;
 use crate::source::{self, Sources};
 use crate::store::{Container, Store};
+use crate::systemd::Unit;
 use crate::{Console, Error, Launched, Stdio, check, hook, init, netdevice, processes};
 
 /// What a container is made from. `CreateOptions::new(bundle, spec)` and then the fields that differ.
@@ -52,6 +54,8 @@ pub struct CreateOptions<'a> {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
+    /// Have systemd manage the cgroups; `linux.cgroupsPath` is then `slice:prefix:name`.
+    pub systemd_cgroup: bool,
 }
 
 impl<'a> CreateOptions<'a> {
@@ -67,6 +71,7 @@ impl<'a> CreateOptions<'a> {
             preserve_fds: Vec::new(),
             no_pivot: false,
             no_new_keyring: false,
+            systemd_cgroup: false,
         }
     }
 }
@@ -78,6 +83,7 @@ pub(crate) struct Unfinished<'a> {
     /// A rootfs in this mount namespace, and its mount's number.
     pub(crate) rootfs: Option<(PathBuf, u64)>,
     pub(crate) rdt: Option<Group>,
+    pub(crate) unit: Option<&'a Unit>,
     /// Hooks to run when it is gone, and the state they read: once there was a container to hook into.
     pub(crate) poststop: Option<(&'a [oci::Hook], hook::State)>,
     pub(crate) done: bool,
@@ -87,6 +93,7 @@ impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if !self.done {
             // The failure that led here is what the caller learns.
+            let _ = self.unit.map(Unit::stop);
             let _ = self.cgroup.remove();
             if let Some((path, id)) = &self.rootfs {
                 let _ = source::unmount(path, *id);
@@ -127,14 +134,22 @@ pub(crate) fn create(
     // Dropped in reverse order: init is killed before its cgroups are removed.
     let rootfs = record.rootfs_mount.map(|id| (record.rootfs.clone(), id));
     let rdt = record.rdt.clone();
-    let mut unfinished =
-        Unfinished { directory, cgroup: &cgroup, rootfs, rdt, poststop: None, done: false };
+    let unit = record.unit.clone();
+    let mut unfinished = Unfinished {
+        directory,
+        cgroup: &cgroup,
+        unit: unit.as_ref(),
+        rootfs,
+        rdt,
+        poststop: None,
+        done: false,
+    };
     record.write(&unfinished.directory)?;
     if let Some(filter) = &checked.filter {
         filter.save(&unfinished.directory)?;
     }
     let gate = listen(&lock, &unfinished.directory)?;
-    let mut starting = start(options, &checked, &cgroup, &gate, &sources)?;
+    let mut starting = start(options, &checked, (&cgroup, unit.as_ref()), &gate, &sources)?;
     drop(gate);
     attach(&checked, &record, starting.pid.raw())?;
 
@@ -228,6 +243,12 @@ pub(crate) fn record(
         return Err(check::Error::invalid("root.path", reason).into());
     }
     let spec = options.spec;
+    let path = linux.cgroups_path().as_deref();
+    let unit = options.systemd_cgroup.then(|| Unit::plan(path, id.as_str())).transpose()?;
+    let path = match &unit {
+        Some(unit) => Some(unit.path()?),
+        None => path.map(Path::to_owned),
+    };
     Ok(Record {
         id: id.clone(),
         init: None,
@@ -237,11 +258,8 @@ pub(crate) fn record(
         created: SystemTime::now(),
         annotations: spec.annotations().clone().unwrap_or_default(),
         oci_version: spec.version().clone(),
-        cgroup: View::plan(
-            linux.cgroups_path().as_deref(),
-            id.as_str(),
-            linux.resources().as_ref(),
-        )?,
+        cgroup: View::plan(path.as_deref(), id.as_str(), linux.resources().as_ref())?,
+        unit,
         resources: linux.resources().clone(),
         rdt: linux.intel_rdt().as_ref().map(|rdt| Group::plan(rdt, id.as_str())).transpose()?,
         namespaces: checked.namespaces.all(),
@@ -283,16 +301,16 @@ fn listen(opened: &fs::File, directory: &Path) -> Result<OwnedFd, Error> {
 fn start(
     options: &CreateOptions<'_>,
     checked: &Checked<'_>,
-    cgroup: &View,
+    (cgroup, unit): (&View, Option<&Unit>),
     gate: &OwnedFd,
     sources: &Sources,
 ) -> Result<Starting, Error> {
     let resources = checked.linux.resources().as_ref();
-    let early = matches!(cgroup, View::V2 { .. });
+    let early = matches!(cgroup, View::V2 { .. }) && unit.is_none();
     if early {
-        cgroup.make(resources)?;
+        cgroup.make(resources, None)?;
     }
-    let birthplace = cgroup.birthplace(None)?;
+    let birthplace = if early { cgroup.birthplace(None)? } else { None };
     let namespaces = &checked.namespaces;
     let mut extra = vec![gate.as_fd()];
     extra.extend(namespaces.entered_by_init().map(|(_, fd)| fd.as_fd()));
@@ -311,8 +329,13 @@ fn start(
         extra,
     };
     let starting = place.start()?;
+    let pid = starting.pid.raw();
+    if let Some(unit) = unit {
+        let none = HashMap::new();
+        unit.start(pid, resources, options.spec.annotations().as_ref().unwrap_or(&none))?;
+    }
     if !early {
-        cgroup.make(resources)?;
+        cgroup.make(resources, unit.map(|_| pid))?;
     }
     if namespaces.has_user() {
         admit(checked, cgroup, &starting)?;

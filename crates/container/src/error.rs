@@ -32,6 +32,9 @@ pub enum Error {
     /// A resctrl group refused.
     #[error(transparent)]
     Rdt(#[from] rdt::Error),
+    /// systemd, which was to manage the container's cgroups.
+    #[error(transparent)]
+    Systemd(Box<crate::systemd::Error>),
     /// No such container in this store; the words are those that containerd looks for.
     #[error("container does not exist")]
     NotFound {
@@ -89,6 +92,12 @@ pub enum Error {
     Hook(#[from] crate::hook::Error),
 }
 
+impl From<crate::systemd::Error> for Error {
+    fn from(error: crate::systemd::Error) -> Self {
+        Self::Systemd(Box::new(error))
+    }
+}
+
 impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
@@ -98,6 +107,7 @@ impl Error {
             Self::Source(error) => error.kind(),
             Self::Seccomp(error) => error.kind(),
             Self::Cgroup(error) => error.kind(),
+            Self::Systemd(error) => error.kind(),
             Self::NotFound { .. } => Kind::NotFound,
             Self::Exists { .. } => Kind::Exists,
             Self::State { .. } | Self::NotRunning => Kind::Conflict,

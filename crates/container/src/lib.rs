@@ -42,6 +42,7 @@ mod rootfs;
 pub mod seccomp;
 pub mod source;
 pub mod store;
+pub mod systemd;
 
 pub use create::CreateOptions;
 pub use error::Error;

@@ -11,6 +11,7 @@ use spec::{ContainerId, Pid};
 
 use crate::Error;
 use crate::cgroup::View;
+use crate::systemd::Unit;
 
 /// The record's file in the container's directory.
 pub(crate) const RECORD: &str = "state.json";
@@ -41,6 +42,9 @@ pub struct Record {
     pub process: Option<oci::Process>,
     /// Its cgroups.
     pub(crate) cgroup: View,
+    /// The scope that systemd keeps them in.
+    #[serde(default)]
+    pub(crate) unit: Option<Unit>,
     /// The limits set there, for updates to go on from.
     #[serde(default)]
     pub(crate) resources: Option<oci::LinuxResources>,

@@ -35,6 +35,7 @@ use crate::launch::Gate;
 use crate::oom::Watch;
 use crate::record::{RECORD, Record, TEMPORARY};
 use crate::source;
+use crate::systemd::Unit;
 use crate::{CreateOptions, Error, Exec, ExecOptions, Launched, create, exec, hook, processes};
 
 /// Name of the start gate's socket.
@@ -328,6 +329,12 @@ impl Container {
             Status::Created | Status::Running | Status::Paused => {}
             status => return Err(Error::State { action: "update", status }),
         }
+        let old = self.record.resources.as_ref();
+        if let Some(unit) = &self.record.unit {
+            let devices = change.devices().is_some()
+                && change.devices().as_ref() != old.and_then(|old| old.devices().as_ref());
+            unit.update(&crate::cgroup::completed(old, change), devices)?;
+        }
         let merged = self.record.cgroup.update(self.record.resources.as_ref(), change)?;
         self.record.resources = Some(merged);
         self.record.write(&self.directory)
@@ -371,6 +378,8 @@ impl Container {
     /// Undoes the container; the caller has locked it.
     fn remove(&self) -> Result<Vec<String>, Error> {
         self.kill_all()?;
+        // Both are tried; the first failure is told.
+        let stopped = self.record.unit.as_ref().map_or(Ok(()), Unit::stop);
         self.record.cgroup.remove()?;
         if let Some(id) = self.record.rootfs_mount {
             let path = &self.record.rootfs;
@@ -384,6 +393,7 @@ impl Container {
         if let Some(group) = &self.record.rdt {
             group.remove()?;
         }
+        stopped?;
         remove_directory(&self.directory)?;
         let state = self.state_as("stopped", None);
         let failed = hook::run_each("poststop", &self.record.poststop, &state);

@@ -243,9 +243,6 @@ fn make(
     inherited: Inherited,
     action: &'static str,
 ) -> Result<(Container, Launched), Error> {
-    if making.global.systemd_cgroup {
-        return Err(Error::Usage("--systemd-cgroup: not supported".to_owned()));
-    }
     // Before the directory changes.
     let pid_file = flags.pid_file.as_deref().map(absolute).transpose()?;
     let mut spec = config(&flags.bundle, making.log)?;
@@ -260,6 +257,7 @@ fn make(
     options.preserve_fds = inherited.fds;
     options.no_pivot = flags.no_pivot;
     options.no_new_keyring = flags.no_new_keyring;
+    options.systemd_cgroup = making.global.systemd_cgroup;
     let (container, launched) =
         making.store.create(&flags.id, options).map_err(Error::container(action, &flags.id))?;
     making.log.warn_of(&launched.warnings);

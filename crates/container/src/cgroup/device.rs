@@ -90,6 +90,34 @@ pub(super) fn rules(resources: Option<&LinuxResources>) -> Result<Vec<Rule>, Err
     Ok(rules.split_off(start.unwrap_or(0)))
 }
 
+/// A rule that allows, for those who keep lists of them.
+pub(crate) struct Plain {
+    pub(crate) block: bool,
+    pub(crate) major: Option<u32>,
+    pub(crate) minor: Option<u32>,
+    /// Of `r`, `w` and `m`.
+    pub(crate) access: String,
+}
+
+/// The list of what is allowed; `None` when everything is. Of rules that deny in between only what is
+/// allowed after the last of them is sure.
+pub(crate) fn plain(resources: Option<&LinuxResources>) -> Result<Option<Vec<Plain>>, Error> {
+    let rules = rules(resources)?;
+    if rules[0].allow && rules.len() == 1 {
+        return Ok(None);
+    }
+    let start = rules.iter().rposition(|rule| !rule.allow).map_or(0, |last| last + 1);
+    let plain = |rule: &Rule| {
+        Some(Plain {
+            block: rule.kind? == Device::Block,
+            major: rule.major,
+            minor: rule.minor,
+            access: letters(rule.access),
+        })
+    };
+    Ok(Some(rules[start..].iter().filter_map(plain).collect()))
+}
+
 fn parse(rule: &LinuxDeviceCgroup) -> Result<Rule, Error> {
     let invalid = |what: &str| Error::Invalid { field: FIELD, reason: format!("{what} in {rule}") };
     let number = |number: Option<i64>| match number {
@@ -175,12 +203,12 @@ pub(super) fn line(rule: Rule) -> String {
         Device::Char => 'c',
     };
     let number = |number: Option<u32>| number.map_or("*".to_owned(), |number| number.to_string());
-    let access: String = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')]
-        .into_iter()
-        .filter(|(bit, _)| rule.access & bit != 0)
-        .map(|(_, letter)| letter)
-        .collect();
-    format!("{kind} {}:{} {access}", number(rule.major), number(rule.minor))
+    format!("{kind} {}:{} {}", number(rule.major), number(rule.minor), letters(rule.access))
+}
+
+fn letters(access: u32) -> String {
+    let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')].into_iter();
+    letters.filter(|(bit, _)| access & bit != 0).map(|(_, letter)| letter).collect()
 }
 
 /// Attaches the rules as a program to a v2 cgroup, in place of the one that is there.

@@ -19,8 +19,7 @@ use std::path::Path;
 use spec::oci::runtime::{LinuxMemory, LinuxResources};
 
 use super::Error;
-#[cfg(test)]
-pub(super) use v2::{swap_max, weight};
+pub(crate) use v2::{swap_max, weight};
 
 /// The controller of settings that go to cgroup v2 whatever their name says.
 pub(super) const UNIFIED: &str = "unified";

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::{Error, Hierarchy, gone, mounts};
 
-/// Makes the directory in a v1 hierarchy. One that exists must be empty.
-pub(super) fn make_v1(hierarchy: &Hierarchy) -> Result<(), Error> {
+/// Makes the directory in a v1 hierarchy. One that exists must be empty but for
+/// `joined`.
+pub(super) fn make_v1(hierarchy: &Hierarchy, joined: Option<i32>) -> Result<(), Error> {
     let directory = &hierarchy.directory;
     let existed = make_directories(directory)?;
     if existed {
-        vacant(directory)?;
+        vacant(directory, joined)?;
     }
     if hierarchy.controllers.iter().any(|name| name == "cpuset") {
         inherit_cpuset(&hierarchy.mount, directory)?;
@@ -35,9 +36,10 @@ fn make_directories(directory: &Path) -> Result<bool, Error> {
 }
 
 /// Fails for a cgroup that others are in, or in which nothing would run.
-fn vacant(directory: &Path) -> Result<(), Error> {
+fn vacant(directory: &Path, joined: Option<i32>) -> Result<(), Error> {
     let mut pids = Vec::new();
     collect(directory, &mut pids)?;
+    pids.retain(|pid| Some(*pid) != joined);
     if !pids.is_empty() {
         return Err(Error::NotEmpty { path: directory.to_owned(), count: pids.len() });
     }
@@ -77,7 +79,12 @@ fn inherit_cpuset(mount: &Path, directory: &Path) -> Result<(), Error> {
 
 /// Makes the directory, with every available controller turned on down to it. One that exists must be
 /// empty. `domain`: limits of controllers that know no threads are to be set.
-pub(super) fn make_v2(mount: &Path, directory: &Path, domain: bool) -> Result<(), Error> {
+pub(super) fn make_v2(
+    mount: &Path,
+    directory: &Path,
+    domain: bool,
+    joined: Option<i32>,
+) -> Result<(), Error> {
     let available = mounts::controllers(mount)?;
     let wanted: Vec<String> = available.iter().map(|name| format!("+{name}")).collect();
     let enable = |parent: &Path| {
@@ -107,7 +114,7 @@ pub(super) fn make_v2(mount: &Path, directory: &Path, domain: bool) -> Result<()
             }
         })?;
         if !made && parent == directory {
-            vacant(&parent)?;
+            vacant(&parent, joined)?;
         }
     }
     Ok(())

@@ -41,6 +41,7 @@ pub(super) fn run(making: &Making<'_>, flags: &Restore) -> Result<u8, Error> {
     let terminal = spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true));
     let console = console_for(terminal, flags.detach, flags.console_socket.as_ref())?;
     let mut options = CreateOptions::new(Path::new("."), &spec);
+    options.systemd_cgroup = making.global.systemd_cgroup;
     options.pid_file = pid_file.as_deref();
     let mut pty = None;
     let restored = making

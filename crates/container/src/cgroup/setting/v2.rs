@@ -65,10 +65,7 @@ pub(super) fn memory(memory: &LinuxMemory, list: &mut Vec<Setting>) -> Result<()
 /// memory part is taken off. Memory without a limit and nothing said of swap is both without a limit.
 ///
 /// Spec: OCI runtime-spec, config-linux.md "Memory"; kernel cgroup-v2.rst, `memory.swap.max`.
-pub(in crate::cgroup) fn swap_max(
-    limit: Option<i64>,
-    swap: Option<i64>,
-) -> Result<Option<i64>, Error> {
+pub(crate) fn swap_max(limit: Option<i64>, swap: Option<i64>) -> Result<Option<i64>, Error> {
     match (limit, swap) {
         (Some(..0), None) | (_, Some(..0)) => Ok(Some(-1)),
         (_, None) => Ok(None),
@@ -111,7 +108,7 @@ pub(super) fn cpu(cpu: &LinuxCpu, list: &mut Vec<Setting>) -> Result<(), Error> 
 
 /// `cpu.weight`, 1 to 10000, for shares of 2 to 262144: the curve through both ends and both
 /// defaults, 100 for 1024, that runc 1.3.2 and crun 1.23 use.
-pub(in crate::cgroup) fn weight(shares: u64) -> u64 {
+pub(crate) fn weight(shares: u64) -> u64 {
     match shares {
         ..=2 => 1,
         262_144.. => 10_000,
