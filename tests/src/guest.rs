@@ -5,6 +5,8 @@
 //!   /main      the script, with everything mounted
 //! ```
 //!
+//! Where the host has systemd, it runs as the guest's first process and the script as its service.
+//!
 //! What the script prints comes over the serial console.
 
 use std::collections::BTreeSet;
@@ -25,7 +27,7 @@ const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t tmpfs -o mode=755,size=90% tmpfs /new
 cd /
-/bin/busybox cp -a bin lib lib64 main modules programs /new/ 2>/dev/null
+/bin/busybox cp -a bin etc lib lib64 main modules programs usr /new/ 2>/dev/null
 cd /new
 /bin/busybox mkdir -p proc sys dev tmp run root etc var/tmp
 /bin/busybox umount /proc
@@ -43,12 +45,30 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 echo root:x:0:0::/root:/bin/sh > /etc/passwd
 ip link set lo up
 for module in $(cat /modules/order); do insmod /modules/$module; done
+if test -e /lib/systemd/systemd; then exec /lib/systemd/systemd; fi
 sh /main </dev/null 2>&1
 echo "guest: exit $?"
 sync
 poweroff -f
 '
 "#;
+
+/// Runs the script in the root cgroup, where a shell without systemd would run it.
+const SERVICE: &str = "[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+Environment=PATH=/bin:/programs HOME=/root
+ExecStart=/bin/sh -c 'echo $$$$ > /sys/fs/cgroup/cgroup.procs; exec > /dev/ttyS0 2>&1; \
+    sh /main < /dev/null; echo guest: exit $?; sync; poweroff -f'
+";
+
+/// What systemd starts.
+const TARGET: &str = "[Unit]
+DefaultDependencies=no
+Requires=hull.service
+";
 
 /// A guest to boot.
 #[derive(Debug, Default)]
@@ -80,12 +100,31 @@ impl Guest {
     /// Adds a program as `/programs/NAME`, with the libraries that it needs.
     pub fn program(&mut self, name: &str, file: &Path) {
         self.add(&format!("programs/{name}"), file);
+        self.libraries(file);
+    }
+
+    fn libraries(&mut self, file: &Path) {
         let ldd = Command::new("ldd").arg(file).output().expect("ldd");
         for word in String::from_utf8_lossy(&ldd.stdout).split_whitespace() {
             if word.starts_with('/') {
                 self.add(word.trim_start_matches('/'), Path::new(word));
             }
         }
+    }
+
+    /// Makes systemd the first process; false where the host has none to copy.
+    pub fn systemd(&mut self) -> bool {
+        let systemd = Path::new("/lib/systemd/systemd");
+        if !systemd.exists() {
+            return false;
+        }
+        self.add("lib/systemd/systemd", systemd);
+        self.libraries(systemd);
+        self.program("systemctl", Path::new("/bin/systemctl"));
+        for (name, text) in [("default.target", TARGET), ("hull.service", SERVICE)] {
+            self.files.push((format!("etc/systemd/system/{name}"), text.as_bytes().to_vec()));
+        }
+        true
     }
 
     /// Adds kernel modules with those that they need; loaded before the script.

@@ -26,5 +26,6 @@ mod scheduler;
 mod seccomp;
 mod soak;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod unified;
