@@ -208,6 +208,11 @@ fn global(line: &Line) -> Result<Global, Error> {
         Some("json") => LogFormat::Json,
         Some(other) => return Err(Error::value("log-format", other, "text or json")),
     };
+    // What a user may do with cgroups is found out where it is tried; the flag need only make sense.
+    match line.text("rootless")?.unwrap_or_default().to_ascii_lowercase().as_str() {
+        "" | "auto" | "true" | "t" | "1" | "false" | "f" | "0" => {}
+        other => return Err(Error::value("rootless", other, "true, false or auto")),
+    }
     Ok(Global {
         root: if line.given("root") { Some(root(line)?) } else { None },
         log: line.path("log"),
@@ -446,6 +451,7 @@ mod tests {
             "--root / list",
             "--root= list",
             "--log-format xml list",
+            "--rootless maybe list",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
