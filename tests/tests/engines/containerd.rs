@@ -85,8 +85,8 @@ impl Containerd {
         let client = Client::connect(&address).expect("the shim listens");
         let mut call = ttrpc::Request::new();
         // The second version of the API, which is containerd 1.6's.
-        call.service = "containerd.task.v2.Task".to_owned();
-        call.method = "Update".to_owned();
+        call.service = "containerd.task.v2.Task".into();
+        call.method = "Update".into();
         call.payload = request.write_to_bytes().expect("it fits");
         client.request(call).expect("updated");
     }

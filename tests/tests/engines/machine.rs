@@ -120,7 +120,7 @@ impl Machine {
     /// Removes what is empty beneath this machine's cgroup in one hierarchy.
     pub(crate) fn remove_cgroups(&self, hierarchy: &str) {
         for child in directories(&Path::new("/sys/fs/cgroup").join(hierarchy).join(&self.name)) {
-            let _ = fs::remove_dir(child);
+            remove_cgroup(&child);
         }
     }
 
@@ -155,10 +155,7 @@ impl Drop for Machine {
         }
         // The cgroup above the containers is the engine's to keep, and ours to remove.
         for parent in self.cgroups() {
-            for child in directories(&parent) {
-                let _ = fs::remove_dir(child);
-            }
-            let _ = fs::remove_dir(parent);
+            remove_cgroup(&parent);
         }
         if !std::thread::panicking() {
             assert!(left.is_empty(), "left behind: {left:#?}");
@@ -189,6 +186,14 @@ fn children(parent: &Path) -> Vec<String> {
     let all = directories(parent);
     let containers = all.iter().filter(|path| !path.ends_with("conmon"));
     containers.map(|path| format!("cgroup {}", path.display())).collect()
+}
+
+/// Removes a cgroup with those in it; one in use stays.
+fn remove_cgroup(cgroup: &Path) {
+    for child in directories(cgroup) {
+        remove_cgroup(&child);
+    }
+    let _ = fs::remove_dir(cgroup);
 }
 
 fn directories(parent: &Path) -> Vec<PathBuf> {
