@@ -31,7 +31,7 @@ type Object = Map<String, Value>;
 ///
 /// What is no JSON, or has a member of the wrong type or with a value that the specification lacks.
 pub fn spec(bytes: &[u8]) -> Result<Document<Spec>, serde_json::Error> {
-    read(bytes, |spec, warnings| {
+    let mut document = read(bytes, |spec, warnings| {
         if let Some(process) = object(spec, "process") {
             repair_process(process, warnings);
         }
@@ -42,7 +42,13 @@ pub fn spec(bytes: &[u8]) -> Result<Document<Spec>, serde_json::Error> {
         for rule in resources.map(|resources| objects(resources, "devices")).into_iter().flatten() {
             drop_empty(rule, "type");
         }
-    })
+    })?;
+    let spec: &mut Spec = &mut document.value;
+    if spec.linux().is_none() {
+        // Nothing of it is required: such a container has the namespaces of its launcher.
+        spec.set_linux(Some(serde_json::from_str("{}")?));
+    }
+    Ok(document)
 }
 
 /// Reads a program to execute.
@@ -231,6 +237,13 @@ mod tests {
             let rdt = read.linux().as_ref().and_then(|linux| linux.intel_rdt().clone());
             assert_eq!(*rdt.expect("given").enable_monitoring(), Some(true), "{name}");
         }
+    }
+
+    #[test]
+    fn without_linux_nothing_of_it_is_asked_for() {
+        let read = spec(br#"{"ociVersion": "1.0.0"}"#).expect("valid");
+        let linux = read.value.linux().clone().expect("filled in");
+        assert!(linux.namespaces().is_none() && linux.masked_paths().is_none());
     }
 
     #[test]

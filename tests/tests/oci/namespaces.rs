@@ -259,3 +259,14 @@ fn without_a_mount_namespace_nothing_is_left_mounted() {
     bundle.run().fails(127);
     assert_eq!(bundle.left(), Vec::<String>::new());
 }
+
+#[test]
+fn without_linux_a_container_has_its_launchers_namespaces() {
+    let Some(mut bundle) = Bundle::sh("echo here") else { return };
+    let config = bundle.config.as_object_mut().expect("an object");
+    for name in ["linux", "hostname", "mounts"] {
+        config.remove(name);
+    }
+    assert_eq!(bundle.run().ok(), "here");
+    assert_eq!(bundle.left(), Vec::<String>::new());
+}

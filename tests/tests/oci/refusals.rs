@@ -86,7 +86,6 @@ fn general() -> Vec<Bad> {
 /// Of namespaces, devices and kernel parameters.
 fn linux() -> Vec<Bad> {
     vec![
-        ("/linux", json!(null), "linux"),
         ("/linux/namespaces", json!([{"type": "mount"}, {"type": "mount"}]), "twice"),
         ("/linux/namespaces", json!([{"type": "mount"}, {"type": "nosuch"}]), "nosuch"),
         (
