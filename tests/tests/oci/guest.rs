@@ -35,7 +35,7 @@ fn limits_hold_on_cgroup_v2() {
          cat /sys/fs/cgroup/cgroup.controllers\n\
          oci --test-threads=2 {chosen}{skip}"
     );
-    let said = guest.run(&script, Duration::from_secs(175));
+    let said = guest.run(&script, Duration::from_secs(300));
     println!("{said}");
     assert!(said.contains("guest: exit 0"), "in the guest, see above");
     assert!(said.contains("test result: ok"), "the guest ran no tests");
