@@ -1,0 +1,45 @@
+//! Limits of a container that runs, and what it uses of them.
+
+use spec::oci::runtime as oci;
+
+use super::{Container, Status};
+use crate::Error;
+use crate::cgroup::Stats;
+use crate::oom::Watch;
+
+impl Container {
+    /// Changes limits; what `change` leaves out stays as it is. When one cannot be set none is, as
+    /// far as the kernel lets them be set back. [`spec::Kind::Conflict`] for a stopped container.
+    pub fn update(&mut self, change: &oci::LinuxResources) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        match self.status()? {
+            Status::Created | Status::Running | Status::Paused => {}
+            status => return Err(Error::State { action: "update", status }),
+        }
+        let old = self.record.resources.as_ref();
+        if let Some(unit) = &self.record.unit {
+            let devices = change.devices().is_some()
+                && change.devices().as_ref() != old.and_then(|old| old.devices().as_ref());
+            unit.update(&crate::cgroup::completed(old, change), devices)?;
+        }
+        let merged = self.record.cgroup.update(self.record.resources.as_ref(), change)?;
+        self.record.resources = Some(merged);
+        self.record.write(&self.directory)
+    }
+
+    /// What it uses now. [`spec::Kind::Conflict`] for a stopped container.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        match self.status()? {
+            status @ (Status::Stopped | Status::Creating) => {
+                Err(Error::State { action: "read the usage of", status })
+            }
+            _ => Ok(self.record.cgroup.stats()?),
+        }
+    }
+
+    /// A watch over its memory. [`spec::Kind::Conflict`] for a stopped container.
+    pub fn watch_memory(&self) -> Result<Watch, Error> {
+        let init = self.init_pidfd()?.ok_or(Error::NotRunning)?;
+        Ok(self.record.cgroup.watch(init)?)
+    }
+}
