@@ -116,7 +116,7 @@ pub(crate) enum Error {
     #[error("flag needs an argument: -{0}")]
     NoValue(&'static str),
     /// A value that the flag does not take.
-    #[error("invalid value {value:?} for flag -{flag}: want {want}")]
+    #[error("invalid value {value:?} for flag --{flag}: want {want}")]
     Value {
         /// The flag.
         flag: &'static str,

@@ -310,7 +310,7 @@ mod tests {
             ("--no-such", "flag provided but not defined: -no-such"),
             ("-db", "flag provided but not defined: -db"),
             ("--bundle", "flag needs an argument: -bundle"),
-            ("--debug=x", "invalid value \"x\" for flag -debug: want true or false"),
+            ("--debug=x", "invalid value \"x\" for flag --debug: want true or false"),
             ("a b c d", "\"go\" requires a maximum of 3 argument(s)"),
         ] {
             assert_eq!(parse(line).expect_err(line).to_string(), want);
