@@ -34,6 +34,8 @@ pub mod mapping;
 mod namespace;
 pub mod netdevice;
 pub mod oom;
+#[cfg(any(test, fuzzing))]
+pub mod probe;
 pub mod processes;
 pub mod rdt;
 pub mod record;

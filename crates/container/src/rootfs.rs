@@ -127,6 +127,15 @@ impl Error {
     }
 }
 
+/// Reads mount options and forgets them.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn probe_options(list: &[String], target: &Path) {
+    if let Err(error) = options::Options::parse(list, target) {
+        let text = error.to_string();
+        assert!(list.iter().any(|option| text.contains(&format!("{option:?}"))), "{text}");
+    }
+}
+
 /// A root filesystem that stands, not yet entered.
 #[derive(Debug)]
 pub(crate) struct Rootfs {

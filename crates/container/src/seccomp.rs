@@ -14,6 +14,8 @@ mod emit;
 pub(crate) mod listener;
 #[cfg(test)]
 mod oracle;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod probe;
 mod profile;
 mod syscall;
 #[cfg(test)]
