@@ -13,7 +13,7 @@ TRIPLE  := x86_64-unknown-linux-gnu
 export HULL_BIN_DIR    := $(BIN)
 export HULL_KERNEL_DIR := $(KERNEL)
 
-.PHONY: quickstart test soak bench check build install uninstall vm-kernel guest-kernel clean help \
+.PHONY: quickstart test soak fuzz bench check build install uninstall vm-kernel guest-kernel clean help \
         deps-run deps-test deps-bench
 .DEFAULT_GOAL := help
 
@@ -29,6 +29,9 @@ soak: deps-test build guest-kernel ## the suites again and again: HULL_SOAK=N ro
 
 bench: deps-bench build guest-kernel ## ratios against crun, runc and dockerd, in one run
 	cargo run --quiet --release -p benches
+
+fuzz: ## cargo-fuzz on configurations, seccomp profiles, mount options: FUZZ_SECONDS=N each (60)
+	scripts/fuzz.sh
 
 check: ## format, lints, layers, file lengths
 	cargo xtask check
