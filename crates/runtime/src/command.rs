@@ -350,10 +350,23 @@ fn clean_up(making: &Making<'_>, container: Container, action: &'static str) -> 
     Ok(())
 }
 
+/// What is in a file: a pipe is not waited for.
+fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The bundle's configuration.
 fn config(bundle: &Path, log: &Log) -> Result<oci::Spec, Error> {
     let path = bundle.join("config.json");
-    let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
+    let bytes = contents(&path).map_err(Error::file("read", &path))?;
     let read = spec::config::spec(&bytes).map_err(|source| Error::Json { path, source })?;
     log.warn_of(&read.warnings);
     Ok(read.value)

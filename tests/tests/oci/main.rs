@@ -14,6 +14,7 @@ mod exec;
 mod features;
 mod guest;
 mod hooks;
+mod hostile;
 mod life;
 mod mounts;
 mod namespaces;
