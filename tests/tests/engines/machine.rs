@@ -14,8 +14,15 @@ use tests::command::{Ran, Running, run};
 use tests::programs::{program, source};
 
 /// What the namespaces' holder does before it waits for its input to end. The host's mounts stay
-/// visible, but for what engines share by fixed paths.
+/// visible, but for what engines share by fixed paths. Among the cgroup hierarchies only those are seen
+/// that are mounted: podman takes any directory for one.
 const SETUP: &str = "mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /dev/shm &&
+    mkdir /run/all && mount --rbind /sys/fs/cgroup /run/all &&
+    mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup && cd /run/all && for one in *; do
+        if mountpoint -q $one; then
+            mkdir /sys/fs/cgroup/$one && mount --bind $one /sys/fs/cgroup/$one
+        fi
+    done && cd / && umount -l /run/all && rmdir /run/all &&
     ip link set lo up && echo ready && cat";
 
 /// How long the last of what ends by itself may take.
