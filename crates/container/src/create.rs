@@ -8,7 +8,8 @@
 //! Every step that leaves something behind is undone when a later one fails. Killed half way, the
 //! launcher leaves a record from which `delete` finds the cgroups; init ends by itself.
 
-use std::borrow::Cow;
+mod request;
+
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,9 +25,9 @@ use crate::cgroup::View;
 use crate::launch::{Place, Starting};
 use crate::mapping::Mappings;
 use crate::namespace::{self, Namespaces};
+use crate::node;
 use crate::rdt::Group;
 use crate::record::{Init, Record};
-use crate::request::{Layout, Plan, Request};
 use crate::seccomp::Filter;
 use crate::source::{self, Sources};
 use crate::store::{Container, Store};
@@ -156,7 +157,7 @@ pub(crate) fn create(
     let state = state(options.spec, &record, starting.pid.raw());
     let hooks = options.spec.hooks().as_ref().and_then(|hooks| hooks.poststop().as_deref());
     unfinished.poststop = hooks.map(|hooks| (hooks, state.clone()));
-    let request = request(options, &checked, &record, &state, &sources);
+    let request = request::request(options, &checked, &record, &state, &sources);
     starting.prepare(&request, || launcher_hooks(options.spec, &state))?;
     starting.give_console(&options.console)?;
     if let Some(agent) = checked.filter.as_ref().and_then(Filter::agent) {
@@ -213,7 +214,13 @@ fn sources(checked: &Checked<'_>, spec: &oci::Spec, record: &Record) -> Result<S
         here: !checked.namespaces.has_mount(),
         shared: propagation.is_some_and(|text| text.ends_with("shared")),
     };
-    Ok(source::open(&record.rootfs, spec.mounts().as_deref().unwrap_or_default(), needs)?)
+    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    let mut sources = source::open(&record.rootfs, mounts, needs)?;
+    if let Some(mappings) = needs.user {
+        sources.devices =
+            node::make(checked.linux.devices().as_deref().unwrap_or_default(), mappings)?;
+    }
+    Ok(sources)
 }
 
 /// The number of the rootfs's mount, where that will be this namespace's.
@@ -315,7 +322,7 @@ fn start(
     let mut extra = vec![gate.as_fd()];
     extra.extend(namespaces.entered_by_init().map(|(_, fd)| fd.as_fd()));
     extra.extend(sources.rootfs.iter().map(AsFd::as_fd));
-    extra.extend(sources.mounts.iter().map(|(_, fd)| fd.as_fd()));
+    extra.extend(sources.mounts.iter().chain(&sources.devices).map(|(_, fd)| fd.as_fd()));
     let enter = namespaces.entered_before().iter();
     let place = Place {
         stdio: &options.stdio,
@@ -373,73 +380,6 @@ fn admit(checked: &Checked<'_>, cgroup: &View, starting: &Starting) -> Result<()
         mappings.write(pid)?;
     }
     starting.admit()
-}
-
-fn request<'a>(
-    options: &CreateOptions<'a>,
-    checked: &'a Checked<'a>,
-    record: &'a Record,
-    state: &hook::State,
-    sources: &Sources,
-) -> Request<'a> {
-    let (spec, linux) = (options.spec, checked.linux);
-    let namespaces = &checked.namespaces;
-    let makes = |kind| (namespaces.made | namespaces.made_by_init) & namespace::flag(kind) != 0;
-    let hooks = spec.hooks().as_ref();
-    let has_launcher_hooks = !launcher_lists(spec).iter().all(|(_, list)| list.is_empty());
-    let create_container = hooks.and_then(|h| h.create_container().as_deref()).unwrap_or_default();
-    let start_container = hooks.and_then(|h| h.start_container().as_deref()).unwrap_or_default();
-    let any_hooks = !create_container.is_empty() || !start_container.is_empty();
-    let plan = Plan {
-        rootfs: Cow::Borrowed(&record.rootfs),
-        readonly: spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)),
-        no_pivot: options.no_pivot,
-        mount_namespace: namespaces.has_mount(),
-        keyring: (!options.no_new_keyring).then(|| Cow::Borrowed(record.id.as_str())),
-        loopback: makes(oci::LinuxNamespaceType::Network),
-        cgroup_namespace: makes(oci::LinuxNamespaceType::Cgroup),
-        clocks: makes(oci::LinuxNamespaceType::Time).then(|| clocks(linux)),
-        user_namespace: namespaces.has_user(),
-        cgroups: record.cgroup.clone(),
-        propagation: linux.rootfs_propagation().as_deref().map(Cow::Borrowed),
-        mount_label: linux.mount_label().as_deref().filter(|l| !l.is_empty()).map(Cow::Borrowed),
-        mounts: Cow::Borrowed(spec.mounts().as_deref().unwrap_or_default()),
-        devices: Cow::Borrowed(linux.devices().as_deref().unwrap_or_default()),
-        masked: Cow::Borrowed(linux.masked_paths().as_deref().unwrap_or_default()),
-        readonly_paths: Cow::Borrowed(linux.readonly_paths().as_deref().unwrap_or_default()),
-        sysctl: linux.sysctl().as_ref().filter(|map| !map.is_empty()).map(Cow::Borrowed),
-        hostname: spec.hostname().as_deref().filter(|n| !n.is_empty()).map(Cow::Borrowed),
-        domainname: spec.domainname().as_deref().filter(|n| !n.is_empty()).map(Cow::Borrowed),
-        launcher_hooks: has_launcher_hooks,
-        create_container: Cow::Borrowed(create_container),
-        start_container: Cow::Borrowed(start_container),
-        state: any_hooks.then(|| state.clone()),
-    };
-    let user = namespaces.has_user();
-    Request {
-        process: Cow::Borrowed(checked.process),
-        tasks: if user { Vec::new() } else { record.cgroup.tasks() },
-        filter: checked.filter.as_ref().map(Cow::Borrowed),
-        personality: linux.personality().as_ref().map(Cow::Borrowed),
-        memory_policy: linux.memory_policy().as_ref().map(Cow::Borrowed),
-        layout: Layout {
-            namespaces: namespaces.entered_by_init().map(|(kind, _)| *kind).collect(),
-            gate: true,
-            rootfs: sources.rootfs.is_some(),
-            mounts: sources.mounts.iter().map(|(index, _)| *index).collect(),
-        },
-        plan: Some(plan),
-    }
-}
-
-/// `linux.timeOffsets` as the kernel reads them.
-fn clocks(linux: &oci::Linux) -> String {
-    let offsets = linux.time_offsets().iter().flatten();
-    let line = |(clock, offset): (&String, &oci::LinuxTimeOffset)| {
-        let (seconds, nanos) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
-        format!("{clock} {seconds} {nanos}\n")
-    };
-    offsets.map(line).collect()
 }
 
 /// Hooks that run in the launcher's namespaces, before the pivot.

@@ -20,6 +20,9 @@ pub enum Error {
     /// Users or groups cannot be mapped.
     #[error(transparent)]
     Mapping(#[from] mapping::Error),
+    /// A device for a user namespace cannot be made.
+    #[error(transparent)]
+    Node(#[from] crate::node::Error),
     /// A mount's source cannot be opened.
     #[error(transparent)]
     Source(#[from] source::Error),
@@ -105,6 +108,7 @@ impl Error {
             Self::Config(error) => error.kind(),
             Self::Mapping(error) => error.kind(),
             Self::Source(error) => error.kind(),
+            Self::Node(error) => error.kind(),
             Self::Seccomp(error) => error.kind(),
             Self::Cgroup(error) => error.kind(),
             Self::Systemd(error) => error.kind(),

@@ -174,7 +174,8 @@ fn inherited(layout: &Layout, first: i32) -> Result<Inherited, Error> {
     let rootfs = if layout.rootfs { Some(take()?) } else { None };
     let mut source = |index: &usize| take().map(|source| (*index, source));
     let mounts = layout.mounts.iter().map(&mut source).collect::<Result<_, _>>()?;
-    Ok(Inherited { gate, namespaces, sources: Sources { rootfs, mounts } })
+    let devices = layout.devices.iter().map(&mut source).collect::<Result<_, _>>()?;
+    Ok(Inherited { gate, namespaces, sources: Sources { rootfs, mounts, devices } })
 }
 
 /// A thread that writes 0 moves itself, which takes no global lock.

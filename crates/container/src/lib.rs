@@ -33,6 +33,7 @@ mod lsm;
 pub mod mapping;
 mod namespace;
 pub mod netdevice;
+pub mod node;
 pub mod oom;
 #[cfg(any(test, fuzzing))]
 pub mod probe;

@@ -170,6 +170,17 @@ impl Side<'_> {
     }
 }
 
+/// The host's id of a container's; without any map, that of a joined namespace, the same.
+pub(crate) fn host_id(mappings: &[LinuxIdMapping], id: u32) -> Option<u32> {
+    if mappings.is_empty() {
+        return Some(id);
+    }
+    mappings.iter().find_map(|one| {
+        let offset = id.checked_sub(one.container_id()).filter(|offset| *offset < one.size())?;
+        one.host_id().checked_add(offset)
+    })
+}
+
 /// A map as `/proc/PID/uid_map` takes it.
 fn text(mappings: &[LinuxIdMapping]) -> String {
     mappings.iter().fold(String::new(), |mut text, one| {

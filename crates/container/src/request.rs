@@ -40,6 +40,8 @@ pub(crate) struct Layout {
     pub(crate) rootfs: bool,
     /// The places in [`Plan::mounts`] whose sources follow.
     pub(crate) mounts: Vec<usize>,
+    /// The places in [`Plan::devices`] whose nodes follow.
+    pub(crate) devices: Vec<usize>,
 }
 
 /// A container to build.

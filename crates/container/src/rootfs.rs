@@ -16,7 +16,7 @@
 
 mod cgroup;
 mod copy;
-mod device;
+pub(crate) mod device;
 mod mask;
 mod mount;
 mod options;
@@ -164,7 +164,7 @@ impl Rootfs {
             mount::apply(&tree, mount, source, plan, warnings)?;
         }
         if !mount::replaces_dev(&plan.mounts) {
-            device::make_all(&tree, &plan.devices, plan.user_namespace)?;
+            device::make_all(&tree, &plan.devices, plan.user_namespace, &sources.devices)?;
         }
         Ok(Self { tree })
     }

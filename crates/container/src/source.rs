@@ -69,6 +69,8 @@ pub(crate) struct Sources {
     pub(crate) rootfs: Option<OwnedFd>,
     /// Sources of bind mounts, by the mount's place in the list.
     pub(crate) mounts: Vec<(usize, OwnedFd)>,
+    /// Device nodes, by the device's place in the list, see [`crate::node`].
+    pub(crate) devices: Vec<(usize, OwnedFd)>,
 }
 
 /// Copies the mount that `path` is on, with all beneath it when `recursive`.

@@ -57,13 +57,24 @@ fn another_user_of_a_user_namespace_has_its_groups_and_streams() {
     assert_eq!(ran.ok(), "1000\n1001 5 6");
 }
 
+/// The host need have no such node, nor one with that owner.
 #[test]
-fn devices_are_the_hosts_in_a_user_namespace() {
-    let Some(bundle) = mapped("stat -c '%n %t:%T' /dev/null /dev/fuse; echo x > /dev/null") else {
-        return;
-    };
-    let fuse = json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]);
-    assert_eq!(bundle.with("/linux/devices", fuse).run().ok(), "/dev/null 1:3\n/dev/fuse a:e5");
+fn devices_in_a_user_namespace_are_as_configured() {
+    let script = "stat -c '%n %t:%T %a %u:%g' /dev/mine /dev/null /dev/fifo; echo x > /dev/null; echo y > /dev/mine";
+    let Some(bundle) = mapped(script) else { return };
+    let devices = json!([
+        {"path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 0, "gid": 7},
+        {"path": "/dev/fifo", "type": "p", "fileMode": 0o600},
+    ]);
+    let said = bundle.with("/linux/devices", devices).run().ok();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], "/dev/mine 1:3 640 0:7");
+    assert!(lines[1].starts_with("/dev/null 1:3 666"), "{said}");
+    assert_eq!(lines[2], "/dev/fifo 0:0 600 0:0");
+    let Some(bundle) = mapped("true") else { return };
+    let stranger = json!([{"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "uid": 70_000}]);
+    let said = bundle.with("/linux/devices", stranger).run().fails(1);
+    assert!(said.contains("/dev/x") && said.contains("not mapped"), "{said}");
 }
 
 #[test]

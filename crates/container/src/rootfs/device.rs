@@ -10,6 +10,8 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, makedev};
 use rustix::io::Errno;
 use spec::oci::runtime::{LinuxDevice, LinuxDeviceType};
 
+use sys::mount::Attributes;
+
 use super::{Error, Tree};
 
 /// What every container has, of mode 0666.
@@ -32,8 +34,14 @@ const LINKS: [(&str, &str); 5] = [
 
 /// Makes the default devices, then those of the configuration.
 ///
-/// Nobody may make nodes in a user namespace (`bound`): the host's are bound there, by their path.
-pub(super) fn make_all(tree: &Tree, devices: &[LinuxDevice], bound: bool) -> Result<(), Error> {
+/// Nobody may make nodes in a user namespace (`bound`): those that the launcher `made` are bound
+/// there, by their places in the list, and the host's where it may not make any either.
+pub(super) fn make_all(
+    tree: &Tree,
+    devices: &[LinuxDevice],
+    bound: bool,
+    made: &[(usize, OwnedFd)],
+) -> Result<(), Error> {
     let dev = tree.directory("/dev").map_err(Error::step("open /dev in the rootfs"))?;
     for (name, major, minor) in DEFAULTS {
         let path = Path::new("/dev").join(name);
@@ -41,7 +49,7 @@ pub(super) fn make_all(tree: &Tree, devices: &[LinuxDevice], bound: bool) -> Res
             continue;
         }
         let made = if bound {
-            bind(tree, &path)
+            host(&path).and_then(|device| bind(tree, &path, &device))
         } else {
             node(&dev, name.as_ref(), FileType::CharacterDevice, 0o666, (major, minor))
         };
@@ -55,13 +63,17 @@ pub(super) fn make_all(tree: &Tree, devices: &[LinuxDevice], bound: bool) -> Res
     }
     // The container's own pseudo-terminals are behind /dev/ptmx, also where the configuration lists
     // the host's devices.
-    for device in devices.iter().filter(|device| device.path() != Path::new("/dev/ptmx")) {
-        let made = if bound && device.typ() != LinuxDeviceType::P {
-            bind(tree, device.path())
+    let others = devices.iter().enumerate();
+    for (index, device) in others.filter(|(_, device)| device.path() != Path::new("/dev/ptmx")) {
+        let path = device.path();
+        let made = if let Some((_, made)) = made.iter().find(|(of, _)| *of == index) {
+            bind(tree, path, made)
+        } else if bound && device.typ() != LinuxDeviceType::P {
+            host(path).and_then(|found| bind(tree, path, &found))
         } else {
             make(tree, device)
         };
-        made.map_err(|source| Error::Device { path: device.path().clone(), source })?;
+        made.map_err(|source| Error::Device { path: path.clone(), source })?;
     }
     Ok(())
 }
@@ -76,36 +88,38 @@ fn link(dev: &OwnedFd, name: &str, target: &str) -> Result<(), Error> {
     }
 }
 
-/// Puts the host's device of that path at the same path.
-fn bind(tree: &Tree, path: &Path) -> io::Result<()> {
+/// The host's device of that path.
+fn host(path: &Path) -> io::Result<OwnedFd> {
     let device = crate::source::copy(path, false)?;
-    let stat = rustix::fs::fstat(&device)?;
-    if !matches!(
-        FileType::from_raw_mode(stat.st_mode),
-        FileType::CharacterDevice | FileType::BlockDevice
-    ) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no device on the host"));
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&device)?.st_mode);
+    if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
+        return Ok(device);
     }
-    super::mount::attach(&device, &tree.file(path)?, &super::options::Options::default())
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "no device on the host"))
+}
+
+/// Puts a device's mount at a path.
+fn bind(tree: &Tree, path: &Path, device: &OwnedFd) -> io::Result<()> {
+    let set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+    sys::mount::set_attributes(device, c"", false, &Attributes { set, ..Attributes::default() })?;
+    super::mount::attach(device, &tree.file(path)?, &super::options::Options::default())
+}
+
+/// What a device of the configuration is: its type, and its major and minor number.
+pub(crate) fn identity(device: &LinuxDevice) -> io::Result<(FileType, (u32, u32))> {
+    let invalid = |reason| io::Error::new(io::ErrorKind::InvalidInput, reason);
+    let kind = match device.typ() {
+        LinuxDeviceType::P => return Ok((FileType::Fifo, (0, 0))),
+        LinuxDeviceType::B => FileType::BlockDevice,
+        LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
+        LinuxDeviceType::A => return Err(invalid("type a is no device")),
+    };
+    let number = |number: i64| u32::try_from(number).map_err(|_| invalid("number out of range"));
+    Ok((kind, (number(device.major())?, number(device.minor())?)))
 }
 
 fn make(tree: &Tree, device: &LinuxDevice) -> io::Result<()> {
-    let kind = match device.typ() {
-        LinuxDeviceType::B => FileType::BlockDevice,
-        LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
-        LinuxDeviceType::P => FileType::Fifo,
-        LinuxDeviceType::A => {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "type a is no device"));
-        }
-    };
-    let number = |number: i64| {
-        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "number out of range");
-        u32::try_from(number).map_err(|_| invalid())
-    };
-    let numbers = match kind {
-        FileType::Fifo => (0, 0),
-        _ => (number(device.major())?, number(device.minor())?),
-    };
+    let (kind, numbers) = identity(device)?;
     let (parent, name) = tree.parent(device.path())?;
     let mode = device.file_mode().unwrap_or(0o666) & 0o7777;
     node(&parent, name.as_ref(), kind, mode, numbers)?;
