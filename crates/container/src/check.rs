@@ -102,10 +102,14 @@ fn version(version: &str) -> Result<(), Error> {
     let core = version.split(['-', '+']).next().unwrap_or_default();
     let mut numbers = core.split('.');
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    if numbers.next() == Some("1") && numbers.clone().count() == 2 && numbers.all(is_number) {
+    // What was written for a draft is read as it was meant, as runc does.
+    if matches!(numbers.next(), Some("0" | "1"))
+        && numbers.clone().count() == 2
+        && numbers.all(is_number)
+    {
         return Ok(());
     }
-    Err(Error::invalid("ociVersion", format!("{version:?} is not a version 1.x.y")))
+    Err(Error::invalid("ociVersion", format!("{version:?} is not a version 0.x.y or 1.x.y")))
 }
 
 /// Refuses the first field of the table that is set.

@@ -79,12 +79,7 @@ impl Group {
     /// Makes what is missing and writes the schemata.
     pub(crate) fn make(&self, rdt: &LinuxIntelRdt) -> Result<(), Error> {
         self.make_directory(&self.directory)?;
-        let lines = schemata(rdt);
-        if !lines.is_empty() {
-            let path = self.directory.join("schemata");
-            let text = lines.join("\n") + "\n";
-            fs::write(&path, text).map_err(|source| self.error("write", &path, source))?;
-        }
+        self.write(rdt)?;
         self.monitor.as_ref().map_or(Ok(()), |monitor| self.make_directory(monitor))
     }
 
@@ -95,6 +90,22 @@ impl Group {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Writes the schemata of a group that exists anew; what `rdt` leaves out stays.
+    pub(crate) fn change(&self, rdt: &LinuxIntelRdt) -> Result<(), crate::Error> {
+        check_schemata(&self.root, rdt)?;
+        Ok(self.write(rdt)?)
+    }
+
+    fn write(&self, rdt: &LinuxIntelRdt) -> Result<(), Error> {
+        let lines = schemata(rdt);
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let path = self.directory.join("schemata");
+        let text = lines.join("\n") + "\n";
+        fs::write(&path, text).map_err(|source| self.error("write", &path, source))
     }
 
     /// Puts a process into the group, by its pid here.

@@ -16,6 +16,11 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// Standard error, for what fails before there is any other.
+    pub(crate) fn stderr() -> Self {
+        Self { file: None, format: LogFormat::Text, debug: false }
+    }
+
     /// Opens the log.
     pub(crate) fn open(global: &Global) -> io::Result<Self> {
         let open = |path| OpenOptions::new().create(true).append(true).open(path);

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let (global, action) = match args::parse() {
         Ok(parsed) => parsed,
         Err(error) => {
-            eprintln!("hull-runtime: {}", spec::chain(&error));
+            log::Log::stderr().error(&spec::chain(&error));
             return ExitCode::FAILURE;
         }
     };
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let log = match log::Log::open(&global) {
         Ok(log) => log,
         Err(error) => {
-            eprintln!("hull-runtime: open the log: {}", spec::chain(&error));
+            log::Log::stderr().error(&format!("open the log: {}", spec::chain(&error)));
             return ExitCode::FAILURE;
         }
     };

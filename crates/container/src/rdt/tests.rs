@@ -44,6 +44,9 @@ fn a_group_of_its_own_is_made_joined_and_removed() {
     assert_eq!(fake.read("web/tasks"), "7");
     // Unlike the kernel's, these files keep a directory from being removed.
     fs::remove_file(fake.0.join("web/tasks")).expect("removed");
+    let other = serde_json::from_str(r#"{"l3CacheSchema": "L3:0=3"}"#).expect("json");
+    group.change(&other).expect("changed");
+    assert_eq!(fake.read("web/schemata"), "L3:0=3\n");
     fs::remove_file(fake.0.join("web/schemata")).expect("removed");
     group.remove().expect("removed");
     assert!(!fake.0.join("web").exists());

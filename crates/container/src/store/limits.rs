@@ -3,9 +3,9 @@
 use spec::oci::runtime as oci;
 
 use super::{Container, Status};
-use crate::Error;
 use crate::cgroup::Stats;
 use crate::oom::Watch;
+use crate::{Error, check};
 
 impl Container {
     /// Changes limits; what `change` leaves out stays as it is. When one cannot be set none is, as
@@ -25,6 +25,16 @@ impl Container {
         let merged = self.record.cgroup.update(self.record.resources.as_ref(), change)?;
         self.record.resources = Some(merged);
         self.record.write(&self.directory)
+    }
+
+    /// Changes its shares of caches and memory bandwidth: [`spec::Kind::Invalid`] when it was made
+    /// without `linux.intelRdt`, and so is in nobody's group or in all's.
+    pub fn update_rdt(&self, change: &oci::LinuxIntelRdt) -> Result<(), Error> {
+        let group = self.record.rdt.as_ref().ok_or_else(|| {
+            let reason = "the container was made without it, and is in no group that could change";
+            check::Error::invalid("linux.intelRdt", reason)
+        })?;
+        group.change(change)
     }
 
     /// What it uses now. [`spec::Kind::Conflict`] for a stopped container.

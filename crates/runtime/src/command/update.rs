@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use container::Container;
 use serde_json::{Value as Json, json};
 use spec::ContainerId;
-use spec::oci::runtime::LinuxResources;
+use spec::oci::runtime::{LinuxIntelRdt, LinuxResources};
 
 use super::Error;
 use crate::args::{self, Line};
@@ -22,8 +22,8 @@ pub(crate) struct Flags {
     limits: Json,
     /// Whether limits of kernel memory were asked for.
     kernel_memory: bool,
-    /// Flags of Intel RDT.
-    resctrl: Option<&'static str>,
+    /// Shares of caches and memory bandwidth.
+    resctrl: Option<LinuxIntelRdt>,
 }
 
 /// A flag's name, its place in a file of limits, and what it is.
@@ -66,7 +66,12 @@ pub(crate) fn flags(id: ContainerId, line: &Line) -> Result<Flags, args::Error> 
             kernel_memory = true;
         }
     }
-    let resctrl = ["l3-cache-schema", "mem-bw-schema"].into_iter().find(|flag| line.given(flag));
+    let (l3, bandwidth) = (line.text("l3-cache-schema")?, line.text("mem-bw-schema")?);
+    let resctrl = (l3.is_some() || bandwidth.is_some()).then(|| {
+        let mut rdt = LinuxIntelRdt::default();
+        rdt.set_l3_cache_schema(l3).set_mem_bw_schema(bandwidth);
+        rdt
+    });
     Ok(Flags { id, resources: line.path("resources"), limits, kernel_memory, resctrl })
 }
 
@@ -103,14 +108,9 @@ fn bytes(text: &str) -> Option<i64> {
 
 /// Does it.
 pub(crate) fn run(mut container: Container, flags: &Flags, log: &Log) -> Result<u8, Error> {
-    if let Some(flag) = flags.resctrl {
-        let text = "Intel RDT cannot be changed once a container runs";
-        let text = if Path::new("/sys/fs/resctrl/info").exists() {
-            text
-        } else {
-            "Intel RDT is not enabled on this host: there is no /sys/fs/resctrl"
-        };
-        return Err(Error::Usage(format!("--{flag}: {text}")));
+    if flags.resctrl.is_some() && !Path::new("/sys/fs/resctrl/info").exists() {
+        let text = "Intel RDT is not enabled on this host: there is no /sys/fs/resctrl";
+        return Err(Error::Usage(text.to_owned()));
     }
     let change: LinuxResources = match &flags.resources {
         Some(path) => {
@@ -129,6 +129,9 @@ pub(crate) fn run(mut container: Container, flags: &Flags, log: &Log) -> Result<
     };
     if flags.kernel_memory && flags.resources.is_none() {
         log.warn("Kernel memory settings are ignored and will be removed");
+    }
+    if let Some(rdt) = &flags.resctrl {
+        container.update_rdt(rdt).map_err(Error::container("update", &flags.id))?;
     }
     container.update(&change).map_err(Error::container("update", &flags.id))?;
     Ok(0)
