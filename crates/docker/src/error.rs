@@ -27,7 +27,7 @@ impl Error {
 
     /// An error of one of the crates beneath, with its causes.
     pub(crate) fn of(kind: Kind, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::new(status(kind), spec::chain(error))
+        Self::new(status(kind), told(kind, spec::chain(error)))
     }
 
     /// The same error, but 400 instead of 501: a field of a request that cannot be honoured is the
@@ -73,6 +73,16 @@ impl From<engine::Error> for Error {
     }
 }
 
+/// The client ends with 127 or 126 when it reads these words, whatever they are about: only a program
+/// that is missing or cannot be executed is told in them.
+fn told(kind: Kind, text: String) -> String {
+    if matches!(kind, Kind::CommandNotFound | Kind::CommandNotExecutable) {
+        return text;
+    }
+    text.replace("no such file or directory", "No such file or directory")
+        .replace("permission denied", "Permission denied")
+}
+
 /// The status for an error of `kind`.
 fn status(kind: Kind) -> StatusCode {
     match kind {
@@ -111,6 +121,13 @@ mod tests {
         let source = std::io::Error::from_raw_os_error(13);
         let path = "/x".into();
         let error = engine::Error::File { action: "open", path, source };
-        assert_eq!(spec::chain(&error), "open /x: permission denied (os error 13)");
+        assert_eq!(Error::from(error).message(), "open /x: Permission denied (os error 13)");
+    }
+
+    #[test]
+    fn only_of_a_program_the_clients_words_for_one_are_used() {
+        let text = || "exec /x: no such file or directory".to_owned();
+        assert_eq!(told(Kind::CommandNotFound, text()), text());
+        assert_eq!(told(Kind::Invalid, text()), "exec /x: No such file or directory");
     }
 }
