@@ -106,6 +106,12 @@ impl Guest {
                         .map_err(Error::from),
                 )
             }
+            Request::Update { container, resources } => {
+                done(self.store.load(container)?.update(resources).map_err(Error::from))
+            }
+            Request::Usage { container } => {
+                Ok(Reply::Usage { usage: Box::new(self.store.load(container)?.usage()?) })
+            }
             Request::Delete { process } => done(self.delete(process)),
             Request::Shutdown => done(self.shut_down()),
         }

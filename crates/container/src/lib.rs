@@ -46,6 +46,7 @@ pub mod seccomp;
 pub mod source;
 pub mod store;
 pub mod systemd;
+mod usage;
 
 pub use create::CreateOptions;
 pub use error::Error;

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use container::{Console, CreateOptions, ExecOptions, Store, Stream};
 use spec::oci::runtime as oci;
 use spec::options::Options;
-use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal};
+use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal, Usage};
 
 use crate::facts::{self, Facts};
 use crate::{Bundle, Recipients, Rootfs, Sandbox, Stdio, WindowSize};
@@ -229,6 +229,16 @@ impl Sandbox for Host {
     fn processes(&self, id: &ContainerId) -> Result<Vec<ProcessInfo>, crate::Error> {
         let container = self.store.load(id).map_err(Error::from)?;
         Ok(container.processes().map_err(Error::from)?)
+    }
+
+    fn update(&self, id: &ContainerId, to: &oci::LinuxResources) -> Result<(), crate::Error> {
+        let mut container = self.store.load(id).map_err(Error::from)?;
+        Ok(container.update(to).map_err(Error::from)?)
+    }
+
+    fn usage(&self, id: &ContainerId) -> Result<Usage, crate::Error> {
+        let container = self.store.load(id).map_err(Error::from)?;
+        Ok(container.usage().map_err(Error::from)?)
     }
 
     fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<(), crate::Error> {

@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use spec::isolation::InvalidIsolation;
 use spec::oci::runtime as oci;
 use spec::options::Options;
-use spec::{ContainerId, Exit, Isolation, Kind, Pid, ProcessId, ProcessInfo, Signal, annotation};
+use spec::{
+    ContainerId, Exit, Isolation, Kind, Pid, ProcessId, ProcessInfo, Signal, Usage, annotation,
+};
 
 pub mod facts;
 pub mod host;
@@ -92,6 +94,10 @@ pub trait Sandbox: Send + Sync {
     fn close_stdin(&self, process: &ProcessId) -> Result<(), Error>;
     /// The container's processes, with pids of their own side.
     fn processes(&self, container: &ContainerId) -> Result<Vec<ProcessInfo>, Error>;
+    /// Changes the container's limits; what is left out stays as it is.
+    fn update(&self, container: &ContainerId, to: &oci::LinuxResources) -> Result<(), Error>;
+    /// What the container uses, beside the system on its side.
+    fn usage(&self, container: &ContainerId) -> Result<Usage, Error>;
     /// Suspends or resumes all processes of the container.
     fn freeze(&self, container: &ContainerId, frozen: bool) -> Result<(), Error>;
     /// Forgets an ended process and frees what it held; for an init, the whole container.

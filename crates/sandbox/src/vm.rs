@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use spec::oci::runtime as oci;
 use spec::options::{Accel, Options};
-use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal};
+use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal, Usage};
 use vmm::machine::{OVERHEAD_MIB, class};
 use wire::{Request, client, message};
 
@@ -94,6 +94,17 @@ pub enum Error {
         /// Its state.
         state: &'static str,
     },
+    /// A running VM's memory does not grow.
+    #[error(
+        "memory: {asked} MiB do not fit into the VM, which was started with {has} MiB; \
+         make the container anew"
+    )]
+    Memory {
+        /// MiB that the container shall have.
+        asked: u64,
+        /// MiB of the VM.
+        has: u32,
+    },
     /// One VM, one container.
     #[error("container {0}: several containers in one VM are not supported yet")]
     Second(ContainerId),
@@ -119,7 +130,7 @@ impl Error {
             Self::NoProcess(_) => Kind::NotFound,
             Self::Exists(_) => Kind::Exists,
             Self::State { .. } => Kind::Conflict,
-            Self::Second(_) => Kind::Unsupported,
+            Self::Second(_) | Self::Memory { .. } => Kind::Unsupported,
         }
     }
 }
@@ -262,6 +273,27 @@ impl Sandbox for Vm {
         let request = Request::Processes { container: id.clone() };
         let list = running.client.processes(&request, PATIENCE);
         Ok(list.map_err(|error| running.explain(error))?)
+    }
+
+    /// The guest's memory is what the VM was started with: a limit above it would be a promise that
+    /// cannot be kept.
+    fn update(&self, id: &ContainerId, to: &oci::LinuxResources) -> Result<(), crate::Error> {
+        let running = self.alive(&ProcessId::init(id.clone()))?;
+        let limit = to.memory().as_ref().and_then(oci::LinuxMemory::limit);
+        let asked = limit.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default() >> 20;
+        let has = running.memory_mib;
+        if asked + u64::from(OVERHEAD_MIB) > u64::from(has) {
+            return Err(Error::Memory { asked, has }.into());
+        }
+        let (container, resources) = (id.clone(), Box::new(to.clone()));
+        Ok(running.order(&Request::Update { container, resources })?)
+    }
+
+    fn usage(&self, id: &ContainerId) -> Result<Usage, crate::Error> {
+        let running = self.alive(&ProcessId::init(id.clone()))?;
+        let request = Request::Usage { container: id.clone() };
+        let usage = running.client.usage(&request, PATIENCE);
+        Ok(usage.map_err(|error| running.explain(error))?)
     }
 
     fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<(), crate::Error> {

@@ -61,6 +61,9 @@ pub(crate) enum Error {
     /// The exec's process is not described.
     #[error("spec: a process in JSON")]
     Program(#[source] serde_json::Error),
+    /// The new limits are not described.
+    #[error("resources: the limits in JSON")]
+    Resources(#[source] serde_json::Error),
     /// Not offered; the text names what and why.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -82,7 +85,8 @@ impl Error {
             | Self::NoSignal
             | Self::NoSize
             | Self::Terminal { .. }
-            | Self::Program(_) => Kind::Invalid,
+            | Self::Program(_)
+            | Self::Resources(_) => Kind::Invalid,
             Self::Unsupported(_) => Kind::Unsupported,
         }
     }

@@ -31,6 +31,8 @@ use crate::tasks::{Creation, Tasks};
 
 /// The type of what `Pids` tells of a process: JSON of [`spec::ProcessInfo`].
 const PROCESS_INFO: &str = "dev.hull.ProcessInfo";
+/// The type of what `Stats` tells: JSON of [`spec::Usage`].
+const USAGE: &str = "dev.hull.Usage";
 /// How often a waiting call looks whether its caller is still there.
 const CALLER_CHECK: Duration = Duration::from_secs(10);
 
@@ -107,6 +109,21 @@ impl Service {
         let rows = u16::try_from(request.height).map_err(|_| Error::NoSize)?;
         let columns = u16::try_from(request.width).map_err(|_| Error::NoSize)?;
         self.tasks.resize(&id, WindowSize { rows, columns })
+    }
+
+    fn updated(&self, request: &UpdateTaskRequest) -> std::result::Result<(), Error> {
+        let to = serde_json::from_slice(&request.resources.value).map_err(Error::Resources)?;
+        self.tasks.update(&request.id.parse()?, &to)
+    }
+
+    /// Told to our own engine only: containerd's clients want types of their own.
+    fn counted(&self, id: &str) -> std::result::Result<Any, Error> {
+        if !self.find(id, "")?.serves_our_engine() {
+            return Err(Error::Unsupported("stats: usage is told to Hull's own engine only"));
+        }
+        let value = serde_json::to_vec(&self.tasks.usage(&id.parse()?)?);
+        let value = value.expect("strings and numbers");
+        Ok(Any { type_url: USAGE.into(), value, ..Any::default() })
     }
 
     fn frozen(&self, id: &str, frozen: bool) -> std::result::Result<Empty, Error> {
@@ -200,8 +217,9 @@ impl Task for Service {
         Ok(Empty::new())
     }
 
-    fn update(&self, _: &TtrpcContext, _: UpdateTaskRequest) -> Result<Empty> {
-        Err(Error::Unsupported("resources: a running container's cannot be changed").into())
+    fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> Result<Empty> {
+        self.updated(&request)?;
+        Ok(Empty::new())
     }
 
     fn wait(&self, context: &TtrpcContext, request: WaitRequest) -> Result<WaitResponse> {
@@ -221,8 +239,10 @@ impl Task for Service {
         Ok(response)
     }
 
-    fn stats(&self, _: &TtrpcContext, _: StatsRequest) -> Result<StatsResponse> {
-        Err(Error::Unsupported("stats: usage is not counted").into())
+    fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> Result<StatsResponse> {
+        let mut response = StatsResponse::new();
+        response.stats = MessageField::some(self.counted(&request.id)?);
+        Ok(response)
     }
 
     fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> Result<ConnectResponse> {

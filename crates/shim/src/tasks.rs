@@ -21,7 +21,7 @@ use sandbox::{Recipients, Sandbox, WindowSize};
 use spec::oci::runtime as oci;
 use spec::options::Options;
 use spec::state::Event;
-use spec::{ContainerId, Exit, ProcessId, ProcessInfo, Signal, State};
+use spec::{ContainerId, Exit, ProcessId, ProcessInfo, Signal, State, Usage};
 
 use crate::bundle;
 use crate::error::Error;
@@ -166,6 +166,22 @@ impl Tasks {
         init.record(event)?;
         report::frozen(&self.events, container, frozen);
         Ok(())
+    }
+
+    /// Changes a container's limits; what is left out stays as it is.
+    pub(crate) fn update(
+        &self,
+        container: &ContainerId,
+        to: &oci::LinuxResources,
+    ) -> Result<(), Error> {
+        let init = self.find(&ProcessId::init(container.clone()))?;
+        Ok(init.sandbox.update(container, to)?)
+    }
+
+    /// What a container uses.
+    pub(crate) fn usage(&self, container: &ContainerId) -> Result<Usage, Error> {
+        let init = self.find(&ProcessId::init(container.clone()))?;
+        Ok(init.sandbox.usage(container)?)
     }
 
     /// Sets the size of a process's terminal.

@@ -16,6 +16,7 @@ pub mod pid;
 pub mod process;
 pub mod signal;
 pub mod state;
+pub mod usage;
 
 pub use chain::chain;
 pub use digest::Digest;
@@ -27,3 +28,4 @@ pub use pid::Pid;
 pub use process::ProcessInfo;
 pub use signal::Signal;
 pub use state::State;
+pub use usage::Usage;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use spec::{Kind, ProcessId, ProcessInfo};
+use spec::{Kind, ProcessId, ProcessInfo, Usage};
 
 use crate::frame::{Frame, Side, StreamId, Type, Violation};
 use crate::link::{Ended, Link};
@@ -144,6 +144,14 @@ impl Client {
     ) -> Result<Vec<ProcessInfo>, Error> {
         match self.call(request, Some(within))? {
             Reply::Processes { list } => Ok(list),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// What the container uses.
+    pub fn usage(&self, request: &Request, within: Duration) -> Result<Usage, Error> {
+        match self.call(request, Some(within))? {
+            Reply::Usage { usage } => Ok(*usage),
             other => Err(self.unexpected(&other)),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use spec::oci::runtime as oci;
-use spec::{ContainerId, Kind, ProcessId, ProcessInfo, Signal};
+use spec::{ContainerId, Kind, ProcessId, ProcessInfo, Signal, Usage};
 
 use crate::frame::StreamId;
 
@@ -65,6 +65,18 @@ pub enum Request {
         container: ContainerId,
         /// Which of the two.
         frozen: bool,
+    },
+    /// Changes limits; what is left out stays as it is.
+    Update {
+        /// Of this container.
+        container: ContainerId,
+        /// The new ones.
+        resources: Box<oci::LinuxResources>,
+    },
+    /// Asks what is used; answered with [`Reply::Usage`].
+    Usage {
+        /// By this container.
+        container: ContainerId,
     },
     /// Forgets an ended process; for an init, the whole container, whose disk is in order then.
     Delete {
@@ -188,6 +200,11 @@ pub enum Reply {
         /// With the guest's numbers.
         list: Vec<ProcessInfo>,
     },
+    /// What the container uses.
+    Usage {
+        /// With the guest's system.
+        usage: Box<Usage>,
+    },
 }
 
 impl Reply {
@@ -196,6 +213,7 @@ impl Reply {
             Self::Done => "done",
             Self::Exit { .. } => "an exit code",
             Self::Processes { .. } => "a list of processes",
+            Self::Usage { .. } => "a usage",
         }
     }
 }

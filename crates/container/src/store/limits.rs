@@ -1,11 +1,12 @@
 //! Limits of a container that runs, and what it uses of them.
 
+use spec::Usage;
 use spec::oci::runtime as oci;
 
 use super::{Container, Status};
 use crate::cgroup::Stats;
 use crate::oom::Watch;
-use crate::{Error, check};
+use crate::{Error, check, usage};
 
 impl Container {
     /// Changes limits; what `change` leaves out stays as it is. When one cannot be set none is, as
@@ -45,6 +46,11 @@ impl Container {
             }
             _ => Ok(self.record.cgroup.stats()?),
         }
+    }
+
+    /// What it uses now beside what the system does, as an engine tells it. Fails as [`Self::stats`].
+    pub fn usage(&self) -> Result<Usage, Error> {
+        Ok(usage::of(self.stats()?))
     }
 
     /// A watch over its memory. [`spec::Kind::Conflict`] for a stopped container.

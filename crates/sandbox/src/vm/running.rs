@@ -38,6 +38,7 @@ pub(super) struct Running {
     pub(super) container: ContainerId,
     pub(super) machine: Machine,
     pub(super) client: Arc<Client>,
+    pub(super) memory_mib: u32,
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
     ended: Mutex<bool>,
     _cable: Option<Cable>,
@@ -80,7 +81,9 @@ impl Running {
         writer.set_write_timeout(Some(PATIENCE)).map_err(Error::Channel)?;
         let client = Arc::new(Client::start(machine.channel()?, writer).map_err(Error::Refused)?);
         let (container, processes, ended) = (parts.container, Mutex::default(), Mutex::default());
-        let running = Self { container, machine, client, processes, ended, _cable: parts.cable };
+        let (memory_mib, cable) = (parts.memory_mib, parts.cable);
+        let running =
+            Self { container, machine, client, memory_mib, processes, ended, _cable: cable };
         running.order(&Request::Configure(configuration(parts.hostname)?))?;
         Ok(running)
     }
