@@ -7,6 +7,7 @@ use spec::{Digest, Kind};
 
 use crate::content::Content;
 use crate::disk;
+use crate::extension::Extension;
 use crate::index::Entry;
 use crate::manifest::{self, Descriptor, Document, Manifest};
 use crate::snapshot::{Snapshots, chain_ids};
@@ -21,6 +22,8 @@ pub struct Image {
     pub manifest: Digest,
     /// Its configuration; `created()` of it is docker's `Created`.
     pub config: Arc<ImageConfiguration>,
+    /// What Docker writes there beside.
+    pub extension: Extension,
     /// Names with a tag, sorted; their `Display` is docker's `RepoTags`.
     pub tags: Vec<Reference>,
     /// Names with a digest, sorted; their `Display` is docker's `RepoDigests`.
@@ -67,7 +70,8 @@ impl Image {
         let Document::Manifest(manifest) = manifest::parse(&bytes)? else {
             return Err(manifest::Error::Invalid("an index in place of an image").into());
         };
-        let config = Configuration::parse(&content.read(&manifest.config.digest)?, &manifest)?;
+        let bytes = content.read(&manifest.config.digest)?;
+        let config = Configuration::parse(&bytes, &manifest)?;
         let chain = chain_ids(&config.diff_ids);
         let sizes = chain.iter().map(|id| snapshots.size(id));
         let layers = manifest.layers.iter().map(|layer| layer.digest.clone());
@@ -75,6 +79,7 @@ impl Image {
             id: manifest.config.digest.clone(),
             manifest: entry.manifest.digest.clone(),
             config: Arc::new(config.typed),
+            extension: Extension::parse(&bytes),
             tags: Vec::new(),
             digests: Vec::new(),
             size: sizes.sum::<Result<u64, _>>()?,

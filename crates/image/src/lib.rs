@@ -18,6 +18,7 @@ pub mod changes;
 pub mod compression;
 mod content;
 pub mod disk;
+pub mod extension;
 pub mod find;
 pub mod hold;
 pub mod image;
@@ -43,6 +44,7 @@ use tokio::io::AsyncRead;
 use store::Store;
 
 pub use archive::Error as ArchiveError;
+pub use extension::{Extension, Healthcheck};
 pub use hold::Snapshot;
 pub use image::Image;
 pub use import::Import;

@@ -12,6 +12,7 @@ fn image(names: &[&str]) -> Image {
         id: digest_of(b"config"),
         manifest: manifest.clone(),
         config: Arc::new(serde_json::from_str(config).expect("a configuration")),
+        extension: crate::Extension::default(),
         tags: Vec::new(),
         digests: Vec::new(),
         size: 0,
