@@ -95,12 +95,14 @@ pub(crate) const CONFIG: Table = Table {
         "Entrypoint",
         "Env",
         "ExposedPorts",
+        "Healthcheck",
         "HostConfig",
         "Hostname",
         "Image",
         "Labels",
         "NetworkingConfig",
         "OpenStdin",
+        "Shell",
         "StdinOnce",
         "StopSignal",
         "StopTimeout",
@@ -110,11 +112,9 @@ pub(crate) const CONFIG: Table = Table {
     ],
     unset: &[
         ("ArgsEscaped", &[]),
-        ("Healthcheck", &[r#"{"Test":["NONE"]}"#, r#"{"Test":[]}"#]),
         ("MacAddress", &[]),
         ("NetworkDisabled", &[]),
         ("OnBuild", &[]),
-        ("Shell", &[]),
         ("Volumes", &[]),
     ],
     null: &[],
@@ -148,6 +148,7 @@ pub(crate) const HOST_CONFIG: Table = Table {
         "OomScoreAdj",
         "PidsLimit",
         "ReadonlyRootfs",
+        "RestartPolicy",
         "SecurityOpt",
         "ShmSize",
         "Sysctls",
@@ -196,7 +197,6 @@ pub(crate) const HOST_CONFIG: Table = Table {
         ("PortBindings", &[]),
         ("Privileged", &[]),
         ("PublishAllPorts", &[]),
-        ("RestartPolicy", &[r#"{"Name":"no"}"#, r#"{"Name":"no","MaximumRetryCount":0}"#]),
         ("Runtime", &[r#""hull""#]),
         ("StorageOpt", &[]),
         ("UTSMode", &[]),
@@ -207,6 +207,48 @@ pub(crate) const HOST_CONFIG: Table = Table {
     ],
     // An empty list unmasks everything; that the list is absent asks for the default.
     null: &["MaskedPaths", "ReadonlyPaths"],
+};
+
+/// The body of `containers/ID/update`.
+pub(crate) const UPDATE: Table = Table {
+    prefix: "",
+    mapped: &[
+        "CpuPeriod",
+        "CpuQuota",
+        "CpuShares",
+        "CpusetCpus",
+        "CpusetMems",
+        "Memory",
+        "MemoryReservation",
+        "MemorySwap",
+        "NanoCpus",
+        "PidsLimit",
+        "RestartPolicy",
+    ],
+    unset: &[
+        ("BlkioDeviceReadBps", &[]),
+        ("BlkioDeviceReadIOps", &[]),
+        ("BlkioDeviceWriteBps", &[]),
+        ("BlkioDeviceWriteIOps", &[]),
+        ("BlkioWeight", &[]),
+        ("BlkioWeightDevice", &[]),
+        ("CgroupParent", &[]),
+        ("CpuCount", &[]),
+        ("CpuPercent", &[]),
+        ("CpuRealtimePeriod", &[]),
+        ("CpuRealtimeRuntime", &[]),
+        ("DeviceCgroupRules", &[]),
+        ("DeviceRequests", &[]),
+        ("Devices", &[]),
+        ("IOMaximumBandwidth", &[]),
+        ("IOMaximumIOps", &[]),
+        ("KernelMemory", &[]),
+        ("KernelMemoryTCP", &[]),
+        ("MemorySwappiness", &["-1"]),
+        ("OomKillDisable", &[]),
+        ("Ulimits", &[]),
+    ],
+    null: &[],
 };
 
 /// The body of `containers/ID/exec`.
@@ -294,7 +336,6 @@ mod tests {
             (json!({"MaskedPaths": []}), "HostConfig.MaskedPaths"),
             (json!({"LogConfig": {"Type": "none"}}), "HostConfig.LogConfig"),
             (json!({"MemorySwappiness": 10}), "HostConfig.MemorySwappiness"),
-            (json!({"RestartPolicy": {"Name": "always"}}), "HostConfig.RestartPolicy"),
         ];
         for (body, name) in cases {
             let message = check(&HOST_CONFIG, body).unwrap_err().to_string();
@@ -309,7 +350,7 @@ mod tests {
     fn a_field_that_asks_for_nothing_passes() {
         let body = json!({
             "Privileged": false, "IpcMode": "private", "MaskedPaths": null, "MemorySwappiness": -1,
-            "LogConfig": {"Type": "", "Config": {}}, "RestartPolicy": {"Name": "", "MaximumRetryCount": 0},
+            "LogConfig": {"Type": "", "Config": {}},
             "Init": null, "Devices": [], "PortBindings": {},
         });
         assert_eq!(check(&HOST_CONFIG, body.clone()), Ok(body));

@@ -51,7 +51,7 @@ fn decode(path: &str) -> Result<Cow<'_, str>, Error> {
 }
 
 async fn container_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
-    use containers::{life, list, streams, view};
+    use containers::{life, list, stats, streams, update, view};
     match (method, path) {
         ("GET", ["json"]) => list::list(call).await,
         ("POST", ["create"]) => life::create(call).await,
@@ -73,10 +73,10 @@ async fn container_page(call: &mut Call, method: &str, path: &[&str]) -> Answer 
         ("POST", [id, "exec"]) => exec::create(call, id).await,
         ("GET", [_, "changes"]) => Err(Error::unsupported("diff")),
         ("GET", [_, "export"]) => Err(Error::unsupported("export")),
-        ("GET", [_, "stats"]) => Err(Error::unsupported("stats")),
+        ("GET", [id, "stats"]) => stats::stats(call, id).await,
         ("GET", [_, "attach", "ws"]) => Err(Error::unsupported("attach by websocket")),
         ("GET" | "HEAD" | "PUT", [_, "archive"]) => Err(Error::unsupported("cp")),
-        ("POST", [_, "update"]) => Err(Error::unsupported("update")),
+        ("POST", [id, "update"]) => update::update(call, id).await,
         (_, [_, "checkpoints", ..]) => Err(Error::unsupported("checkpoint")),
         _ => Err(Error::no_page()),
     }

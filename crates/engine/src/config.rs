@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use spec::{Isolation, Signal};
 
+use crate::health::Healthcheck;
+use crate::restart::RestartPolicy;
+
 /// A container to be made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Create {
@@ -60,6 +63,10 @@ pub struct Config {
     pub stop_timeout: Option<i64>,
     /// `80/tcp` and the like; only shown.
     pub exposed_ports: Vec<String>,
+    /// How its health is checked; what is open in it, or `None`, takes the image's.
+    pub healthcheck: Option<Healthcheck>,
+    /// The words in front of a check's command line; empty takes the image's, else `/bin/sh -c`.
+    pub shell: Vec<String>,
     /// The terminal's first size; `None` when the client does not know it.
     pub console_size: Option<Size>,
 }
@@ -106,6 +113,8 @@ pub struct HostConfig {
     pub shm_size: Option<u64>,
     /// Whether it is removed when it ends.
     pub auto_remove: bool,
+    /// Whether it runs again when it has ended.
+    pub restart: RestartPolicy,
 }
 
 /// How a container is connected.
@@ -143,6 +152,15 @@ pub struct Resources {
     pub cpuset_mems: String,
     /// Processes and threads; -1 for no limit.
     pub pids_limit: Option<i64>,
+}
+
+impl Resources {
+    /// As much swap as memory, unless told otherwise: the sum of both is what is limited.
+    pub(crate) fn complete(&mut self) {
+        if let (Some(memory), None) = (self.memory, self.memory_swap) {
+            self.memory_swap = Some(memory.saturating_mul(2));
+        }
+    }
 }
 
 /// The least memory that a container can be limited to: 6 MiB, as Docker's.

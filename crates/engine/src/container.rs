@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use spec::{ContainerId, Isolation, Pid};
 
 use crate::config::{Config, HostConfig};
+use crate::health::Health;
 
 /// Everything known of a container at one instant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,15 @@ pub struct Container {
     pub exit_code: u8,
     /// Why the last start did not succeed; empty if it did.
     pub error: String,
+    /// How often it was restarted by itself since a client last started it.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Whether a client asked for its last end.
+    #[serde(default)]
+    pub stopped_by_hand: bool,
+    /// Its health, if that is checked.
+    #[serde(default)]
+    pub health: Option<Health>,
     /// When it was last started.
     pub started: Option<SystemTime>,
     /// When it last ended.
@@ -60,6 +70,7 @@ pub struct Container {
 ///      |                  |                          |
 ///      |                  +-----------exit-----------+--> exited --start--> running
 ///      |                  +---the shim was killed----+--> dead   --start--> running
+///      |                  +---and its policy says so-+--> restarting --wait--> running
 ///      +----------------remove, from every state-----------> removing
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +88,8 @@ pub enum Status {
         /// As for `Running`.
         pid: Pid,
     },
+    /// The program has ended, and will run again after a while.
+    Restarting,
     /// The program has ended.
     Exited,
     /// It is being taken away.
@@ -110,6 +123,7 @@ impl Status {
             Self::Created => "created",
             Self::Running { .. } => "running",
             Self::Paused { .. } => "paused",
+            Self::Restarting => "restarting",
             Self::Exited => "exited",
             Self::Removing => "removing",
             Self::Dead => "dead",
@@ -120,13 +134,18 @@ impl Status {
     pub fn pid(self) -> Option<Pid> {
         match self {
             Self::Running { pid } | Self::Paused { pid } => Some(pid),
-            Self::Created | Self::Exited | Self::Removing | Self::Dead => None,
+            Self::Created | Self::Restarting | Self::Exited | Self::Removing | Self::Dead => None,
         }
     }
 
     /// Whether its program is alive, paused or not.
     pub fn is_live(self) -> bool {
         self.pid().is_some()
+    }
+
+    /// Whether it counts as running: alive, or about to be again.
+    pub fn is_up(self) -> bool {
+        self.is_live() || self == Self::Restarting
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::{Config, Create, Size};
 use crate::container::{Container, Files, Status};
 use crate::error::{Error, StateError};
 use crate::event::{EventKind, Events};
+use crate::health;
 use crate::list;
 use crate::log::{self, LogLine, LogRequest};
 use crate::merge;
@@ -39,7 +40,7 @@ const KILL_PATIENCE: u64 = 10;
 /// none matches the error is [`Error::NoSuchContainer`].
 #[derive(Clone, Debug)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// A container's log, line by line.
@@ -109,12 +110,17 @@ impl Engine {
         mut host: crate::config::HostConfig,
         image: &Image,
     ) -> Result<(Container, Vec<String>), Error> {
+        health::inherit(&mut config.healthcheck, image.extension.healthcheck.as_ref());
+        if config.shell.is_empty() {
+            config.shell = image.extension.shell.clone().unwrap_or_default();
+        }
         let ((path, args), warnings) = merge::merge(&mut config, &image.config)?;
         if config.hostname.is_empty() {
             id.get(..12).unwrap_or(id).clone_into(&mut config.hostname);
         }
         let isolation = host.isolation.unwrap_or(self.shared.settings.isolation);
         host.isolation = Some(isolation);
+        host.resources.complete();
         let places = self.shared.places(id);
         let files = Files {
             log: places.log(),
@@ -136,6 +142,9 @@ impl Engine {
             status: Status::Created,
             exit_code: 0,
             error: String::new(),
+            restarts: 0,
+            stopped_by_hand: false,
+            health: None,
             started: None,
             finished: None,
             endpoint: None,
@@ -162,7 +171,7 @@ impl Engine {
         // After what it was asked before: a start that is under way counts.
         handle.ask(|_| Box::pin(std::future::ready(Ok(())))).await?;
         let life = handle.now();
-        if !life.container.status.is_live() {
+        if !life.container.status.is_up() {
             return Ok(Change::Already);
         }
         let config = &life.container.config;
@@ -218,7 +227,12 @@ impl Engine {
     /// Gives it another name.
     pub async fn rename(&self, name: &str, new: &str) -> Result<(), Error> {
         let handle = self.find(name)?;
-        let id = handle.now().container.id.to_string();
+        let now = handle.now().container;
+        if new.strip_prefix('/').unwrap_or(new) == now.name {
+            let problem = "Renaming a container with the same name as its current name".to_owned();
+            return Err(Error::Invalid { field: "name", problem });
+        }
+        let id = now.id.to_string();
         let new = self.shared.reserve(Some(new), &id)?;
         handle.ask(move |owner| Box::pin(owner.rename(new))).await
     }
@@ -228,9 +242,11 @@ impl Engine {
         let handle = self.find(name)?;
         loop {
             match handle.ask(|owner| Box::pin(owner.remove())).await {
-                Err(Error::State(StateError::RemoveRunning(_) | StateError::RemovePaused(_)))
-                    if how.force =>
-                {
+                Err(Error::State(
+                    StateError::RemoveRunning(_)
+                    | StateError::RemovePaused(_)
+                    | StateError::RemoveRestarting(_),
+                )) if how.force => {
                     unless_ended(kill_and_wait(&handle).await)?;
                 }
                 // It removed itself at its end.
@@ -249,7 +265,9 @@ impl Engine {
         Ok(Box::pin(async move {
             let met = life
                 .wait_for(|life| match condition {
-                    Condition::NotRunning => life.gone || !life.container.status.is_live(),
+                    Condition::NotRunning => {
+                        life.gone || life.ends > first || !life.container.status.is_up()
+                    }
                     Condition::NextExit => life.gone || life.ends > first,
                     Condition::Removed => life.gone,
                 })
@@ -412,7 +430,7 @@ impl Engine {
         self.shared.broker.subscribe(since)
     }
 
-    fn find(&self, name: &str) -> Result<Handle, Error> {
+    pub(crate) fn find(&self, name: &str) -> Result<Handle, Error> {
         self.shared.find(name)
     }
 }

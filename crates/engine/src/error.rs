@@ -151,6 +151,15 @@ pub enum StateError {
          attempting removal or force remove"
     )]
     RemovePaused(String),
+    /// It is between two runs.
+    #[error("Container {0} is restarting, wait until the container is running")]
+    Restarting(String),
+    /// Without force.
+    #[error(
+        "You cannot remove a restarting container {0}. Stop the container before attempting removal \
+         or force remove"
+    )]
+    RemoveRestarting(String),
     /// Someone else is at it.
     #[error("removal of container {0} is already in progress")]
     Removing(String),

@@ -11,6 +11,7 @@ pub mod container;
 mod engine;
 mod error;
 pub mod event;
+mod health;
 mod list;
 mod log;
 mod merge;
@@ -18,13 +19,16 @@ mod names;
 mod owner;
 mod recover;
 mod request;
+mod restart;
 #[cfg(test)]
 mod sample;
 mod settings;
 mod shared;
 mod shim;
+mod stats;
 mod store;
 mod top;
+mod update;
 
 pub use attach::Attached;
 pub use bundle::user::Error as UserError;
@@ -33,12 +37,16 @@ pub use container::{Container, Files, Status, Wall};
 pub use engine::{Engine, Logs, Waiting};
 pub use error::{Error, StateError};
 pub use event::{Event, EventKind, Events};
+pub use health::{Health, HealthStatus, Healthcheck, Probe};
 pub use log::{LogLine, LogRequest};
-pub use network::{Endpoint, Subnet};
+pub use network::{Counters, Endpoint, Subnet};
 pub use request::{
     Change, Condition, Created, Exec, ExecCreate, ExecStart, ExecState, Info, List, Remove, Stop,
     Streams, Top, Waited,
 };
+pub use restart::RestartPolicy;
 pub use settings::Settings;
 pub use shim::Error as ShimError;
+pub use stats::Sample;
 pub use store::Error as StoreError;
+pub use update::Update;

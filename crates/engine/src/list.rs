@@ -31,7 +31,7 @@ pub(crate) fn select(
         || before.or(since).is_some();
     let mut matching: Vec<_> = all
         .into_iter()
-        .filter(|one| everything || one.status.is_live())
+        .filter(|one| everything || one.status.is_up())
         .filter(|one| matches(one, which))
         .filter(|one| before.is_none_or(|time| one.created < time))
         .filter(|one| since.is_none_or(|time| one.created > time))
@@ -55,6 +55,9 @@ fn matches(one: &Container, which: &List) -> bool {
         && any(&which.name, |name| one.name.contains(name.trim_start_matches(['/', '^'])))
         && any(&which.status, |status| one.status.name() == status)
         && any(&which.exited, |code| one.finished.is_some() && one.exit_code == *code)
+        && any(&which.health, |health| {
+            one.health.as_ref().map_or("none", |have| have.status.name()) == health
+        })
         && any(&which.isolation, |isolation| one.isolation == *isolation)
         && any(&which.network, |network| one.host.network.to_string() == *network)
         && which.label.iter().all(label)

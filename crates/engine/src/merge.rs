@@ -11,6 +11,8 @@ use crate::bundle::process::{Security, capabilities};
 use crate::bundle::split_host;
 use crate::config::{Config, HostConfig};
 use crate::error::Error;
+use crate::health;
+use crate::restart::RestartPolicy;
 
 /// The words of a program: what is executed, and its arguments.
 pub(crate) type Words = (String, Vec<String>);
@@ -125,6 +127,11 @@ pub(crate) fn check(config: &Config, host: &HostConfig) -> Result<(), Error> {
             return invalid("HostConfig.DnsSearch or DnsOptions", format!("{text:?}"));
         }
     }
+    if host.auto_remove && host.restart != RestartPolicy::No {
+        let problem = "can't create 'AutoRemove' container with restart policy".to_owned();
+        return Err(Error::Invalid { field: "HostConfig.AutoRemove", problem });
+    }
+    config.healthcheck.as_ref().map_or(Ok(()), health::check)?;
     limits::check(host)?;
     capabilities(host)?;
     Security::parse(&host.security_opt)?;

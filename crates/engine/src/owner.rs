@@ -11,15 +11,20 @@
 mod control;
 mod end;
 mod exec;
+mod health;
 mod recover;
+mod restart;
 mod start;
+mod update;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 
 use crate::config::Size;
 use crate::container::Container;
@@ -71,6 +76,10 @@ pub(crate) struct Owner {
     size: Option<Size>,
     /// Set during a restart: its end does not remove it.
     keep: bool,
+    /// The task that checks its health while it runs.
+    monitor: Option<AbortHandle>,
+    /// The wait before the present run, if it was a restart.
+    waited: Option<Duration>,
     execs: BTreeMap<String, Entry>,
 }
 
@@ -134,6 +143,8 @@ impl Owner {
             waiting: Vec::new(),
             size: None,
             keep: false,
+            monitor: None,
+            waited: None,
             execs: BTreeMap::new(),
         };
         tokio::spawn(owner.work(jobs));

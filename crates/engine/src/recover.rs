@@ -6,6 +6,7 @@
 //!     ->  each record: shim there?  running: watch it; ended: take its exit code
 //!                      gone?        bury it, 137
 //!     ->  namespaces, sockets and directories without a record removed
+//!     ->  in the background: what its policy starts with the engine
 //! ```
 
 use std::fs::DirBuilder;
@@ -13,16 +14,20 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt};
 use image::Images;
 use network::{Bridge, Namespaces};
 
 use crate::container::Container;
 use crate::error::Error;
-use crate::owner::{Owner, blocking};
+use crate::owner::{Handle, Owner, blocking};
 use crate::settings::{Places, Settings};
 use crate::shared::Shared;
 use crate::shim;
 use crate::store::Store;
+
+/// How many containers are started at once.
+const AT_ONCE: usize = 8;
 
 /// Opens everything and takes up the records.
 pub(crate) async fn open(settings: Settings) -> Result<Arc<Shared>, Error> {
@@ -36,7 +41,17 @@ pub(crate) async fn open(settings: Settings) -> Result<Arc<Shared>, Error> {
         handle.ask(|owner| Box::pin(owner.take_up())).await?;
     }
     collect(&shared).await;
+    tokio::spawn(resume(handles));
     Ok(shared)
+}
+
+/// Starts those whose policy says so; nobody waits for them.
+async fn resume(handles: Vec<Handle>) {
+    let each = stream::iter(handles).map(|handle| async move {
+        // One that was removed meanwhile is not to be started.
+        let _ = handle.ask(|owner| Box::pin(owner.resume_by_policy())).await;
+    });
+    each.buffer_unordered(AT_ONCE).collect::<()>().await;
 }
 
 /// Blocks.

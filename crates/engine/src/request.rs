@@ -84,6 +84,8 @@ pub struct List {
     pub ancestor: Vec<String>,
     /// Networks by name.
     pub network: Vec<String>,
+    /// Words of [`crate::HealthStatus::name`], or `none`.
+    pub health: Vec<String>,
     /// Walls.
     pub isolation: Vec<Isolation>,
     /// Those made before the container with this name or id.

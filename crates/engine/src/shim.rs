@@ -21,7 +21,7 @@ use containerd_shim_protos::types::mount::Mount;
 use image::Snapshot;
 use protobuf::well_known_types::any::Any;
 use protobuf::{Message, MessageField};
-use spec::{Exit, Kind, Pid, ProcessInfo, Signal};
+use spec::{Exit, Kind, Pid, ProcessInfo, Signal, Usage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const NAMESPACE: &str = "hull";
 /// The type of an exec's `process`, as containerd's clients send it.
 const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+/// The type of an update's `resources`.
+const RESOURCES_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
 /// Why a shim did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -235,10 +237,11 @@ impl Shim {
         })
     }
 
-    /// Delivers a signal to the container's program.
-    pub(crate) async fn kill(&self, signal: Signal) -> Result<(), Error> {
+    /// Delivers a signal to the container's program, or to an exec.
+    pub(crate) async fn kill(&self, exec: &str, signal: Signal) -> Result<(), Error> {
         let request = api::KillRequest {
             id: self.id.clone(),
+            exec_id: exec.to_owned(),
             signal: signal.number().unsigned_abs(),
             ..Default::default()
         };
@@ -294,6 +297,28 @@ impl Shim {
         };
         let answer = self.tasks.exec(ttrpc::context::Context::default(), &request).await;
         answer.map(drop).map_err(|error| refused("exec", error))
+    }
+
+    /// Changes the container's limits; `resources` is OCI's.
+    pub(crate) async fn update(&self, resources: &serde_json::Value) -> Result<(), Error> {
+        let request = api::UpdateTaskRequest {
+            id: self.id.clone(),
+            resources: any(RESOURCES_TYPE, resources.to_string().into_bytes()),
+            ..Default::default()
+        };
+        let answer = self.tasks.update(ttrpc::context::Context::default(), &request).await;
+        answer.map(drop).map_err(|error| refused("update", error))
+    }
+
+    /// What the container uses, beside the system on its own side of the wall.
+    pub(crate) async fn usage(&self) -> Result<Usage, Error> {
+        let request = api::StatsRequest { id: self.id.clone(), ..Default::default() };
+        let answer = self.tasks.stats(ttrpc::context::Context::default(), &request).await;
+        let answer = answer.map_err(|error| refused("stats", error))?;
+        serde_json::from_slice(&answer.stats.value).map_err(|error| Error::Refused {
+            kind: Kind::Internal,
+            message: format!("stats: {error}"),
+        })
     }
 
     /// The container's processes, on their own side of the wall.

@@ -34,10 +34,12 @@
 
 pub mod address;
 pub mod bridge;
+mod counters;
 pub mod filter;
 pub mod netns;
 
 pub use address::Subnet;
 pub use bridge::{Bridge, Endpoint, InterfaceName};
+pub use counters::Counters;
 pub use netns::{Namespace, Namespaces};
 pub use sys::netlink::Mac;

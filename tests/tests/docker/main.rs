@@ -4,9 +4,12 @@
 mod crash;
 mod errors;
 mod exec;
+mod health;
 mod images;
 mod lifecycle;
+mod limits;
 mod network;
+mod restart;
 mod run;
 mod streams;
 mod terminal;
@@ -47,6 +50,15 @@ const SUITE: Suite = Suite {
         both!(lifecycle::a_stopped_container_starts_again_with_what_it_wrote),
         both!(lifecycle::only_force_removes_a_running_container),
         both!(lifecycle::top_formats_as_ps_does),
+        both!(restart::a_failing_container_is_restarted_so_often),
+        both!(restart::what_a_client_stops_stays_stopped),
+        once!(restart::between_two_runs_it_is_restarting),
+        once!(restart::an_engine_starts_what_its_policy_says),
+        both!(health::a_check_finds_out_whether_it_works),
+        once!(health::a_check_that_takes_too_long_has_failed),
+        both!(limits::stats_tell_what_a_container_uses),
+        both!(limits::limits_change_while_it_runs),
+        once!(limits::a_vm_does_not_grow),
         both!(network::a_container_without_a_network_has_only_a_loopback),
         both!(network::a_server_in_a_container_answers_the_host),
         once!(network::containers_behind_different_walls_reach_each_other),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use engine::{Config, Create, HostConfig, NetworkMode, Resources, Size, Ulimit};
+use engine::{
+    Config, Create, Healthcheck, HostConfig, NetworkMode, Resources, RestartPolicy, Size, Ulimit,
+};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use spec::{Isolation, Signal};
@@ -32,7 +34,7 @@ pub(crate) fn parse(mut body: Value, name: Option<String>) -> Result<Create, Err
     Ok(Create { name, config: config.read(console_size)?, host: host.read()? })
 }
 
-fn read<T: for<'de> Deserialize<'de>>(place: &str, value: Value) -> Result<T, Error> {
+pub(crate) fn read<T: for<'de> Deserialize<'de>>(place: &str, value: Value) -> Result<T, Error> {
     serde_json::from_value(value)
         .map_err(|error| Error::invalid(format!("invalid request body: {place}{error}")))
 }
@@ -72,6 +74,8 @@ struct ConfigBody {
     attach_stdout: Option<bool>,
     attach_stderr: Option<bool>,
     exposed_ports: Option<BTreeMap<String, Value>>,
+    healthcheck: Option<Healthcheck>,
+    shell: Option<Vec<String>>,
     tty: Option<bool>,
     open_stdin: Option<bool>,
     stdin_once: Option<bool>,
@@ -89,36 +93,66 @@ struct ConfigBody {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct HostBody {
+    #[serde(flatten)]
+    resources: ResourcesBody,
     auto_remove: Option<bool>,
     binds: Option<Vec<String>>,
     cap_add: Option<Words>,
     cap_drop: Option<Words>,
     #[serde(deserialize_with = "console_size")]
     console_size: Option<Size>,
-    cpu_period: Option<i64>,
-    cpu_quota: Option<i64>,
-    cpu_shares: Option<i64>,
-    cpuset_cpus: Option<String>,
-    cpuset_mems: Option<String>,
     dns: Option<Vec<String>>,
     dns_options: Option<Vec<String>>,
     dns_search: Option<Vec<String>>,
     extra_hosts: Option<Vec<String>>,
     group_add: Option<Vec<String>>,
     isolation: Option<String>,
-    memory: Option<i64>,
-    memory_reservation: Option<i64>,
-    memory_swap: Option<i64>,
-    nano_cpus: Option<i64>,
     network_mode: Option<String>,
     oom_score_adj: Option<i32>,
-    pids_limit: Option<i64>,
     readonly_rootfs: Option<bool>,
+    restart_policy: Option<RestartBody>,
     security_opt: Option<Vec<String>>,
     shm_size: Option<i64>,
     sysctls: Option<BTreeMap<String, String>>,
     tmpfs: Option<BTreeMap<String, String>>,
     ulimits: Option<Vec<UlimitBody>>,
+}
+
+/// Limits: in `HostConfig`, and in an update.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct ResourcesBody {
+    cpu_period: Option<i64>,
+    cpu_quota: Option<i64>,
+    cpu_shares: Option<i64>,
+    cpuset_cpus: Option<String>,
+    cpuset_mems: Option<String>,
+    memory: Option<i64>,
+    memory_reservation: Option<i64>,
+    memory_swap: Option<i64>,
+    nano_cpus: Option<i64>,
+    pids_limit: Option<i64>,
+}
+
+/// `HostConfig.RestartPolicy`, in a create and in an update.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct RestartBody {
+    name: Option<String>,
+    maximum_retry_count: Option<i64>,
+}
+
+impl RestartBody {
+    /// Whether it says nothing.
+    pub(crate) fn is_unnamed(&self) -> bool {
+        self.name.as_deref().unwrap_or_default().is_empty()
+    }
+
+    /// The policy that it names.
+    pub(crate) fn read(&self) -> Result<RestartPolicy, Error> {
+        let name = self.name.as_deref().unwrap_or_default();
+        Ok(RestartPolicy::parse(name, self.maximum_retry_count.unwrap_or_default())?)
+    }
 }
 
 /// One of `HostConfig.Ulimits`.
@@ -216,7 +250,26 @@ impl ConfigBody {
             stop_signal: signal(self.stop_signal.as_deref().unwrap_or_default())?,
             stop_timeout: self.stop_timeout,
             exposed_ports: self.exposed_ports.unwrap_or_default().into_keys().collect(),
+            healthcheck: self.healthcheck,
+            shell: self.shell.unwrap_or_default(),
             console_size,
+        })
+    }
+}
+
+impl ResourcesBody {
+    pub(crate) fn read(self) -> Result<Resources, Error> {
+        Ok(Resources {
+            memory: set(self.memory),
+            memory_swap: set(self.memory_swap),
+            memory_reservation: set(self.memory_reservation),
+            nano_cpus: set(self.nano_cpus),
+            cpu_quota: set(self.cpu_quota),
+            cpu_period: natural("HostConfig.CpuPeriod", self.cpu_period)?,
+            cpu_shares: natural("HostConfig.CpuShares", self.cpu_shares)?,
+            cpuset_cpus: self.cpuset_cpus.unwrap_or_default(),
+            cpuset_mems: self.cpuset_mems.unwrap_or_default(),
+            pids_limit: set(self.pids_limit),
         })
     }
 }
@@ -229,18 +282,7 @@ impl HostBody {
             network: network.map_err(|error: engine::config::UnsupportedNetwork| {
                 Error::invalid(format!("HostConfig.{error}"))
             })?,
-            resources: Resources {
-                memory: set(self.memory),
-                memory_swap: set(self.memory_swap),
-                memory_reservation: set(self.memory_reservation),
-                nano_cpus: set(self.nano_cpus),
-                cpu_quota: set(self.cpu_quota),
-                cpu_period: natural("HostConfig.CpuPeriod", self.cpu_period)?,
-                cpu_shares: natural("HostConfig.CpuShares", self.cpu_shares)?,
-                cpuset_cpus: self.cpuset_cpus.unwrap_or_default(),
-                cpuset_mems: self.cpuset_mems.unwrap_or_default(),
-                pids_limit: set(self.pids_limit),
-            },
+            resources: self.resources.read()?,
             cap_add: self.cap_add.map(Vec::from).unwrap_or_default(),
             cap_drop: self.cap_drop.map(Vec::from).unwrap_or_default(),
             readonly_rootfs: self.readonly_rootfs.unwrap_or_default(),
@@ -257,6 +299,7 @@ impl HostBody {
             security_opt: self.security_opt.unwrap_or_default(),
             shm_size: natural("HostConfig.ShmSize", self.shm_size)?,
             auto_remove: self.auto_remove.unwrap_or_default(),
+            restart: self.restart_policy.unwrap_or_default().read()?,
         })
     }
 }

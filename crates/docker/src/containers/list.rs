@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use engine::{Container, List, Status};
+use engine::{Container, HealthStatus, List, Status};
 use serde_json::{Value, json};
 use spec::Isolation;
 
@@ -15,10 +15,11 @@ use crate::reply;
 use crate::route::Answer;
 
 /// The filters that are understood.
-const FILTERS: [&str; 11] = [
+const FILTERS: [&str; 12] = [
     "ancestor",
     "before",
     "exited",
+    "health",
     "id",
     "isolation",
     "label",
@@ -61,6 +62,10 @@ fn which(query: &Query) -> Result<List, Error> {
         }
         _ => Err(invalid("status", text)),
     });
+    let health = filters.values("health").map(|text| match text {
+        "starting" | "healthy" | "unhealthy" | "none" => Ok(text.to_owned()),
+        _ => Err(invalid("health", text)),
+    });
     let isolation = filters
         .values("isolation")
         .map(|text| text.parse::<Isolation>().map_err(|error| Error::invalid(error.to_string())));
@@ -75,6 +80,7 @@ fn which(query: &Query) -> Result<List, Error> {
         exited: exited.collect::<Result<_, _>>()?,
         ancestor: texts("ancestor"),
         network: texts("network"),
+        health: health.collect::<Result<_, _>>()?,
         isolation: isolation.collect::<Result<_, _>>()?,
         before: one("before"),
         since: one("since"),
@@ -119,13 +125,26 @@ fn status(container: &Container, now: SystemTime) -> String {
     };
     match container.status {
         Status::Created => "Created".to_owned(),
-        Status::Running { .. } => format!("Up {}", since(container.started)),
+        Status::Running { .. } => format!("Up {}{}", since(container.started), health(container)),
         Status::Paused { .. } => format!("Up {} (Paused)", since(container.started)),
         Status::Exited => {
             format!("Exited ({}) {} ago", container.exit_code, since(container.finished))
         }
+        Status::Restarting => {
+            format!("Restarting ({}) {} ago", container.exit_code, since(container.finished))
+        }
         Status::Removing => "Removal In Progress".to_owned(),
         Status::Dead => "Dead".to_owned(),
+    }
+}
+
+/// What stands behind the time it has been up.
+fn health(container: &Container) -> &'static str {
+    match container.health.as_ref().map(|health| health.status) {
+        None => "",
+        Some(HealthStatus::Starting) => " (health: starting)",
+        Some(HealthStatus::Healthy) => " (healthy)",
+        Some(HealthStatus::Unhealthy) => " (unhealthy)",
     }
 }
 

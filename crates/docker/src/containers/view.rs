@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use engine::{Config, Container, HostConfig, Size, Status, Wall};
+use engine::{Config, Container, HostConfig, Probe, Size, Status, Wall};
 use serde_json::{Map, Value, json};
 
 use crate::call::Call;
@@ -41,7 +41,7 @@ fn document(container: &Container, netns: &Path, bridge: &str) -> Value {
         "HostsPath": files.hosts,
         "LogPath": files.log,
         "Name": format!("/{}", container.name),
-        "RestartCount": 0,
+        "RestartCount": container.restarts,
         "Driver": "overlay2",
         "Platform": "linux",
         "MountLabel": "",
@@ -75,11 +75,11 @@ fn isolation(wall: Option<&Wall>) -> Value {
 
 fn state(container: &Container) -> Value {
     let status = container.status;
-    json!({
+    let mut document = json!({
         "Status": status.name(),
-        "Running": status.is_live(),
+        "Running": status.is_up(),
         "Paused": matches!(status, Status::Paused { .. }),
-        "Restarting": false,
+        "Restarting": status == Status::Restarting,
         "OOMKilled": false,
         "Dead": matches!(status, Status::Dead),
         "Pid": status.pid().map_or(0, spec::Pid::raw),
@@ -87,6 +87,23 @@ fn state(container: &Container) -> Value {
         "Error": container.error,
         "StartedAt": clock::rfc3339_or_zero(container.started),
         "FinishedAt": clock::rfc3339_or_zero(container.finished),
+    });
+    if let Some(health) = &container.health {
+        document["Health"] = json!({
+            "Status": health.status.name(),
+            "FailingStreak": health.failing_streak,
+            "Log": health.log.iter().map(probe).collect::<Vec<_>>(),
+        });
+    }
+    document
+}
+
+fn probe(probe: &Probe) -> Value {
+    json!({
+        "Start": clock::rfc3339(probe.start),
+        "End": clock::rfc3339(probe.end),
+        "ExitCode": probe.exit_code,
+        "Output": probe.output,
     })
 }
 
@@ -116,6 +133,12 @@ fn program(config: &Config) -> Value {
     if !ports.is_empty() {
         document["ExposedPorts"] = Value::Object(ports);
     }
+    if let Some(check) = &config.healthcheck {
+        document["Healthcheck"] = json!(check);
+    }
+    if !config.shell.is_empty() {
+        document["Shell"] = json!(config.shell);
+    }
     if let Some(signal) = config.stop_signal {
         document["StopSignal"] = json!(signal.to_string());
     }
@@ -136,7 +159,9 @@ fn host_config(container: &Container) -> Value {
         "LogConfig": { "Type": "json-file", "Config": {} },
         "NetworkMode": host.network.to_string(),
         "PortBindings": {},
-        "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
+        "RestartPolicy": {
+            "Name": host.restart.name(), "MaximumRetryCount": host.restart.retries(),
+        },
         "AutoRemove": host.auto_remove,
         "VolumeDriver": "",
         "VolumesFrom": null,

@@ -167,6 +167,13 @@ pub(super) fn sysctls(host: &HostConfig) -> Map<String, Value> {
 
 /// The OCI spec's `linux.resources`.
 pub(super) fn resources(resources: &Resources) -> Value {
+    let mut all = changed(resources);
+    all["devices"] = device_rules().into();
+    all
+}
+
+/// The limits that can be changed later.
+pub(crate) fn changed(resources: &Resources) -> Value {
     let mut memory = Map::new();
     if let Some(limit) = resources.memory {
         memory.insert("limit".into(), limit.into());
@@ -177,7 +184,7 @@ pub(super) fn resources(resources: &Resources) -> Value {
     if let Some(low) = resources.memory_reservation {
         memory.insert("reservation".into(), low.into());
     }
-    let mut all = json!({ "devices": device_rules(), "memory": memory, "cpu": cpu(resources) });
+    let mut all = json!({ "memory": memory, "cpu": cpu(resources) });
     if let Some(limit) = resources.pids_limit {
         all["pids"] = json!({ "limit": limit });
     }

@@ -23,13 +23,20 @@ impl Owner {
     pub(super) fn running_shim(&self) -> Result<&Shim, Error> {
         match self.container.status {
             Status::Paused { .. } => Err(StateError::Paused(self.id().to_owned()).into()),
+            Status::Restarting => Err(StateError::Restarting(self.id().to_owned()).into()),
             _ => self.live(),
         }
     }
 
-    /// Delivers a signal to the program. A paused one is thawed so that it acts on SIGKILL.
+    /// Delivers a signal to the program. A paused one is thawed so that it acts on SIGKILL; one that
+    /// waits for its restart stays ended.
     pub(crate) async fn kill(&mut self, signal: Signal) -> Result<(), Error> {
-        let sent = self.live()?.kill(signal).await;
+        self.end_by_hand(signal);
+        if self.container.status == Status::Restarting {
+            self.stay_ended();
+            return Ok(());
+        }
+        let sent = self.live()?.kill("", signal).await;
         match sent {
             // It ended just now; the news is in the queue.
             Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => {
@@ -56,6 +63,7 @@ impl Owner {
             (Status::Paused { pid }, false) => Status::Running { pid },
             (Status::Paused { .. }, true) => return Err(StateError::AlreadyPaused(id).into()),
             (Status::Running { .. }, false) => return Err(StateError::NotPaused(id).into()),
+            (Status::Restarting, _) => return Err(StateError::Restarting(id).into()),
             _ => return Err(StateError::NotRunning(id).into()),
         };
         match self.live()?.freeze(frozen).await {
@@ -64,6 +72,11 @@ impl Owner {
             done => done?,
         }
         self.container.status = status;
+        if frozen {
+            self.pause_checks();
+        } else {
+            self.continue_checks();
+        }
         self.record();
         self.tell(if frozen { "pause" } else { "unpause" }, &[]);
         Ok(())

@@ -28,15 +28,22 @@ impl Owner {
     /// Frees what the run held and records how it ended.
     pub(super) async fn finish(&mut self, exit: Exit, status: Status) {
         self.run += 1;
+        self.end_checks();
         self.container.exit_code = exit.code;
         self.container.finished = Some(exit.at);
         self.container.status = status;
-        self.tell("die", &[("exitCode", exit.code.to_string())]);
+        let facts = [
+            ("exitCode", exit.code.to_string()),
+            ("execDuration", self.ran_for().as_secs().to_string()),
+        ];
+        self.tell("die", &facts);
         self.tear_down().await;
         self.end_execs();
         self.waiting.clear();
         tracing::info!(container = %self.container.id, code = exit.code, "container ended");
-        if self.container.host.auto_remove && !self.keep {
+        if self.restarts() {
+            self.restart_later();
+        } else if self.container.host.auto_remove && !self.keep {
             // Its end is seen at once, its removal when it is done; the disk need not know.
             self.show(1);
             if let Err(error) = self.remove().await {
@@ -60,6 +67,7 @@ impl Owner {
             Status::Running { .. } => return Err(StateError::RemoveRunning(id).into()),
             Status::Paused { .. } => return Err(StateError::RemovePaused(id).into()),
             Status::Removing => return Err(StateError::Removing(id).into()),
+            Status::Restarting => return Err(StateError::RemoveRestarting(id).into()),
             Status::Created | Status::Exited | Status::Dead => {}
         }
         let before = self.container.status;

@@ -183,6 +183,17 @@ impl Owner {
         Ok(self.live()?.resize(shim_name(&id), size).await?)
     }
 
+    /// Delivers a signal to it.
+    pub(super) async fn exec_kill(&mut self, id: &str, signal: Signal) -> Result<(), Error> {
+        Ok(self.live()?.kill(shim_name(id), signal).await?)
+    }
+
+    /// Remembers it no more.
+    pub(super) fn exec_forget(&mut self, id: &str) {
+        self.execs.remove(id);
+        self.shared.forget_exec(id);
+    }
+
     fn set_exec(&mut self, id: &str, state: ExecState) {
         if let Some(entry) = self.execs.get(id) {
             entry.state.send_replace(state);

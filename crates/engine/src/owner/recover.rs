@@ -60,6 +60,9 @@ impl Owner {
         self.container.started.get_or_insert_with(SystemTime::now);
         self.read_wall();
         self.watch_end(shim);
+        if let Status::Running { .. } = status {
+            self.continue_checks();
+        }
         self.record();
         tracing::info!(container = %self.container.id, "container taken up");
     }

@@ -28,15 +28,21 @@ impl Owner {
     pub(crate) async fn start(&mut self) -> Result<Change, Error> {
         self.keep = false;
         match self.container.status {
-            Status::Running { .. } => return Ok(Change::Already),
+            Status::Running { .. } | Status::Restarting => return Ok(Change::Already),
             Status::Paused { .. } => {
                 return Err(StateError::Paused(self.id().to_owned()).into());
             }
             Status::Removing => return Err(StateError::Removing(self.id().to_owned()).into()),
             Status::Created | Status::Exited | Status::Dead => {}
         }
+        self.start_counting();
+        self.try_launch().await.map(|()| Change::Done)
+    }
+
+    /// Launches it, or leaves nothing of it.
+    pub(super) async fn try_launch(&mut self) -> Result<(), Error> {
         match self.launch().await {
-            Ok(()) => Ok(Change::Done),
+            Ok(()) => Ok(()),
             Err(error) => {
                 self.not_started(&error).await;
                 Err(error)
@@ -153,6 +159,7 @@ impl Owner {
         self.container.exit_code = 0;
         self.container.error.clear();
         self.read_wall();
+        self.begin_checks();
         self.record();
         self.tell("start", &[]);
         tracing::info!(container = %self.container.id, isolation = %self.container.isolation, "container started");

@@ -15,8 +15,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("--memory-swappiness 10", "HostConfig.MemorySwappiness"),
     ("--device /dev/null", "HostConfig.Devices"),
     ("--device-cgroup-rule", "HostConfig.DeviceCgroupRules"),
-    ("--restart=", "HostConfig.RestartPolicy"),
-    ("--health-cmd", "Healthcheck"),
     ("--gpus", "HostConfig.DeviceRequests"),
     ("--network host", "HostConfig.NetworkMode \"host\""),
     ("--network mine", "NetworkingConfig.EndpointsConfig.mine"),

@@ -29,6 +29,9 @@ pub(crate) fn container() -> Container {
         status: Status::Running { pid: Pid::new(7).expect("positive") },
         exit_code: 0,
         error: String::new(),
+        restarts: 0,
+        stopped_by_hand: false,
+        health: None,
         started: Some(UNIX_EPOCH),
         finished: None,
         endpoint: serde_json::from_value(json!({

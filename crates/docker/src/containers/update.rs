@@ -1,0 +1,61 @@
+//! `POST /containers/ID/update`.
+
+use engine::Update;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::call::Call;
+use crate::containers::create::{ResourcesBody, RestartBody, read};
+use crate::error::Error;
+use crate::fields;
+use crate::reply;
+use crate::route::Answer;
+
+/// What of the body is no limit.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Body {
+    restart_policy: Option<RestartBody>,
+}
+
+/// `POST /containers/ID/update`.
+pub(crate) async fn update(call: &mut Call, id: &str) -> Answer {
+    let update = parse(call.value().await?)?;
+    call.engine.update(id, update).await.map_err(|error| Error::from(error).by_field())?;
+    Ok(reply::ok(&json!({ "Warnings": [] })))
+}
+
+fn parse(mut body: Value) -> Result<Update, Error> {
+    let object =
+        body.as_object_mut().ok_or_else(|| Error::invalid("the body is not a JSON object"))?;
+    fields::UPDATE.check(object)?;
+    let limits: ResourcesBody = read("", body.clone())?;
+    let body: Body = read("", body)?;
+    // A policy without a name asks for no change.
+    let restart = body.restart_policy.filter(|policy| !policy.is_unnamed());
+    Ok(Update {
+        resources: limits.read()?,
+        restart: restart.map(|policy| policy.read()).transpose()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::RestartPolicy;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_is_not_changed() {
+        let update = parse(json!({
+            "Memory": 67_108_864, "PidsLimit": 0, "MemorySwappiness": null,
+            "RestartPolicy": {"Name": "", "MaximumRetryCount": 0},
+        }));
+        let update = update.expect("valid");
+        assert_eq!(update.resources.memory, Some(67_108_864));
+        assert_eq!((update.resources.pids_limit, update.restart), (None, None));
+        let update = parse(json!({"RestartPolicy": {"Name": "always"}})).expect("valid");
+        assert_eq!(update.restart, Some(RestartPolicy::Always));
+        assert!(parse(json!({"Devices": [{"PathOnHost": "/dev/null"}]})).is_err());
+    }
+}

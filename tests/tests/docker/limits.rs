@@ -1,0 +1,43 @@
+//! What a container uses, and limits that change while it runs.
+
+use serde_json::Value;
+use spec::Isolation;
+use tests::Host;
+
+use super::{detached, field};
+
+pub(crate) fn stats_tell_what_a_container_uses(host: &mut Host, isolation: Isolation) {
+    let id = detached(host, isolation, &["-m", "64m"], &["sh", "-c", "while :; do :; done"]);
+    let format = "{{json .}}";
+    let line = host.docker(&["stats", "--no-stream", "--format", format, &id]).ok();
+    let seen: Value = serde_json::from_str(&line).expect("JSON");
+    let text = |name: &str| seen[name].as_str().unwrap_or_default();
+    let number = |name: &str| text(name).trim_end_matches('%').parse::<f64>().unwrap_or(0.0);
+    assert!(number("CPUPerc") > 1.0, "{seen}");
+    assert!(text("MemUsage").ends_with("/ 64MiB"), "{seen}");
+    assert!(number("MemPerc") > 0.0, "{seen}");
+    assert_eq!(text("PIDs"), "1", "{seen}");
+    assert_ne!(text("NetIO"), "0B / 0B", "{seen}");
+    host.docker(&["rm", "-f", &id]).ok();
+}
+
+pub(crate) fn limits_change_while_it_runs(host: &mut Host, isolation: Isolation) {
+    let flags = ["-m", "64m", "--pids-limit", "50"];
+    let id = detached(host, isolation, &flags, &["sleep", "1000"]);
+    host.docker(&["update", "-m", "32m", "--memory-swap", "64m", "--restart=always", &id]).ok();
+    let seen =
+        "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}} {{.HostConfig.RestartPolicy.Name}}";
+    assert_eq!(field(host, &id, seen), "33554432 50 always");
+    let script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null \
+                  || cat /sys/fs/cgroup/memory.max";
+    assert_eq!(host.docker(&["exec", &id, "sh", "-c", script]).ok(), "33554432");
+    let said = host.docker(&["update", "-m", "1m", &id]).fails(1);
+    assert!(said.contains("Minimum memory limit allowed is 6MB"), "{said}");
+    assert_eq!(field(host, &id, "{{.HostConfig.Memory}}"), "33554432");
+}
+
+pub(crate) fn a_vm_does_not_grow(host: &mut Host) {
+    let id = detached(host, Isolation::Vm, &["-m", "64m"], &["sleep", "1000"]);
+    let said = host.docker(&["update", "-m", "8g", "--memory-swap", "-1", &id]).fails(1);
+    assert!(said.contains("do not fit into the VM"), "{said}");
+}
