@@ -204,12 +204,13 @@ impl<R: Read> Archive<R> {
         Ok(())
     }
 
+    /// Goes on to the next header. The last member's padding may be missing: `umoci insert` leaves it out.
     fn skip_rest(&mut self) -> Result<(), Error> {
-        let rest = self.left + self.padding;
+        let (left, rest) = (self.left, self.left + self.padding);
         (self.left, self.padding) = (0, 0);
         let skipped = io::copy(&mut self.input.by_ref().take(rest), &mut io::sink());
         match skipped.map_err(Error::Read)? {
-            skipped if skipped == rest => Ok(()),
+            skipped if skipped >= left => Ok(()),
             _ => Err(Error::Read(io::ErrorKind::UnexpectedEof.into())),
         }
     }

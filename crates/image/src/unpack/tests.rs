@@ -173,6 +173,53 @@ fn no_name_leads_out_of_the_layer() {
     }
 }
 
+/// Every combination of a place outside and a way to it, then writes through what the last ones left.
+#[test]
+fn ten_thousand_tricks_leave_nothing_outside() {
+    let outside =
+        ["../secret", "/../secret", "../../../../tmp/x", "/proc/self/root/x", "..", "/.."];
+    let ways = ["l", "a/l", "a/../l", "./l", "/l", "//a//l", "l/.", "l/..", "..", ""];
+    let kinds = [FILE, DIR, SYMLINK, LINK];
+    let trial = Trial::new();
+    let mut tried = 0;
+    for round in 0..14_u32 {
+        for (i, target) in outside.iter().enumerate() {
+            for (j, way) in ways.iter().enumerate() {
+                for (k, kind) in kinds.iter().enumerate() {
+                    let number = (round as usize * 7 + i * 3 + j + k) % outside.len();
+                    let through = format!("{way}/{}", outside[number].trim_start_matches('/'));
+                    let parts: [Part; 3] = [
+                        (SYMLINK, "a/l", target),
+                        (*kind, way, target),
+                        (kinds[(k + round as usize) % 4], &through, "overwritten"),
+                    ];
+                    // Alone, so that one refusal does not spare the others, and onto what is there.
+                    let one = |part: &Part| archive(std::slice::from_ref(part));
+                    for part in &parts {
+                        drop(unpack(&one(part)[..], &trial.layer(), &[trial.lower()]));
+                        tried += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(tried > 10_000, "{tried}");
+    trial.unpack(&archive(&[])).expect("nothing was touched");
+    assert!(!Path::new("/tmp/x").exists());
+}
+
+#[test]
+fn the_last_file_needs_no_padding() {
+    let trial = Trial::new();
+    let whole = archive(&[(FILE, "first", "one"), (FILE, "last", "two")]);
+    // Three headers of 512 bytes and the first file's block come before the last file's three bytes.
+    let end = 3 * 512 + 3;
+    assert_eq!(&whole[end - 3..end], b"two");
+    assert_eq!(trial.unpack(&whole[..end]).expect("umoci leaves it out"), 6);
+    let trial = Trial::new();
+    assert!(trial.unpack(&whole[..end - 1]).is_err(), "a file that is cut short");
+}
+
 #[test]
 fn a_symlink_leads_to_places_inside_only() {
     if !root() {
