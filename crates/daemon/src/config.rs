@@ -14,6 +14,8 @@ use crate::error::Error;
 
 /// Read when no other is named; need not exist.
 const FILE: &str = "/etc/hull/hulld.toml";
+/// Where authorities for registries are looked for; the second is docker's.
+const CERTIFICATES: [&str; 2] = ["/etc/hull/certs.d", "/etc/docker/certs.d"];
 /// The shim's program, beside the daemon's.
 const SHIM: &str = "containerd-shim-hull-v2";
 
@@ -54,8 +56,12 @@ struct Options {
     #[arg(long, value_name = "URL")]
     registry_mirror: Vec<String>,
     /// Registry that may be spoken to without TLS; repeatable. 127.0.0.0/8 always may.
-    #[arg(long, value_name = "HOST[:PORT]")]
+    #[arg(long, value_name = "HOST[:PORT]|ADDRESS/PREFIX")]
     insecure_registry: Vec<String>,
+    /// Directory of authorities, HOST[:PORT]/*.crt, each for one registry; repeatable
+    /// [/etc/hull/certs.d and /etc/docker/certs.d].
+    #[arg(long, value_name = "DIR")]
+    registry_certs: Vec<PathBuf>,
     /// Wall of containers that ask for none: process or hyperv [process].
     #[arg(long, value_name = "WALL")]
     isolation: Option<String>,
@@ -113,7 +119,9 @@ fn read(path: &Path) -> Result<Options, Error> {
 impl Options {
     /// These, and where they say nothing, `other`.
     fn over(self, other: Self) -> Self {
-        let list = |own: Vec<String>, other| if own.is_empty() { other } else { own };
+        fn list<T>(own: Vec<T>, other: Vec<T>) -> Vec<T> {
+            if own.is_empty() { other } else { own }
+        }
         Self {
             data_root: self.data_root.or(other.data_root),
             exec_root: self.exec_root.or(other.exec_root),
@@ -123,6 +131,7 @@ impl Options {
             subnet: self.subnet.or(other.subnet),
             registry_mirror: list(self.registry_mirror, other.registry_mirror),
             insecure_registry: list(self.insecure_registry, other.insecure_registry),
+            registry_certs: list(self.registry_certs, other.registry_certs),
             isolation: self.isolation.or(other.isolation),
             vm_accel: self.vm_accel.or(other.vm_accel),
             vm_kernel: self.vm_kernel.or(other.vm_kernel),
@@ -170,6 +179,11 @@ impl Options {
             registries: Registries {
                 mirrors: self.registry_mirror,
                 insecure: self.insecure_registry,
+                certificates: if self.registry_certs.is_empty() {
+                    CERTIFICATES.iter().map(PathBuf::from).collect()
+                } else {
+                    self.registry_certs
+                },
             },
             vm,
         };

@@ -3,7 +3,9 @@
 //! By their first bytes, not by the media type: both name the same layers in practice, and what comes
 //! out is checked against its own digest anyway.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use spec::Kind;
@@ -60,6 +62,14 @@ impl Compression {
             Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
         }
     }
+}
+
+/// How the file at `path` is compressed.
+pub(crate) fn of_file(path: &Path) -> Result<Compression, Error> {
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(Error::Read)?;
+    file.take(6).read_to_end(&mut start).map_err(Error::Read)?;
+    Compression::of(&start)
 }
 
 /// The archive in `input`, decompressed, and how it was compressed.

@@ -94,6 +94,19 @@ impl Image {
         Ok(image)
     }
 
+    /// The media type of its manifest.
+    pub fn media_type(&self) -> &str {
+        match self.descriptor.media_type.as_str() {
+            "" => manifest::OCI_MANIFEST,
+            known => known,
+        }
+    }
+
+    /// The bytes of its manifest.
+    pub fn manifest_size(&self) -> u64 {
+        self.descriptor.size
+    }
+
     /// All its names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &Reference> {
         self.tags.iter().chain(&self.digests)

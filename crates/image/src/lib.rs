@@ -18,22 +18,27 @@ pub mod changes;
 pub mod compression;
 mod content;
 pub mod disk;
+pub mod distribution;
 pub mod extension;
 pub mod find;
 pub mod hold;
 pub mod image;
 pub mod import;
 mod index;
+pub mod load;
 pub mod manifest;
 pub mod platform;
 pub mod progress;
 pub mod pull;
+pub mod push;
 pub mod reference;
 pub mod registry;
 pub mod remove;
+pub mod save;
 pub mod snapshot;
 mod store;
 pub mod unpack;
+mod usage;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,15 +49,19 @@ use tokio::io::AsyncRead;
 use store::Store;
 
 pub use archive::Error as ArchiveError;
+pub use distribution::Remote;
 pub use extension::{Extension, Healthcheck};
 pub use hold::Snapshot;
 pub use image::Image;
 pub use import::Import;
+pub use load::Loaded;
 pub use platform::{InvalidPlatform, Platform};
 pub use progress::{Bytes, Progress, Status};
 pub use reference::{InvalidReference, Reference};
 pub use registry::{Auth, Registries};
-pub use remove::{Removed, Use};
+pub use remove::{Pruned, Removed, Use};
+pub use save::Save;
+pub use usage::Usage;
 
 /// All images of one data root. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -104,6 +113,76 @@ impl Images {
     ) -> Result<Image, pull::Error> {
         let request = pull::Request { reference, platform, progress: &progress };
         pull::pull(&self.store, &self.registries, auth, &request).await
+    }
+
+    /// Sends an image, or with `all` every tag of the repository, to the registry in its name. Cancelled
+    /// by dropping the future.
+    pub async fn push(
+        &self,
+        reference: &Reference,
+        all: bool,
+        auth: Option<Auth>,
+        progress: impl Fn(Progress) + Send + Sync,
+    ) -> Result<(), push::Error> {
+        let request = push::Request { reference, all, progress: &progress };
+        push::push(&self.store, &self.registries, auth, &request).await
+    }
+
+    /// Asks the registry at `host` whether it takes the credentials.
+    pub async fn log_in(&self, host: &str, auth: Auth) -> Result<(), registry::Error> {
+        distribution::log_in(&self.registries, host, auth).await
+    }
+
+    /// What the registry says of an image, without fetching it.
+    pub async fn look_up(
+        &self,
+        reference: &Reference,
+        auth: Option<Auth>,
+    ) -> Result<Remote, pull::Error> {
+        distribution::look_up(&self.registries, reference, auth).await
+    }
+
+    /// All tags that the registry has in the reference's repository.
+    pub async fn remote_tags(
+        &self,
+        reference: &Reference,
+        auth: Option<Auth>,
+    ) -> Result<Vec<Reference>, pull::Error> {
+        distribution::tags(&self.registries, reference, auth).await
+    }
+
+    /// Chooses images to save: by id without a name, by repository with all of its tags. They are kept
+    /// until what is returned is dropped.
+    pub fn save(&self, names: &[String]) -> Result<Save, save::Error> {
+        Ok(save::choose(&self.store, names)?)
+    }
+
+    /// Takes in the images of an archive of [`Images::save`], of docker, or of an OCI image layout.
+    pub async fn load(
+        &self,
+        archive: impl AsyncRead + Send + Unpin,
+        platform: &Platform,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Vec<Loaded>, load::Error> {
+        load::load(&self.store, archive, platform, Arc::new(progress)).await
+    }
+
+    /// Removes those of `images` that no container uses, with all their names. `uses` are all containers
+    /// of the engine.
+    pub async fn prune(&self, images: Vec<Digest>, uses: Vec<Use>) -> Result<Pruned, disk::Error> {
+        let store = Arc::clone(&self.store);
+        blocking(move || store.prune(&images, &uses)).await
+    }
+
+    /// What the images take on disk.
+    pub fn usage(&self) -> Usage {
+        usage::usage(&self.store)
+    }
+
+    /// Bytes of files in each layer of the image, lowest first.
+    pub fn layer_sizes(&self, image: &Image) -> Vec<u64> {
+        let size = |layer| self.store.snapshots.size(layer).unwrap_or(0);
+        image.chain.iter().map(size).collect()
     }
 
     /// Makes an image of one layer from a tar archive, plain or compressed by gzip or zstd.

@@ -108,11 +108,11 @@ pub(crate) struct Descriptor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DescribedPlatform {
     #[serde(default)]
-    os: String,
+    pub(crate) os: String,
     #[serde(default)]
-    architecture: String,
+    pub(crate) architecture: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    variant: Option<String>,
+    pub(crate) variant: Option<String>,
 }
 
 /// The fields of both documents.

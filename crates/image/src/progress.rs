@@ -1,4 +1,4 @@
-//! What a pull tells while it runs.
+//! What a pull or push tells while it runs.
 //!
 //! The words are docker's, because its client and every script around it read them: `docker pull`
 //! draws one line for each id.
@@ -9,7 +9,7 @@ use spec::Digest;
 
 use crate::Reference;
 
-/// One step of a pull. Maps field by field to docker's `{"status","id","progressDetail"}`.
+/// One step of a pull or push. Maps field by field to docker's `{"status","id","progressDetail"}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     /// The line it belongs to: the first 12 digits of a layer's digest, or the tag being pulled.
@@ -58,6 +58,27 @@ pub enum Status {
     Downloaded(Reference),
     /// The end: nothing changed.
     UpToDate(Reference),
+    /// A layer of an archive is being unpacked.
+    LoadingLayer,
+    /// A push begins; the repository with its registry.
+    PushRefersTo(String),
+    /// It is looked whether the registry has the layer.
+    Preparing,
+    /// Bytes leave.
+    Pushing,
+    /// The registry has the layer now.
+    Pushed,
+    /// The registry had the layer before.
+    LayerAlreadyExists,
+    /// A push's end.
+    PushedAs {
+        /// The tag.
+        tag: String,
+        /// The manifest.
+        digest: Digest,
+        /// Its bytes.
+        size: u64,
+    },
 }
 
 impl fmt::Display for Status {
@@ -76,6 +97,15 @@ impl fmt::Display for Status {
             Self::AlreadyExists => f.write_str("Already exists"),
             Self::Digest(digest) => write!(f, "Digest: {digest}"),
             Self::Downloaded(name) => write!(f, "Status: Downloaded newer image for {name}"),
+            Self::PushRefersTo(name) => write!(f, "The push refers to repository [{name}]"),
+            Self::LoadingLayer => f.write_str("Loading layer"),
+            Self::Preparing => f.write_str("Preparing"),
+            Self::Pushing => f.write_str("Pushing"),
+            Self::Pushed => f.write_str("Pushed"),
+            Self::LayerAlreadyExists => f.write_str("Layer already exists"),
+            Self::PushedAs { tag, digest, size } => {
+                write!(f, "{tag}: digest: {digest} size: {size}")
+            }
             Self::UpToDate(name) => write!(f, "Status: Image is up to date for {name}"),
         }
     }

@@ -123,7 +123,7 @@ impl Error {
         }
     }
 
-    fn of(reference: &Reference, source: Failure) -> Self {
+    pub(crate) fn of(reference: &Reference, source: Failure) -> Self {
         let reference = reference.clone();
         match source {
             Failure::Registry(registry::Error::NotFound { .. }) => Self::NotFound(reference),
@@ -204,7 +204,7 @@ async fn locate(
         if let Some(error) = last.take() {
             tracing::debug!(mirror_error = %error, "mirror does not give the image");
         }
-        let asked = match source.session(request.reference) {
+        let asked = match source.session(request.reference).await {
             Ok(session) => ask(session, request).await,
             Err(e) => Err(e.into()),
         };
@@ -407,10 +407,10 @@ async fn finish(
 
 /// When a bar may move again.
 #[derive(Default)]
-struct Bar(Option<Instant>);
+pub(crate) struct Bar(Option<Instant>);
 
 impl Bar {
-    fn moves(&mut self) -> bool {
+    pub(crate) fn moves(&mut self) -> bool {
         let due = self.0.is_none_or(|last| last.elapsed() >= BAR);
         if due {
             self.0 = Some(Instant::now());

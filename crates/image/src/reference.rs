@@ -106,6 +106,12 @@ impl Reference {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
+    /// The same repository with another tag; `None` if that can be none.
+    pub(crate) fn tagged(&self, tag: &str) -> Option<Self> {
+        let tag = is_tag(tag).then(|| tag.to_owned())?;
+        Some(Self { tag: Some(tag), digest: None, ..self.clone() })
+    }
+
     /// Whether both are of one repository.
     pub fn same_repository(&self, other: &Self) -> bool {
         self.registry == other.registry && self.repository == other.repository

@@ -1,15 +1,19 @@
 //! Where images come from: which registries are asked in which way, and what their answers mean.
 //!
 //! Images of docker.io are asked for at the configured mirrors first, in order and without credentials.
-//! TLS is a must except for loopback addresses and hosts that the configuration calls insecure, which
-//! are spoken to in plain HTTP.
+//! TLS with a certificate that someone vouches for is a must, except for loopback addresses and hosts that
+//! the configuration calls insecure: those are spoken to in whichever way they answer.
 //!
 //! Spec: OCI distribution-spec, "Pull"; "Error Codes".
+
+mod certificates;
+mod insecure;
+mod upload;
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,8 +40,12 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub struct Registries {
     /// Base URLs (`http://127.0.0.1:5000`) tried in order for images of docker.io, before docker.io.
     pub mirrors: Vec<String>,
-    /// `HOST` or `HOST:PORT` that may be spoken to without TLS. Loopback addresses always may.
+    /// `HOST`, `HOST:PORT` or `ADDRESS/PREFIX` that may be spoken to without TLS, or with a certificate
+    /// that nobody vouches for. Loopback addresses always may.
     pub insecure: Vec<String>,
+    /// Directories with a directory `HOST` or `HOST:PORT` for a registry, whose files `*.crt` are
+    /// certificates of authorities (in PEM) that vouch for it.
+    pub certificates: Vec<PathBuf>,
 }
 
 /// A mirror or insecure registry that cannot be meant.
@@ -47,7 +55,7 @@ pub enum InvalidRegistry {
     #[error("invalid registry mirror {0:?}: want http://HOST[:PORT] or https://HOST[:PORT]")]
     Mirror(String),
     /// Not a host.
-    #[error("invalid insecure registry {0:?}: want HOST or HOST:PORT")]
+    #[error("invalid insecure registry {0:?}: want HOST, HOST:PORT or ADDRESS/PREFIX")]
     Insecure(String),
 }
 
@@ -84,6 +92,14 @@ pub enum Error {
         host: String,
         /// The deepest cause: the kernel's, the resolver's or TLS's.
         source: Cause,
+    },
+    /// A certificate for it cannot be used.
+    #[error("certificate {}: {problem}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// It has no such thing.
     #[error("{host} has no such image")]
@@ -128,6 +144,7 @@ impl Error {
         match self {
             Self::NotFound { .. } => Kind::NotFound,
             Self::Denied { .. } => Kind::Denied,
+            Self::Certificate { .. } => Kind::Internal,
             Self::Unreachable { .. } | Self::Answer { .. } | Self::Protocol { .. } => {
                 Kind::Unavailable
             }
@@ -150,8 +167,7 @@ impl Registries {
         if let Some(bad) = self.mirrors.iter().find(|mirror| split_url(mirror).is_none()) {
             return Err(InvalidRegistry::Mirror(bad.clone()));
         }
-        let is_host = |host: &str| format!("{host}/x").parse::<Reference>().is_ok();
-        if let Some(bad) = self.insecure.iter().find(|host| !is_host(host)) {
+        if let Some(bad) = self.insecure.iter().find(|host| !insecure::is_valid(host)) {
             return Err(InvalidRegistry::Insecure(bad.clone()));
         }
         Ok(self)
@@ -159,27 +175,29 @@ impl Registries {
 
     /// Whom to ask for an image, in order. Credentials are for the image's own registry alone.
     pub(crate) fn sources(&self, reference: &Reference, auth: Option<Auth>) -> Vec<Source> {
-        let own = reference.registry();
         let of_mirror = |mirror: &String| {
             let (scheme, host) = split_url(mirror)?;
-            let plain = scheme == "http";
-            Some(Source { host: host.to_owned(), plain, auth: RegistryAuth::Anonymous })
+            let speech = if scheme == "http" { Speech::Plain } else { Speech::Tls };
+            Some(self.source(host, speech, RegistryAuth::Anonymous))
         };
-        let mirrors = self.mirrors.iter().filter(|_| own == DOCKER_HUB).filter_map(of_mirror);
+        let of_hub = reference.registry() == DOCKER_HUB;
+        let mirrors = self.mirrors.iter().filter(|_| of_hub).filter_map(of_mirror);
+        mirrors.chain([self.own(reference.registry(), auth)]).collect()
+    }
+
+    /// The registry at `host` itself.
+    pub(crate) fn own(&self, host: &str, auth: Option<Auth>) -> Source {
         let auth = match auth {
             None => RegistryAuth::Anonymous,
             Some(Auth::Basic { username, password }) => RegistryAuth::Basic(username, password),
             Some(Auth::Bearer(token)) => RegistryAuth::Bearer(token),
         };
-        let plain = self.is_insecure(own);
-        mirrors.chain([Source { host: own.to_owned(), plain, auth }]).collect()
+        let any = insecure::is_insecure(&self.insecure, host);
+        self.source(host, if any { Speech::Any } else { Speech::Tls }, auth)
     }
 
-    fn is_insecure(&self, registry: &str) -> bool {
-        let host = without_port(registry);
-        let loopback = host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        let listed = |listed: &String| listed == registry || listed == host;
-        host == "localhost" || loopback || self.insecure.iter().any(listed)
+    fn source(&self, host: &str, speech: Speech, auth: RegistryAuth) -> Source {
+        Source { host: host.to_owned(), speech, auth, certificates: self.certificates.clone() }
     }
 }
 
@@ -192,20 +210,24 @@ fn split_url(url: &str) -> Option<(&str, &str)> {
     (matches!(scheme, "http" | "https") && is_host).then_some((scheme, host))
 }
 
-fn without_port(registry: &str) -> &str {
-    match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) if address.parse::<Ipv6Addr>().is_ok() => address,
-        _ => registry.split_once(':').map_or(registry, |(host, _)| host),
-    }
-}
-
 /// One registry to ask.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) host: String,
-    /// HTTP in place of HTTPS.
-    plain: bool,
+    speech: Speech,
     auth: RegistryAuth,
+    certificates: Vec<PathBuf>,
+}
+
+/// How a registry is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speech {
+    /// HTTP.
+    Plain,
+    /// HTTPS, with a certificate that is checked.
+    Tls,
+    /// Whatever it answers to.
+    Any,
 }
 
 /// A connection to one registry for the pull of one image.
@@ -224,13 +246,19 @@ pub(crate) struct Blob {
 }
 
 impl Source {
-    /// Prepares to pull `reference` from here; nothing is sent yet.
-    pub(crate) fn session(&self, reference: &Reference) -> Result<Session, Error> {
-        let protocol = if self.plain { ClientProtocol::Http } else { ClientProtocol::Https };
+    /// Prepares to speak of `reference` here. Only who may be spoken to in any way is asked for it.
+    pub(crate) async fn session(&self, reference: &Reference) -> Result<Session, Error> {
+        let plain = match self.speech {
+            Speech::Plain => true,
+            Speech::Tls => false,
+            Speech::Any => insecure::speaks_plainly(&self.host).await,
+        };
         let config = ClientConfig {
-            protocol,
+            protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
             // Without TLS there is no certificate to check, nor a need for the host's list of them.
-            accept_invalid_certificates: self.plain,
+            accept_invalid_certificates: self.speech != Speech::Tls,
+            extra_root_certificates: certificates::of(&self.certificates, &self.host)?,
+            use_monolithic_push: true,
             connect_timeout: Some(CONNECT),
             read_timeout: Some(SILENCE),
             user_agent: concat!("hull/", env!("CARGO_PKG_VERSION")),
@@ -294,6 +322,22 @@ impl Session {
         }
     }
 
+    /// The tags of the repository.
+    pub(crate) async fn tags(&self) -> Result<Vec<String>, Error> {
+        const PAGE: usize = 1000;
+        let mut tags: Vec<String> = Vec::new();
+        loop {
+            let last = tags.last().cloned();
+            let page = self.client.list_tags(&self.remote, &self.auth, Some(PAGE), last.as_deref());
+            let page = page.await.map_err(|e| failure(&self.host, e))?.tags;
+            let full = page.len() == PAGE;
+            tags.extend(page);
+            if !full {
+                return Ok(tags);
+            }
+        }
+    }
+
     /// A stream that broke off.
     pub(crate) fn broken(&self, error: &io::Error) -> Error {
         Error::Unreachable { host: self.host.clone(), source: deepest(error) }
@@ -304,9 +348,10 @@ impl Session {
 fn failure(host: &str, error: OciDistributionError) -> Error {
     let host = host.to_owned();
     match error {
-        OciDistributionError::RequestError(source) => {
-            Error::Unreachable { host, source: deepest(&source) }
-        }
+        OciDistributionError::RequestError(source) => match source.status() {
+            Some(status) => answer(host, status.as_u16(), status.canonical_reason().unwrap_or("")),
+            None => Error::Unreachable { host, source: deepest(&source) },
+        },
         OciDistributionError::UnauthorizedError { .. }
         | OciDistributionError::AuthenticationFailure(_) => Error::Denied { host },
         OciDistributionError::ImageManifestNotFoundError(_) => Error::NotFound { host },
@@ -357,26 +402,32 @@ mod tests {
     fn mirrors_serve_docker_hub_alone_and_get_no_password() {
         let registries = Registries {
             mirrors: vec!["http://127.0.0.1:5000".into(), "https://mirror.example/".into()],
-            insecure: vec!["lab.example:5000".into(), "10.0.0.1".into()],
+            insecure: vec!["lab.example:5000".into(), "10.0.0.1".into(), "10.9.0.0/16".into()],
+            ..Registries::default()
         };
         let registries = registries.checked().expect("valid");
         let sources = |name: &str| {
             let auth = Auth::Basic { username: "me".into(), password: "secret".into() };
             let sources = registries.sources(&name.parse().expect("a name"), Some(auth));
-            let show = |s: Source| (s.host, s.plain, s.auth != RegistryAuth::Anonymous);
+            let show = |s: Source| (s.host, s.speech, s.auth != RegistryAuth::Anonymous);
             sources.into_iter().map(show).collect::<Vec<_>>()
         };
-        let one = |host: &str, plain| vec![(host.to_owned(), plain, true)];
+        let one = |host: &str, any| {
+            let speech = if any { Speech::Any } else { Speech::Tls };
+            vec![(host.to_owned(), speech, true)]
+        };
         let hub = [
-            ("127.0.0.1:5000".to_owned(), true, false),
-            ("mirror.example".to_owned(), false, false),
-            ("docker.io".to_owned(), false, true),
+            ("127.0.0.1:5000".to_owned(), Speech::Plain, false),
+            ("mirror.example".to_owned(), Speech::Tls, false),
+            ("docker.io".to_owned(), Speech::Tls, true),
         ];
         assert_eq!(sources("alpine"), hub);
         assert_eq!(sources("quay.io/a"), one("quay.io", false));
         assert_eq!(sources("lab.example:5000/a"), one("lab.example:5000", true));
         assert_eq!(sources("lab.example:5001/a"), one("lab.example:5001", false));
         assert_eq!(sources("10.0.0.1:80/a"), one("10.0.0.1:80", true));
+        assert_eq!(sources("10.9.8.7:80/a"), one("10.9.8.7:80", true));
+        assert_eq!(sources("10.8.8.7:80/a"), one("10.8.8.7:80", false));
         assert_eq!(sources("127.9.9.9:1/a"), one("127.9.9.9:1", true));
         assert_eq!(sources("[::1]:5000/a"), one("[::1]:5000", true));
         assert_eq!(sources("localhost/a"), one("localhost", true));
@@ -397,7 +448,7 @@ mod tests {
             ("http://mirror.example?x", false),
             ("http://", false),
         ] {
-            let registries = Registries { mirrors: vec![url.into()], insecure: Vec::new() };
+            let registries = Registries { mirrors: vec![url.into()], ..Registries::default() };
             assert_eq!(registries.checked().is_ok(), valid, "{url}");
         }
     }

@@ -10,7 +10,7 @@
 //! Force deletes what stopped containers use (their layers stay until they go) and what has names in
 //! several repositories; nothing deletes what a running container uses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use spec::{ContainerId, Digest, Kind};
 
@@ -106,6 +106,15 @@ impl Error {
     }
 }
 
+/// What a prune did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// In order.
+    pub removed: Vec<Removed>,
+    /// Bytes of the files in layers that are gone.
+    pub reclaimed: u64,
+}
+
 /// What a removal will do.
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
@@ -140,6 +149,37 @@ impl Store {
         drop(state);
         drop(garbage);
         Ok(removed)
+    }
+}
+
+impl Store {
+    /// Removes those of `images` that no container uses, with all their names. Blocks.
+    pub(crate) fn prune(&self, images: &[Digest], uses: &[Use]) -> Result<Pruned, disk::Error> {
+        let mut state = self.state();
+        let before = state.images.clone();
+        let unused = |id: &&Digest| !uses.iter().any(|user| user.image == **id);
+        let gone: Vec<Image> =
+            images.iter().filter(unused).filter_map(|id| state.images.remove(id)).collect();
+        if gone.is_empty() {
+            return Ok(Pruned::default());
+        }
+        self.save_or_restore(&mut state, before)?;
+        let mut pruned = Pruned::default();
+        let mut counted = BTreeSet::new();
+        for image in &gone {
+            let names = image.names().map(|name| Removed::Untagged(name.to_string()));
+            pruned.removed.extend(names);
+            for one in deleted(image, &state).filter(|one| counted.insert(one.clone())) {
+                if one != image.id {
+                    pruned.reclaimed += self.snapshots.size(&one).unwrap_or(0);
+                }
+                pruned.removed.push(Removed::Deleted(one));
+            }
+        }
+        let garbage = self.collect(&mut state)?;
+        drop(state);
+        drop(garbage);
+        Ok(pruned)
     }
 }
 

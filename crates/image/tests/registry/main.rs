@@ -36,7 +36,7 @@ async fn pull_as(
 }
 
 fn mirrored(port: u16) -> Registries {
-    Registries { mirrors: vec![format!("http://127.0.0.1:{port}")], insecure: Vec::new() }
+    Registries { mirrors: vec![format!("http://127.0.0.1:{port}")], ..Registries::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
