@@ -50,6 +50,36 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Option<SystemTime>, Error>
     Ok((!since.is_zero()).then_some(at))
 }
 
+/// The same, or a length of time before now as Go writes it: `24h`, `1h30m`.
+///
+/// # Errors
+///
+/// 400 that names the parameter.
+pub(crate) fn moment(name: &str, text: &str) -> Result<Option<SystemTime>, Error> {
+    match length(text) {
+        Some(ago) => Ok(SystemTime::now().checked_sub(ago)),
+        None => parse(name, text),
+    }
+}
+
+/// Numbers with the units h, m and s; `None` for anything else.
+fn length(text: &str) -> Option<Duration> {
+    let mut seconds = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let unit = match rest.as_bytes()[end] {
+            b'h' => 3600.0,
+            b'm' => 60.0,
+            b's' => 1.0,
+            _ => return None,
+        };
+        seconds += rest[..end].parse::<f64>().ok()? * unit;
+        rest = &rest[end + 1..];
+    }
+    Duration::try_from_secs_f64(seconds).ok().filter(|_| !text.is_empty())
+}
+
 /// A length of time in the words of `docker ps`.
 pub(crate) fn human(length: Duration) -> String {
     let seconds = length.as_secs();
@@ -73,6 +103,21 @@ pub(crate) fn human(length: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_of_time_is_what_go_writes() {
+        for (text, want) in [
+            ("24h", Some(86_400)),
+            ("1h30m", Some(5400)),
+            ("0.5m", Some(30)),
+            ("10", None),
+            ("", None),
+            ("1d", None),
+            ("2024-01-01T00:00:00Z", None),
+        ] {
+            assert_eq!(length(text).map(|length| length.as_secs()), want, "{text}");
+        }
+    }
 
     fn at(seconds: u64, nanos: u32) -> SystemTime {
         UNIX_EPOCH + Duration::new(seconds, nanos)

@@ -72,6 +72,14 @@ impl Filters {
         !self.has(name) || self.values(name).any(test)
     }
 
+    /// True when some `label!` filter, a key or `key=value`, is met by `labels`.
+    pub(crate) fn unwanted(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.values("label!").any(|unwanted| match unwanted.split_once('=') {
+            Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
+            None => labels.contains_key(unwanted),
+        })
+    }
+
     /// True when every `label` filter, a key or `key=value`, is met by `labels`.
     pub(crate) fn labels(&self, labels: &BTreeMap<String, String>) -> bool {
         self.values("label").all(|wanted| match wanted.split_once('=') {

@@ -1,12 +1,17 @@
 //! Images.
 
+pub(crate) mod archive;
+pub(crate) mod history;
+pub(crate) mod prune;
 pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod told;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use hyper::StatusCode;
-use image::{Image, Platform, Reference, Removed};
+use image::{Image, Platform, Reference, Usage};
 use serde_json::{Value, json};
 use spec::Kind;
 
@@ -19,11 +24,68 @@ use crate::route::Answer;
 
 /// `GET /images/json`.
 pub(crate) fn list(call: &mut Call) -> Answer {
-    let filters = call.query.filters(&["before", "dangling", "label", "reference", "since"])?;
+    let known = ["before", "dangling", "label", "label!", "reference", "since", "until"];
+    let filters = call.query.filters(&known)?;
     let mut chosen = chosen(call, &filters)?;
     chosen.sort_by_key(|image| std::cmp::Reverse(created(image)));
-    let rows = chosen.iter().map(|image| row(image, call));
+    let (shared, manifests) = (call.query.flag("shared-size"), call.query.flag("manifests"));
+    let usage = if shared || manifests { call.engine.images().usage() } else { Usage::default() };
+    let rows = chosen.iter().map(|image| {
+        let mut row = row(image, call);
+        if shared {
+            row["SharedSize"] = json!(usage.shared.get(&image.id));
+        }
+        if manifests {
+            row["Manifests"] = json!([manifest(image, call, &usage)]);
+        }
+        row
+    });
     Ok(reply::ok(&rows.collect()))
+}
+
+/// A row for each image, with what `system df` wants to know besides.
+pub(crate) fn rows(call: &Call, usage: &Usage) -> Value {
+    let uses = call.engine.image_uses();
+    let row = |image: &Image| {
+        let mut row = row(image, call);
+        row["SharedSize"] = json!(usage.shared.get(&image.id).copied().unwrap_or(0));
+        row["Containers"] = json!(uses.iter().filter(|user| user.image == image.id).count());
+        row
+    };
+    call.engine.images().list().iter().map(row).collect()
+}
+
+/// How an index would speak of the image.
+fn descriptor(image: &Image) -> Value {
+    json!({
+        "mediaType": image.media_type(), "digest": image.manifest, "size": image.manifest_size(),
+    })
+}
+
+/// What the image has of its one platform.
+fn manifest(image: &Image, call: &Call, usage: &Usage) -> Value {
+    let by_it = call.engine.image_uses().into_iter().filter(|user| user.image == image.id);
+    let containers: Vec<_> = by_it.map(|user| user.container).collect();
+    let content = usage.blobs.get(&image.id).copied().unwrap_or(0);
+    let mut platform = json!({
+        "architecture": image.config.architecture().to_string(),
+        "os": image.config.os().to_string(),
+    });
+    if let Some(variant) = image.config.variant() {
+        platform["variant"] = json!(variant);
+    }
+    json!({
+        "ID": image.manifest,
+        "Descriptor": descriptor(image),
+        "Available": true,
+        "Kind": "image",
+        "Size": { "Content": content, "Total": content + image.size },
+        "ImageData": {
+            "Platform": platform,
+            "Containers": containers,
+            "Size": { "Unpacked": image.size },
+        },
+    })
 }
 
 /// The images that pass the filters.
@@ -31,6 +93,10 @@ fn chosen(call: &Call, filters: &Filters) -> Result<Vec<Image>, Error> {
     let dangling = filters.switch("dangling")?;
     let bound = |name: &str| filters.values(name).next().map(|image| get(call, image)).transpose();
     let (before, since) = (bound("before")?, bound("since")?);
+    let until = match filters.values("until").next() {
+        Some(text) => clock::moment("until", text)?,
+        None => None,
+    };
     if let Some(pattern) = filters.values("reference").find(|pattern| pattern.contains(['[', '\\']))
     {
         return Err(Error::invalid(format!(
@@ -41,14 +107,25 @@ fn chosen(call: &Call, filters: &Filters) -> Result<Vec<Image>, Error> {
         dangling.is_none_or(|dangling| dangling == image.tags.is_empty())
             && before.as_ref().is_none_or(|bound| created(image) < created(bound))
             && since.as_ref().is_none_or(|bound| created(image) > created(bound))
+            && until.is_none_or(|until| created(image).is_some_and(|created| created <= until))
             && filters.labels(&labels(image))
-            && filters.any("reference", |pattern| {
-                image.tags.iter().any(|name| {
-                    glob(pattern, &name.to_string()) || glob(pattern, &name.familiar_name())
-                })
-            })
+            && !filters.unwanted(&labels(image))
     };
-    Ok(call.engine.images().list().into_iter().filter(passes).collect())
+    // Of an image that is chosen by some of its names, these alone are shown.
+    let named = |mut image: Image| {
+        if !filters.has("reference") {
+            return Some(image);
+        }
+        let chosen = |name: &Reference| {
+            filters.any("reference", |pattern| {
+                glob(pattern, &name.to_string()) || glob(pattern, &name.familiar_name())
+            })
+        };
+        image.tags.retain(chosen);
+        image.digests.retain(chosen);
+        (!image.tags.is_empty() || !image.digests.is_empty()).then_some(image)
+    };
+    Ok(call.engine.images().list().into_iter().filter(passes).filter_map(named).collect())
 }
 
 /// Whether `text` is of the form that `pattern` gives: `?` is any character and `*` any number of
@@ -86,14 +163,14 @@ fn row(image: &Image, call: &Call) -> Value {
     if !call.version.since_minor(44) {
         row["VirtualSize"] = json!(image.size);
     }
+    if call.version.since_minor(48) {
+        row["Descriptor"] = descriptor(image);
+    }
     row
 }
 
 /// `GET /images/NAME/json`.
 pub(crate) fn inspect(call: &mut Call, name: &str) -> Answer {
-    if call.query.flag("manifests") {
-        return Err(Error::invalid("manifests is not supported by Hull yet"));
-    }
     if let Some(text) = call.query.text("platform") {
         check_platform(name, text)?;
     }
@@ -122,11 +199,17 @@ pub(crate) fn inspect(call: &mut Call, name: &str) -> Answer {
     if !call.version.since_minor(44) {
         document["VirtualSize"] = json!(image.size);
     }
+    if call.version.since_minor(48) {
+        document["Descriptor"] = descriptor(&image);
+    }
+    if call.query.flag("manifests") {
+        document["Manifests"] = json!([manifest(&image, call, &call.engine.images().usage())]);
+    }
     Ok(reply::ok(&document))
 }
 
 /// `platform` of an inspect is JSON. Every image is kept for the host's platform alone.
-fn check_platform(name: &str, text: &str) -> Result<(), Error> {
+pub(crate) fn check_platform(name: &str, text: &str) -> Result<(), Error> {
     let wanted: Value = serde_json::from_str(text)
         .map_err(|error| Error::invalid(format!("invalid platform {text:?}: {error}")))?;
     let field = |key: &str| wanted[key].as_str();
@@ -147,7 +230,7 @@ fn check_platform(name: &str, text: &str) -> Result<(), Error> {
 pub(crate) fn tag(call: &mut Call, name: &str) -> Answer {
     let repository = call.query.text("repo").unwrap_or_default();
     let target = reference(repository, call.query.text("tag"))?;
-    call.engine.images().tag(name, &target).map_err(|error| Error::of(error.kind(), &error))?;
+    call.engine.tag(name, &target)?;
     Ok(reply::empty(StatusCode::CREATED))
 }
 
@@ -155,11 +238,7 @@ pub(crate) fn tag(call: &mut Call, name: &str) -> Answer {
 pub(crate) async fn remove(call: &mut Call, name: &str) -> Answer {
     // `noprune` keeps untagged parents, of which there are none.
     let removed = call.engine.remove_image(name, call.query.flag("force")).await?;
-    let rows = removed.iter().map(|removed| match removed {
-        Removed::Untagged(name) => json!({ "Untagged": name }),
-        Removed::Deleted(digest) => json!({ "Deleted": digest }),
-    });
-    Ok(reply::ok(&rows.collect()))
+    Ok(reply::ok(&removed.iter().map(prune::row).collect()))
 }
 
 /// The name `repository` with the tag or digest `tag`, where that is given apart.
@@ -172,20 +251,20 @@ pub(crate) fn reference(repository: &str, tag: Option<&str>) -> Result<Reference
     text.parse().map_err(|error: image::InvalidReference| Error::of(Kind::Invalid, &error))
 }
 
-fn get(call: &Call, name: &str) -> Result<Image, Error> {
+pub(crate) fn get(call: &Call, name: &str) -> Result<Image, Error> {
     call.engine.images().get(name).map_err(|error| Error::of(error.kind(), &error))
 }
 
-fn names(references: &[Reference]) -> Vec<String> {
+pub(crate) fn names(references: &[Reference]) -> Vec<String> {
     references.iter().map(Reference::to_string).collect()
 }
 
-fn labels(image: &Image) -> BTreeMap<String, String> {
+pub(crate) fn labels(image: &Image) -> BTreeMap<String, String> {
     let labels = image.config.config().as_ref().and_then(|config| config.labels().clone());
     labels.unwrap_or_default().into_iter().collect()
 }
 
-fn created(image: &Image) -> Option<SystemTime> {
+pub(crate) fn created(image: &Image) -> Option<SystemTime> {
     clock::parse("created", image.config.created().as_deref()?).ok().flatten()
 }
 

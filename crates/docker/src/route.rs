@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::query::Query;
 use crate::reply::Reply;
 use crate::version::Version;
-use crate::{containers, exec, images, networks, system};
+use crate::{auth, containers, distribution, exec, images, networks, system, usage};
 
 /// What handlers give.
 pub(crate) type Answer = Result<Reply, Error>;
@@ -97,12 +97,15 @@ async fn image_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("GET", ["json"]) => images::list(call),
         ("POST", ["create"]) => images::pull::create(call).await,
         ("GET", ["search"]) => Err(Error::unsupported("search")),
-        ("GET", ["get"] | [.., "get"]) => Err(Error::unsupported("save")),
-        ("POST", ["load"]) => Err(Error::unsupported("load")),
-        ("POST", ["prune"]) => Err(Error::unsupported("image prune")),
-        ("POST", [_, .., "push"]) => Err(Error::unsupported("push")),
+        ("GET", ["get"]) => images::archive::save(call, None),
+        ("GET", [name @ .., "get"]) => images::archive::save(call, Some(&name.join("/"))),
+        ("POST", ["load"]) => images::archive::load(call).await,
+        ("POST", ["prune"]) => images::prune::prune(call).await,
+        ("POST", [_, .., "push"]) => {
+            images::push::push(call, &path[..path.len() - 1].join("/")).await
+        }
         ("GET", [name @ .., "json"]) => images::inspect(call, &name.join("/")),
-        ("GET", [_, .., "history"]) => Err(Error::unsupported("history")),
+        ("GET", [name @ .., "history"]) => images::history::history(call, &name.join("/")),
         ("POST", [name @ .., "tag"]) => images::tag(call, &name.join("/")),
         ("DELETE", [_, ..]) => images::remove(call, &path.join("/")).await,
         _ => Err(Error::no_page()),
@@ -132,12 +135,14 @@ async fn system_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("GET", ["volumes"]) => system::volumes(call),
         ("GET" | "DELETE" | "PUT", ["volumes", name]) => Err(system::no_volume(name)),
         ("POST", ["volumes", "create" | "prune"]) => Err(Error::unsupported("volume")),
-        ("POST", ["auth"]) => Err(Error::unsupported("login")),
+        ("POST", ["auth"]) => auth::login(call).await,
         ("POST", ["build"]) => Err(Error::unsupported("build")),
         ("POST", ["build", "prune"]) => Err(Error::unsupported("builder prune")),
         ("POST", ["commit"]) => Err(Error::unsupported("commit")),
-        ("GET", ["system", "df"]) => Err(Error::unsupported("system df")),
-        ("GET", ["distribution", .., "json"]) => Err(Error::unsupported("distribution inspect")),
+        ("GET", ["system", "df"]) => usage::usage(call).await,
+        ("GET", ["distribution", name @ .., "json"]) => {
+            distribution::inspect(call, &name.join("/")).await
+        }
         ("POST", ["session" | "grpc"]) => Err(Error::unsupported("BuildKit")),
         ("GET", ["plugins", name @ .., "json"]) => Err(system::no_plugin(&name.join("/"))),
         (_, ["plugins", ..]) => Err(Error::unsupported("plugin")),

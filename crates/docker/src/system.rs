@@ -68,13 +68,17 @@ pub(crate) async fn info(call: &mut Call) -> Answer {
     let registries = &call.engine.settings().registries;
     let mut insecure = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
     insecure.extend(registries.insecure.iter().filter(|name| name.contains('/')).cloned());
+    let mut indexes = json!({
+        "docker.io": {
+            "Name": "docker.io", "Mirrors": registries.mirrors, "Secure": true, "Official": true,
+        },
+    });
+    for name in registries.insecure.iter().filter(|name| !name.contains('/')) {
+        indexes[name] = json!({ "Name": name, "Mirrors": [], "Secure": false, "Official": false });
+    }
     document["RegistryConfig"] = json!({
         "InsecureRegistryCIDRs": insecure,
-        "IndexConfigs": {
-            "docker.io": {
-                "Name": "docker.io", "Mirrors": registries.mirrors, "Secure": true, "Official": true,
-            },
-        },
+        "IndexConfigs": indexes,
         "Mirrors": registries.mirrors,
     });
     Ok(reply::ok(&document))

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::Stream;
-use image::{Auth, Image, Images, Import, Platform, Progress, Reference, Removed, Use};
-use spec::{ContainerId, Digest, Kind, Signal};
-use tokio::io::AsyncRead;
+use image::Image;
+use spec::{Kind, Signal};
 
 use crate::attach::Attached;
 use crate::config::{Config, Create, Size};
 use crate::container::{Container, Files, Status};
 use crate::error::{Error, StateError};
-use crate::event::{EventKind, Events};
+use crate::event::Events;
 use crate::health;
 use crate::list;
 use crate::log::{self, LogLine, LogRequest};
@@ -354,54 +353,6 @@ impl Engine {
         handle.ask(move |owner| Box::pin(owner.exec_resize(id, size))).await
     }
 
-    /// The images: list, look up, tag. What is told as an event goes through the engine instead.
-    pub fn images(&self) -> &Images {
-        &self.shared.images
-    }
-
-    /// Pulls an image, see [`Images::pull`].
-    pub async fn pull(
-        &self,
-        reference: &Reference,
-        platform: &Platform,
-        auth: Option<Auth>,
-        progress: impl Fn(Progress) + Send + Sync,
-    ) -> Result<Image, Error> {
-        let image = self.shared.images.pull(reference, platform, auth, progress).await?;
-        self.tell_image("pull", &reference.to_string());
-        Ok(image)
-    }
-
-    /// Makes an image of an archive, see [`Images::import`].
-    pub async fn import(
-        &self,
-        archive: impl AsyncRead + Send + Unpin + 'static,
-        reference: Option<&Reference>,
-        import: &Import,
-    ) -> Result<Image, Error> {
-        let image = self.shared.images.import(archive, reference, import).await?;
-        self.tell_image("import", &image.id.to_string());
-        Ok(image)
-    }
-
-    /// Removes an image's name, and the image with its last, unless a container uses it.
-    pub async fn remove_image(&self, name: &str, force: bool) -> Result<Vec<Removed>, Error> {
-        let uses: Vec<Use> = self.shared.all().iter().filter_map(used_by).collect();
-        let removed = self.shared.images.remove(name, &uses, force).await?;
-        for one in &removed {
-            match one {
-                Removed::Untagged(name) => self.tell_image("untag", name),
-                Removed::Deleted(id) => self.tell_image("delete", &id.to_string()),
-            }
-        }
-        Ok(removed)
-    }
-
-    fn tell_image(&self, action: &str, name: &str) {
-        let attributes = [("name".to_owned(), name.to_owned())].into();
-        self.shared.broker.publish(EventKind::Image, action, name, attributes);
-    }
-
     /// Facts for `info`.
     #[expect(clippy::unused_async, reason = "as its neighbours, for fronts")]
     pub async fn info(&self) -> Result<Info, Error> {
@@ -481,13 +432,6 @@ async fn ended(handle: &Handle, before: u64, patience: Option<Duration>) -> bool
         Some(patience) => tokio::time::timeout(patience, over).await.is_ok(),
         None => over.await.is_ok(),
     }
-}
-
-fn used_by(handle: &Handle) -> Option<Use> {
-    let container = handle.now().container;
-    let id: ContainerId = container.id.clone();
-    let image: Digest = container.image.parse().ok()?;
-    Some(Use { container: id, image, running: container.status.is_live() })
 }
 
 /// As Docker names an image that is not there: with its tag.

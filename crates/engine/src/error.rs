@@ -110,6 +110,21 @@ pub enum Error {
     /// A pull.
     #[error(transparent)]
     Pull(Box<image::pull::Error>),
+    /// A push.
+    #[error(transparent)]
+    Push(Box<image::push::Error>),
+    /// A load.
+    #[error(transparent)]
+    Load(Box<image::load::Error>),
+    /// A save.
+    #[error(transparent)]
+    Save(Box<image::save::Error>),
+    /// The image store.
+    #[error(transparent)]
+    ImageStore(#[from] image::disk::Error),
+    /// A registry, other than in a pull or push.
+    #[error(transparent)]
+    Registry(Box<image::registry::Error>),
     /// An import.
     #[error(transparent)]
     Import(#[from] image::import::Error),
@@ -171,11 +186,23 @@ pub enum StateError {
     ExecNotRunning(String),
 }
 
-impl From<image::pull::Error> for Error {
-    /// Boxed, as it is far larger than the others.
-    fn from(error: image::pull::Error) -> Self {
-        Self::Pull(Box::new(error))
-    }
+/// Boxed, as they are far larger than the others.
+macro_rules! boxed {
+    ($($module:ident, $variant:ident;)*) => {$(
+        impl From<image::$module::Error> for Error {
+            fn from(error: image::$module::Error) -> Self {
+                Self::$variant(Box::new(error))
+            }
+        }
+    )*};
+}
+
+boxed! {
+    pull, Pull;
+    push, Push;
+    load, Load;
+    save, Save;
+    registry, Registry;
 }
 
 impl Error {
@@ -195,6 +222,11 @@ impl Error {
             Self::Images(error) => error.kind(),
             Self::Find(error) => error.kind(),
             Self::Pull(error) => error.kind(),
+            Self::Push(error) => error.kind(),
+            Self::Load(error) => error.kind(),
+            Self::Save(error) => error.kind(),
+            Self::ImageStore(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
             Self::Import(error) => error.kind(),
             Self::RemoveImage(error) => error.kind(),
             Self::Layers(error) => error.kind(),

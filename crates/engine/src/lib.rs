@@ -12,6 +12,7 @@ mod engine;
 mod error;
 pub mod event;
 mod health;
+mod images;
 mod list;
 mod log;
 mod merge;

@@ -32,16 +32,30 @@ const FILTERS: [&str; 12] = [
 
 /// `GET /containers/json`.
 pub(crate) async fn list(call: &mut Call) -> Answer {
-    if call.query.flag("size") {
-        return Err(Error::invalid("size is not supported by Hull yet"));
-    }
     let containers = call.engine.list(which(&call.query)?).await?;
+    Ok(reply::ok(&rows(call, &containers, call.query.flag("size")).await?))
+}
+
+/// A row for each container, with the bytes it takes if `sizes`.
+pub(crate) async fn rows(
+    call: &Call,
+    containers: &[Container],
+    sizes: bool,
+) -> Result<Value, Error> {
     let now = SystemTime::now();
     let bridge = call.engine.network_id();
-    let rows = containers
-        .iter()
-        .map(|container| row(container, &image_name(call, container), &bridge, now));
-    Ok(reply::ok(&rows.collect()))
+    let mut rows = Vec::new();
+    for container in containers {
+        let mut row = row(container, &image_name(call, container), &bridge, now);
+        if sizes {
+            let written = call.engine.written(container).await?;
+            let image = call.engine.images().get(&container.image).map_or(0, |image| image.size);
+            row["SizeRw"] = json!(written);
+            row["SizeRootFs"] = json!(image + written);
+        }
+        rows.push(row);
+    }
+    Ok(rows.into())
 }
 
 /// What the query asks for.

@@ -1,0 +1,131 @@
+//! Credentials for registries: `POST /auth`, and the `X-Registry-Auth` header.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{alphabet, engine::DecodePaddingMode};
+use hyper::StatusCode;
+use image::Auth;
+use image::registry;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::call::Call;
+use crate::error::Error;
+use crate::reply;
+use crate::route::Answer;
+
+/// base64 of either alphabet's padding rules: clients leave the padding out at will.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What `docker login` sends.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Login {
+    username: String,
+    password: String,
+    serveraddress: String,
+    identitytoken: String,
+}
+
+/// `POST /auth`.
+pub(crate) async fn login(call: &mut Call) -> Answer {
+    let login: Login = call.json().await?;
+    if !login.identitytoken.is_empty() {
+        return Err(Error::invalid("identitytoken is not supported by Hull yet"));
+    }
+    let host = host(&login.serveraddress);
+    let auth = Auth::Basic { username: login.username, password: login.password };
+    match call.engine.images().log_in(host, auth).await {
+        Ok(()) => Ok(reply::ok(&json!({ "Status": "Login Succeeded", "IdentityToken": "" }))),
+        Err(registry::Error::Denied { host }) => {
+            let message =
+                format!("login attempt to {host}/v2/ failed with status: 401 Unauthorized");
+            Err(Error::new(StatusCode::UNAUTHORIZED, message))
+        }
+        Err(error) => Err(Error::new(StatusCode::INTERNAL_SERVER_ERROR, spec::chain(&error))),
+    }
+}
+
+/// The registry's host in an address that may be a URL; Docker Hub's where there is none.
+fn host(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    match rest.split('/').next().unwrap_or_default() {
+        "" | "index.docker.io" | "registry-1.docker.io" => "docker.io",
+        host => host,
+    }
+}
+
+/// The credentials that came with a request.
+pub(crate) fn header(call: &Call) -> Result<Option<Auth>, Error> {
+    parse(call.header("X-Registry-Auth").unwrap_or_default())
+}
+
+/// What `X-Registry-Auth` holds.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AuthHeader {
+    username: String,
+    password: String,
+    identitytoken: String,
+    registrytoken: String,
+}
+
+/// Reads base64 of JSON; nothing, and an empty object, mean that no one in particular asks.
+fn parse(header: &str) -> Result<Option<Auth>, Error> {
+    if header.is_empty() {
+        return Ok(None);
+    }
+    let invalid =
+        |problem: String| Error::invalid(format!("invalid X-Registry-Auth header: {problem}"));
+    // Some clients write the other alphabet.
+    let text = header.replace('+', "-").replace('/', "_");
+    let bytes = BASE64.decode(text).map_err(|_| invalid("it is not base64".into()))?;
+    let given: AuthHeader =
+        serde_json::from_slice(&bytes).map_err(|_| invalid("it is not JSON".into()))?;
+    if !given.identitytoken.is_empty() {
+        return Err(invalid("identitytoken is not supported by Hull yet".into()));
+    }
+    if !given.registrytoken.is_empty() {
+        return Ok(Some(Auth::Bearer(given.registrytoken)));
+    }
+    let (username, password) = (given.username, given.password);
+    Ok((!username.is_empty()).then_some(Auth::Basic { username, password }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_servers_address_may_be_a_url() {
+        for (address, want) in [
+            ("", "docker.io"),
+            ("https://index.docker.io/v1/", "docker.io"),
+            ("127.0.0.1:5000", "127.0.0.1:5000"),
+            ("http://lab.example:5000/v2/", "lab.example:5000"),
+        ] {
+            assert_eq!(host(address), want, "{address}");
+        }
+    }
+
+    #[test]
+    fn credentials_come_in_a_header() {
+        let encode = |value: Value| BASE64.encode(value.to_string());
+        assert!(matches!(parse(""), Ok(None)));
+        assert!(matches!(parse("e30="), Ok(None)));
+        assert!(matches!(parse("e30"), Ok(None)));
+        let basic = parse(&encode(json!({ "username": "me", "password": "?>~" })));
+        let Ok(Some(Auth::Basic { username, password })) = basic else { panic!("basic") };
+        assert_eq!((username.as_str(), password.as_str()), ("me", "?>~"));
+        let bearer = parse(&encode(json!({ "registrytoken": "t" })));
+        assert!(matches!(bearer, Ok(Some(Auth::Bearer(token))) if token == "t"));
+        for header in ["%", "AAAA", &encode(json!({ "identitytoken": "t" }))] {
+            assert!(parse(header).is_err(), "{header}");
+        }
+    }
+}
