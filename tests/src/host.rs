@@ -114,6 +114,14 @@ impl Host {
         self.registry = registry(&self.engine.netns, self.dir.path());
     }
 
+    /// A registry beside the first, at `address`; `more` is YAML of its configuration, and of its key
+    /// `http`. It ends when it is dropped.
+    pub fn another_registry(&self, address: &str, http: &str, more: &str) -> Registry {
+        let dir = self.dir().join(address.replace(':', "-"));
+        fs::create_dir_all(&dir).expect("a directory");
+        Registry(registry_at(&self.engine.netns, &dir, address, http, more))
+    }
+
     /// Builds the sample image and pushes it, by its own name and as Docker Hub's.
     fn publish(&self) {
         let layout = self.dir().join("busybox");
@@ -127,6 +135,16 @@ impl Host {
                 .arg(format!("docker://127.0.0.1:5000/{name}:latest"));
             run_inside(&self.engine.netns, push).ok();
         }
+    }
+}
+
+/// A registry that ends when it is dropped.
+#[derive(Debug)]
+pub struct Registry(Child);
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        stop(&mut self.0, Signal::KILL);
     }
 }
 
@@ -192,6 +210,8 @@ impl Engine {
             .arg("--vm-modules")
             .arg(programs::kernel().1)
             .args(["--registry-mirror", "http://127.0.0.1:5000", "--log-level", "debug"])
+            .arg("--registry-certs")
+            .arg(self.data_root().join("certs"))
             // What hulld starts inherits this, and so is told from another engine's.
             .env("HULL_TEST", self.exec_root())
             .stdin(Stdio::null())
@@ -387,10 +407,14 @@ impl Drop for Engine {
 
 /// Debian's docker-registry on port 5000 of the namespace's loopback.
 fn registry(netns: &File, dir: &Path) -> Child {
+    registry_at(netns, dir, "127.0.0.1:5000", "", "")
+}
+
+fn registry_at(netns: &File, dir: &Path, address: &str, http: &str, more: &str) -> Child {
     let config = dir.join("registry.yml");
     let text = format!(
         "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-         http: {{addr: 127.0.0.1:5000}}\n",
+         http: {{addr: '{address}'{http}}}\n{more}\n",
         dir.join("registry").display()
     );
     fs::write(&config, text).expect("a file");
@@ -399,7 +423,7 @@ fn registry(netns: &File, dir: &Path) -> Child {
     let log = File::create(dir.join("registry.log")).expect("a file");
     let child = spawn_inside(netns, serve.stderr(log));
     eventually("docker-registry answers", || {
-        let connect = || std::net::TcpStream::connect("127.0.0.1:5000");
+        let connect = || std::net::TcpStream::connect(address);
         sys::netns::within(netns.as_fd(), connect).is_ok()
     });
     child

@@ -9,6 +9,7 @@ mod images;
 mod lifecycle;
 mod limits;
 mod network;
+mod registries;
 mod restart;
 mod run;
 mod streams;
@@ -66,6 +67,15 @@ const SUITE: Suite = Suite {
         once!(images::docker_hub_is_reached_by_its_mirror),
         once!(images::run_pulls_what_is_not_there),
         both!(images::an_imported_archive_is_an_image),
+        once!(images::what_is_saved_is_loaded),
+        once!(images::other_tools_read_what_is_saved_and_write_what_is_loaded),
+        once!(images::a_history_names_the_steps_and_their_sizes),
+        once!(images::a_prune_removes_what_nobody_uses),
+        once!(images::filters_choose_images),
+        once!(images::what_happens_to_an_image_is_told),
+        once!(registries::a_pushed_image_keeps_its_digest),
+        once!(registries::a_registry_with_passwords_wants_a_login),
+        once!(registries::only_an_authority_that_is_trusted_vouches_for_a_registry),
         both!(crash::a_killed_engine_finds_its_containers_again),
         both!(crash::a_killed_shim_means_a_dead_container),
         once!(errors::a_wrong_isolation_is_refused_with_the_legal_ones),
