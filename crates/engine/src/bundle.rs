@@ -13,12 +13,15 @@
 //! Spec: OCI runtime-spec, bundle.md and config.md.
 
 mod defaults;
+pub(crate) mod devices;
 mod files;
 mod layers;
 pub(crate) mod limits;
 pub(crate) mod mounts;
 pub(crate) mod process;
+mod profile;
 mod seccomp;
+pub(crate) mod security;
 pub(crate) mod user;
 
 use std::path::{Path, PathBuf};
@@ -29,11 +32,11 @@ use spec::annotation;
 
 pub(crate) use files::split_host;
 
-use crate::config::Size;
+use crate::config::{HostConfig, Share, Size};
 use crate::container::Container;
 use crate::error::Error;
 use mounts::Bind;
-use process::Security;
+use security::Security;
 use user::Accounts;
 
 /// What a bundle is made from.
@@ -63,6 +66,20 @@ pub(crate) fn accounts(snapshot: &Snapshot) -> Result<Accounts, Error> {
     Ok(Accounts::read(&layers)?)
 }
 
+/// With the host's interprocess communication comes its shared memory; without any there is none.
+fn shared_memory(mounts: &mut Vec<Value>, ipc: &Share) {
+    let at = |mount: &Value, path: &str| mount["destination"] == path;
+    match ipc {
+        Share::Host => {
+            mounts.retain(|mount| !at(mount, "/dev/shm"));
+            let path = "/dev/shm";
+            mounts.push(defaults::mount(path, "bind", path, &["rbind", "rprivate"]));
+        }
+        Share::None => mounts.retain(|mount| !at(mount, "/dev/shm")),
+        Share::Own | Share::Shareable | Share::Container(_) => {}
+    }
+}
+
 fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
     let container = inputs.container;
     let (config, host) = (&container.config, &container.host);
@@ -72,7 +89,6 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
         "ociVersion": "1.2.0",
         "process": process::of_init(container, &identity, inputs.size)?,
         "root": { "path": "rootfs", "readonly": host.readonly_rootfs },
-        "hostname": config.hostname,
         "mounts": mounts,
         "annotations": {
             annotation::ISOLATION: container.isolation.to_string(),
@@ -80,27 +96,81 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
         },
         "linux": {
             "cgroupsPath": format!("/hull/{}", container.id),
-            "namespaces": [
-                { "type": "mount" },
-                { "type": "uts" },
-                { "type": "ipc" },
-                { "type": "pid" },
-                { "type": "cgroup" },
-                { "type": "network", "path": inputs.netns },
-            ],
-            "resources": limits::resources(&host.resources),
+            "namespaces": namespaces(inputs),
+            "resources": limits::changed(&host.resources)?,
             "sysctl": limits::sysctls(host),
-            "maskedPaths": defaults::MASKED,
-            "readonlyPaths": defaults::READONLY,
         },
     });
-    if !config.domainname.is_empty() {
+    let named = host.openings.uts != Share::Host;
+    if named {
+        spec["hostname"] = config.hostname.as_str().into();
+    }
+    if named && !config.domainname.is_empty() {
         spec["domainname"] = config.domainname.as_str().into();
     }
-    if !Security::parse(&host.security_opt)?.seccomp_off {
-        spec["linux"]["seccomp"] = seccomp::filter(&process::capabilities(host)?);
-    }
+    open_up(&mut spec, host)?;
     Ok(spec)
+}
+
+/// What is the container's own choice in `linux`: paths, devices, filter, control group.
+fn open_up(spec: &mut Value, host: &HostConfig) -> Result<(), Error> {
+    let openings = &host.openings;
+    let linux = &mut spec["linux"];
+    let (nodes, rules) = devices::of(openings)?;
+    linux["resources"]["devices"] = rules.into();
+    if !nodes.is_empty() {
+        linux["devices"] = nodes.into();
+    }
+    let paths = |own: &Option<Vec<String>>, default: &[&str]| match own {
+        Some(own) => json!(own),
+        None if openings.privileged => json!([]),
+        None => json!(default),
+    };
+    linux["maskedPaths"] = paths(&openings.masked_paths, &defaults::MASKED);
+    linux["readonlyPaths"] = paths(&openings.readonly_paths, &defaults::READONLY);
+    let security = Security::of(host)?;
+    if let Some(filter) = security.filter(host)? {
+        linux["seccomp"] = filter;
+    }
+    if !openings.cgroup_parent.is_empty() {
+        let own = linux["cgroupsPath"].as_str().and_then(|path| path.rsplit('/').next());
+        let path = format!("/{}/{}", openings.cgroup_parent.trim_matches('/'), own.unwrap_or(""));
+        linux["cgroupsPath"] = path.into();
+    }
+    for (key, value) in &openings.annotations {
+        spec["annotations"][key] = value.as_str().into();
+    }
+    if openings.privileged {
+        spec["annotations"][annotation::HOST_DEVICES] = "all".into();
+    }
+    let mounts = spec["mounts"].as_array_mut().into_iter().flatten();
+    for mount in mounts {
+        let open = match mount["destination"].as_str() {
+            Some("/sys") => openings.privileged,
+            Some("/sys/fs/cgroup") => security.writable_cgroups,
+            _ => false,
+        };
+        if let (true, Some(options)) = (open, mount["options"].as_array_mut()) {
+            options.retain(|option| option != "ro");
+        }
+    }
+    Ok(())
+}
+
+/// The namespaces that it has of its own, or joins.
+fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
+    let openings = &inputs.container.host.openings;
+    let own = [
+        ("uts", &openings.uts),
+        ("ipc", &openings.ipc),
+        ("pid", &openings.pid),
+        ("cgroup", &openings.cgroup),
+    ];
+    let mut list = vec![json!({ "type": "mount" })];
+    let own = own.iter().filter(|(_, share)| **share != Share::Host);
+    list.extend(own.map(|(kind, _)| json!({ "type": kind })));
+    list.push(json!({ "type": "network", "path": inputs.netns }));
+    list
 }
 
 /// All mounts in order, and the destinations of those that are the engine's own files.
@@ -123,6 +193,7 @@ fn mounts(container: &Container) -> Result<(Vec<Value>, Vec<String>), Error> {
     ];
     let own: Vec<_> = own.iter().filter(|(at, _)| !taken.iter().any(|other| other == at)).collect();
     let mut mounts = defaults::mounts(host.shm_size);
+    shared_memory(&mut mounts, &host.openings.ipc);
     // A default mount gives way to one that was asked for in its place.
     mounts.retain(|mount| !taken.contains(&destination(mount)));
     for (at, file) in &own {

@@ -3,6 +3,8 @@
 //! These hold only what Hull can do. A field of Docker's that is missing here is refused, by its name,
 //! by the front that reads it; a value that cannot be honoured is refused by [`crate::Engine::create`].
 
+mod wall;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,8 @@ use spec::{Isolation, Signal};
 
 use crate::health::Healthcheck;
 use crate::restart::RestartPolicy;
+
+pub use wall::{Blkio, Device, OfDevice, Openings, Share};
 
 /// A container to be made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -111,6 +115,8 @@ pub struct HostConfig {
     pub security_opt: Vec<String>,
     /// Size of `/dev/shm` in bytes; `None` means 64 MiB.
     pub shm_size: Option<u64>,
+    /// What it shares, and what of the host it may use.
+    pub openings: Openings,
     /// Whether it is removed when it ends.
     pub auto_remove: bool,
     /// Whether it runs again when it has ended.
@@ -152,6 +158,18 @@ pub struct Resources {
     pub cpuset_mems: String,
     /// Processes and threads; -1 for no limit.
     pub pids_limit: Option<i64>,
+    /// Microseconds of real time in each period, and the period.
+    pub cpu_realtime: Option<i64>,
+    /// See `cpu_realtime`.
+    pub cpu_realtime_period: Option<u64>,
+    /// 0 to 100: how readily memory is swapped out.
+    pub swappiness: Option<u64>,
+    /// Whether it waits for memory in place of being killed.
+    pub oom_kill_off: bool,
+    /// Bytes of network buffers.
+    pub kernel_tcp: Option<i64>,
+    /// Block devices.
+    pub blkio: Blkio,
 }
 
 impl Resources {

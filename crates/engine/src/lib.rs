@@ -33,7 +33,10 @@ mod update;
 
 pub use attach::Attached;
 pub use bundle::user::Error as UserError;
-pub use config::{Config, Create, HostConfig, NetworkMode, Resources, Size, Ulimit};
+pub use config::{
+    Blkio, Config, Create, Device, HostConfig, NetworkMode, OfDevice, Openings, Resources, Share,
+    Size, Ulimit,
+};
 pub use container::{Container, Files, Status, Wall};
 pub use engine::{Engine, Logs, Waiting};
 pub use error::{Error, StateError};

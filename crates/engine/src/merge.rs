@@ -2,14 +2,16 @@
 //!
 //! Spec: OCI image-spec, config.md; Docker's rules for `ENTRYPOINT`, `CMD` and `ENV`.
 
-use spec::Signal;
 use spec::oci::image::ImageConfiguration;
+use spec::{Signal, annotation};
 
+use crate::bundle::devices;
 use crate::bundle::limits;
 use crate::bundle::mounts::{Bind, tmpfs};
-use crate::bundle::process::{Security, capabilities};
+use crate::bundle::process::capabilities;
+use crate::bundle::security::Security;
 use crate::bundle::split_host;
-use crate::config::{Config, HostConfig};
+use crate::config::{Config, HostConfig, Openings, Share};
 use crate::error::Error;
 use crate::health;
 use crate::restart::RestartPolicy;
@@ -134,9 +136,39 @@ pub(crate) fn check(config: &Config, host: &HostConfig) -> Result<(), Error> {
     config.healthcheck.as_ref().map_or(Ok(()), health::check)?;
     limits::check(host)?;
     capabilities(host)?;
-    Security::parse(&host.security_opt)?;
+    Security::of(host)?.filter(host)?;
+    openings(&host.openings)?;
     tmpfs(&host.tmpfs)?;
     host.binds.iter().try_for_each(|bind| Bind::parse(bind).map(drop))
+}
+
+fn openings(openings: &Openings) -> Result<(), Error> {
+    let invalid = |field, problem| Err(Error::Invalid { field, problem });
+    openings.device_rules.iter().try_for_each(|rule| devices::rule(rule).map(drop))?;
+    if let Some(device) = openings.devices.iter().find(|device| !devices::is_access(&device.access))
+    {
+        let problem = format!("invalid device mode: {}", device.access);
+        return invalid("HostConfig.Devices", problem);
+    }
+    if let Some(key) = openings.annotations.keys().find(|key| key.starts_with(annotation::PREFIX)) {
+        return invalid("HostConfig.Annotations", format!("{key:?}: such keys are Hull's own"));
+    }
+    if openings.cgroup_parent.split('/').any(|part| part == "..") {
+        let problem = format!("{:?} leads out of itself", openings.cgroup_parent);
+        return invalid("HostConfig.CgroupParent", problem);
+    }
+    for (field, share) in [
+        ("HostConfig.IpcMode", &openings.ipc),
+        ("HostConfig.PidMode", &openings.pid),
+        ("HostConfig.UTSMode", &openings.uts),
+        ("HostConfig.CgroupnsMode", &openings.cgroup),
+    ] {
+        if matches!(share, Share::Container(_) | Share::Shareable) {
+            let problem = format!("{share}: namespaces are not shared between containers yet");
+            return Err(Error::Unsupported { field, problem });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -118,6 +118,8 @@ pub struct ExecCreate {
     pub working_dir: String,
     /// Whether it gets a terminal.
     pub tty: bool,
+    /// Whether it has all capabilities.
+    pub privileged: bool,
     /// Which of its streams its client will see.
     pub streams: Streams,
     /// The terminal's first size.

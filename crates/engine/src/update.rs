@@ -3,7 +3,7 @@
 //! Spec: Docker's rules for `update`.
 
 use crate::bundle::limits;
-use crate::config::{HostConfig, Resources};
+use crate::config::{Blkio, HostConfig, Resources};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::restart::RestartPolicy;
@@ -80,6 +80,14 @@ fn merged(new: Resources, old: &Resources) -> Result<Resources, Error> {
         cpuset_cpus: text(new.cpuset_cpus, &old.cpuset_cpus),
         cpuset_mems: text(new.cpuset_mems, &old.cpuset_mems),
         pids_limit: new.pids_limit.or(old.pids_limit),
+        cpu_realtime: new.cpu_realtime.or(old.cpu_realtime),
+        cpu_realtime_period: new.cpu_realtime_period.or(old.cpu_realtime_period),
+        blkio: if new.blkio.weight.is_some() {
+            Blkio { weight: new.blkio.weight, ..old.blkio.clone() }
+        } else {
+            old.blkio.clone()
+        },
+        ..old.clone()
     };
     resources.complete();
     Ok(resources)

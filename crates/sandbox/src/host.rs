@@ -22,6 +22,7 @@ use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal, Usage};
 use crate::facts::{self, Facts};
 use crate::{Bundle, Recipients, Rootfs, Sandbox, Stdio, WindowSize};
 
+mod devices;
 mod process;
 mod rootfs;
 mod terminal;
@@ -111,11 +112,13 @@ impl Host {
     ) -> Result<Process, Error> {
         Facts::namespaces().write(&bundle.path)?;
         let (stdio, ends) = streams(io, terminal(bundle.spec.process().as_ref()));
+        let with_devices = devices::add(&bundle.spec);
+        let spec = with_devices.as_ref().unwrap_or(&bundle.spec);
         let options = CreateOptions {
             rootfs: Some(rootfs.to_owned()),
             stdio,
             console: Console::Return,
-            ..CreateOptions::new(&bundle.path, &bundle.spec)
+            ..CreateOptions::new(&bundle.path, spec)
         };
         let (container, launched) = self.store.create(id, options)?;
         Process::new(ProcessId::init(id.clone()), launched, None, ends).map_err(|error| {

@@ -6,3 +6,9 @@ pub const ISOLATION: &str = "dev.hull.isolation";
 /// Destinations, separated by `:`, of bind mounts that the engine itself made of small files
 /// (`/etc/hosts` and its like). A VM gets copies of these; every other bind mount is the user's.
 pub const ENGINE_FILES: &str = "dev.hull.engine-files";
+
+/// `all`: besides its own the container gets every device node of its side of the wall.
+pub const HOST_DEVICES: &str = "dev.hull.host-devices";
+
+/// What every key of ours begins with.
+pub const PREFIX: &str = "dev.hull.";

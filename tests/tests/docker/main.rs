@@ -9,6 +9,7 @@ mod images;
 mod lifecycle;
 mod limits;
 mod network;
+mod openings;
 mod registries;
 mod restart;
 mod run;
@@ -57,6 +58,11 @@ const SUITE: Suite = Suite {
         once!(restart::an_engine_starts_what_its_policy_says),
         both!(health::a_check_finds_out_whether_it_works),
         once!(health::a_check_that_takes_too_long_has_failed),
+        both!(openings::a_privileged_container_may_do_everything),
+        once!(openings::devices_and_rules_are_those_that_were_asked_for),
+        both!(openings::a_profile_filters_system_calls),
+        once!(openings::namespaces_of_the_host_are_shared_where_there_is_no_wall),
+        both!(openings::what_was_asked_is_shown),
         both!(limits::stats_tell_what_a_container_uses),
         both!(limits::limits_change_while_it_runs),
         once!(limits::a_vm_does_not_grow),

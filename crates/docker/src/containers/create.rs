@@ -1,5 +1,7 @@
 //! The body of `POST /containers/create`, read into what the engine makes containers from.
 
+mod openings;
+
 use std::collections::BTreeMap;
 
 use engine::{
@@ -11,6 +13,7 @@ use spec::{Isolation, Signal};
 
 use crate::error::Error;
 use crate::fields::{self, is_blank};
+use openings::{BlkioBody, OpeningsBody};
 
 /// Reads the body of a create.
 ///
@@ -95,6 +98,8 @@ struct ConfigBody {
 struct HostBody {
     #[serde(flatten)]
     resources: ResourcesBody,
+    #[serde(flatten)]
+    openings: OpeningsBody,
     auto_remove: Option<bool>,
     binds: Option<Vec<String>>,
     cap_add: Option<Words>,
@@ -125,11 +130,19 @@ pub(crate) struct ResourcesBody {
     cpu_period: Option<i64>,
     cpu_quota: Option<i64>,
     cpu_shares: Option<i64>,
+    cpu_realtime_period: Option<i64>,
+    cpu_realtime_runtime: Option<i64>,
     cpuset_cpus: Option<String>,
     cpuset_mems: Option<String>,
     memory: Option<i64>,
     memory_reservation: Option<i64>,
     memory_swap: Option<i64>,
+    memory_swappiness: Option<i64>,
+    #[serde(rename = "KernelMemoryTCP")]
+    kernel_memory_tcp: Option<i64>,
+    oom_kill_disable: Option<bool>,
+    #[serde(flatten)]
+    blkio: BlkioBody,
     nano_cpus: Option<i64>,
     pids_limit: Option<i64>,
 }
@@ -206,6 +219,20 @@ fn natural(field: &str, number: Option<i64>) -> Result<Option<u64>, Error> {
         .transpose()
 }
 
+/// A share of 100, of which -1 says "not set".
+fn swappiness(number: Option<i64>) -> Result<Option<u64>, Error> {
+    let number = number.filter(|number| *number != -1);
+    let natural = |number| {
+        u64::try_from(number).map_err(|_| {
+            Error::invalid(format!(
+                "Invalid HostConfig.MemorySwappiness: Invalid value: {number}, valid memory \
+                 swappiness range is 0-100"
+            ))
+        })
+    };
+    number.map(natural).transpose()
+}
+
 /// `None` for the spellings of "the engine decides".
 fn isolation(text: &str) -> Result<Option<Isolation>, Error> {
     if text.is_empty() || text.eq_ignore_ascii_case("default") {
@@ -270,6 +297,12 @@ impl ResourcesBody {
             cpuset_cpus: self.cpuset_cpus.unwrap_or_default(),
             cpuset_mems: self.cpuset_mems.unwrap_or_default(),
             pids_limit: set(self.pids_limit),
+            cpu_realtime: set(self.cpu_realtime_runtime),
+            cpu_realtime_period: natural("HostConfig.CpuRealtimePeriod", self.cpu_realtime_period)?,
+            swappiness: swappiness(self.memory_swappiness)?,
+            oom_kill_off: self.oom_kill_disable.unwrap_or_default(),
+            kernel_tcp: set(self.kernel_memory_tcp),
+            blkio: self.blkio.read(),
         })
     }
 }
@@ -283,6 +316,7 @@ impl HostBody {
                 Error::invalid(format!("HostConfig.{error}"))
             })?,
             resources: self.resources.read()?,
+            openings: self.openings.read()?,
             cap_add: self.cap_add.map(Vec::from).unwrap_or_default(),
             cap_drop: self.cap_drop.map(Vec::from).unwrap_or_default(),
             readonly_rootfs: self.readonly_rootfs.unwrap_or_default(),

@@ -1,5 +1,7 @@
 //! What a container looks like: inspect and top.
 
+mod openings;
+
 use std::path::Path;
 
 use engine::{Config, Container, HostConfig, Probe, Size, Status, Wall};
@@ -168,30 +170,21 @@ fn host_config(container: &Container) -> Value {
         "ConsoleSize": [rows, columns],
         "CapAdd": some(&host.cap_add),
         "CapDrop": some(&host.cap_drop),
-        "CgroupnsMode": "private",
         "Dns": host.dns,
         "DnsOptions": host.dns_options,
         "DnsSearch": host.dns_search,
         "ExtraHosts": some(&host.extra_hosts),
         "GroupAdd": some(&host.group_add),
-        "IpcMode": "private",
         "Cgroup": "",
         "Links": null,
         "OomScoreAdj": host.oom_score_adj.unwrap_or(0),
-        "PidMode": "",
-        "Privileged": false,
         "PublishAllPorts": false,
         "ReadonlyRootfs": host.readonly_rootfs,
         "SecurityOpt": some(&host.security_opt),
-        "UTSMode": "",
-        "UsernsMode": "",
         "ShmSize": host.shm_size.unwrap_or(64 << 20),
         "Runtime": "hull",
         "Isolation": container.isolation.to_string(),
-        "Annotations": {},
         "Init": false,
-        "MaskedPaths": null,
-        "ReadonlyPaths": null,
     });
     if !host.tmpfs.is_empty() {
         document["Tmpfs"] = json!(host.tmpfs);
@@ -199,7 +192,7 @@ fn host_config(container: &Container) -> Value {
     if !host.sysctls.is_empty() {
         document["Sysctls"] = json!(host.sysctls);
     }
-    reply::both(document, resources(host))
+    reply::both(reply::both(document, resources(host)), openings::openings(host))
 }
 
 /// The part of `HostConfig` that limits resources.
@@ -209,37 +202,25 @@ fn resources(host: &HostConfig) -> Value {
         .ulimits
         .iter()
         .map(|limit| json!({ "Name": limit.name, "Soft": limit.soft, "Hard": limit.hard }));
-    json!({
+    let document = json!({
         "CpuShares": limits.cpu_shares.unwrap_or(0),
         "Memory": limits.memory.unwrap_or(0),
         "NanoCpus": limits.nano_cpus.unwrap_or(0),
-        "CgroupParent": "",
-        "BlkioWeight": 0,
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
         "CpuPeriod": limits.cpu_period.unwrap_or(0),
         "CpuQuota": limits.cpu_quota.unwrap_or(0),
-        "CpuRealtimePeriod": 0,
-        "CpuRealtimeRuntime": 0,
         "CpusetCpus": limits.cpuset_cpus,
         "CpusetMems": limits.cpuset_mems,
-        "Devices": [],
-        "DeviceCgroupRules": null,
         "DeviceRequests": null,
         "MemoryReservation": limits.memory_reservation.unwrap_or(0),
         "MemorySwap": limits.memory_swap.unwrap_or(0),
-        "MemorySwappiness": null,
-        "OomKillDisable": false,
         "PidsLimit": limits.pids_limit,
         "Ulimits": ulimits.collect::<Vec<_>>(),
         "CpuCount": 0,
         "CpuPercent": 0,
         "IOMaximumIOps": 0,
         "IOMaximumBandwidth": 0,
-    })
+    });
+    reply::both(document, openings::rare(limits))
 }
 
 /// Docker shows `null` where nothing was given to these.

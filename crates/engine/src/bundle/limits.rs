@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::defaults::device_rules;
-use crate::config::{HostConfig, MEMORY_MIN, Resources, Ulimit};
+use super::devices::rates;
+use crate::config::{Blkio, HostConfig, MEMORY_MIN, Resources, Ulimit};
 use crate::error::Error;
 
 /// The processor's time is shared out in periods of so many microseconds.
@@ -47,6 +47,7 @@ const SYSCTLS: [&str; 9] = [
 pub(crate) fn check(host: &HostConfig) -> Result<(), Error> {
     memory(&host.resources)?;
     processors(&host.resources)?;
+    others(&host.resources)?;
     host.ulimits.iter().try_for_each(ulimit)?;
     host.sysctls.keys().try_for_each(|name| sysctl(name))?;
     match host.oom_score_adj {
@@ -126,6 +127,25 @@ fn processors(resources: &Resources) -> Result<(), Error> {
     }
 }
 
+fn others(resources: &Resources) -> Result<(), Error> {
+    let invalid = |field, problem: String| Err(Error::Invalid { field, problem });
+    match resources.swappiness {
+        Some(value) if value > 100 => {
+            let problem = format!("Invalid value: {value}, valid memory swappiness range is 0-100");
+            return invalid("HostConfig.MemorySwappiness", problem);
+        }
+        _ => {}
+    }
+    let weights = resources.blkio.weight_device.iter().map(|device| device.value);
+    match weights.chain(resources.blkio.weight).find(|weight| !(10..=1000).contains(weight)) {
+        Some(_) => {
+            let problem = "Range of blkio weight is from 10 to 1000".to_owned();
+            invalid("HostConfig.BlkioWeight", problem)
+        }
+        None => Ok(()),
+    }
+}
+
 fn ulimit(limit: &Ulimit) -> Result<(), Error> {
     let invalid = |problem: String| Err(Error::Invalid { field: "HostConfig.Ulimits", problem });
     let size = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
@@ -165,15 +185,8 @@ pub(super) fn sysctls(host: &HostConfig) -> Map<String, Value> {
     defaults.into_iter().chain(asked).collect()
 }
 
-/// The OCI spec's `linux.resources`.
-pub(super) fn resources(resources: &Resources) -> Value {
-    let mut all = changed(resources);
-    all["devices"] = device_rules().into();
-    all
-}
-
-/// The limits that can be changed later.
-pub(crate) fn changed(resources: &Resources) -> Value {
+/// The OCI spec's `linux.resources`, but for its devices.
+pub(crate) fn changed(resources: &Resources) -> Result<Value, Error> {
     let mut memory = Map::new();
     if let Some(limit) = resources.memory {
         memory.insert("limit".into(), limit.into());
@@ -184,11 +197,37 @@ pub(crate) fn changed(resources: &Resources) -> Value {
     if let Some(low) = resources.memory_reservation {
         memory.insert("reservation".into(), low.into());
     }
+    if let Some(limit) = resources.kernel_tcp {
+        memory.insert("kernelTCP".into(), limit.into());
+    }
+    if let Some(swappiness) = resources.swappiness {
+        memory.insert("swappiness".into(), swappiness.into());
+    }
+    if resources.oom_kill_off {
+        memory.insert("disableOOMKiller".into(), true.into());
+    }
     let mut all = json!({ "memory": memory, "cpu": cpu(resources) });
     if let Some(limit) = resources.pids_limit {
         all["pids"] = json!({ "limit": limit });
     }
-    all
+    if resources.blkio != Blkio::default() {
+        all["blockIO"] = block(&resources.blkio)?;
+    }
+    Ok(all)
+}
+
+fn block(blkio: &Blkio) -> Result<Value, Error> {
+    let mut block = json!({
+        "weightDevice": rates(&blkio.weight_device, "weight")?,
+        "throttleReadBpsDevice": rates(&blkio.read_bps, "rate")?,
+        "throttleWriteBpsDevice": rates(&blkio.write_bps, "rate")?,
+        "throttleReadIOPSDevice": rates(&blkio.read_iops, "rate")?,
+        "throttleWriteIOPSDevice": rates(&blkio.write_iops, "rate")?,
+    });
+    if let Some(weight) = blkio.weight {
+        block["weight"] = weight.into();
+    }
+    Ok(block)
 }
 
 fn cpu(resources: &Resources) -> Map<String, Value> {
@@ -201,6 +240,8 @@ fn cpu(resources: &Resources) -> Map<String, Value> {
         ("quota", quota.map(Value::from)),
         ("period", period.map(Value::from)),
         ("shares", resources.cpu_shares.map(Value::from)),
+        ("realtimeRuntime", resources.cpu_realtime.map(Value::from)),
+        ("realtimePeriod", resources.cpu_realtime_period.map(Value::from)),
         ("cpus", set(&resources.cpuset_cpus)),
         ("mems", set(&resources.cpuset_mems)),
     ]
@@ -216,8 +257,9 @@ mod tests {
     #[test]
     fn half_a_processor_is_half_of_each_period() {
         let half = Resources { nano_cpus: Some(500_000_000), ..Default::default() };
-        assert_eq!(resources(&half)["cpu"], json!({ "quota": 50_000, "period": 100_000 }));
-        assert_eq!(resources(&Resources::default())["cpu"], json!({}));
+        let cpu = |limits: &Resources| changed(limits).expect("valid")["cpu"].clone();
+        assert_eq!(cpu(&half), json!({ "quota": 50_000, "period": 100_000 }));
+        assert_eq!(cpu(&Resources::default()), json!({}));
     }
 
     #[test]
@@ -225,7 +267,8 @@ mod tests {
         let cases = [(None, 128 << 20), (Some(-1), -1), (Some(64 << 20), 64 << 20)];
         for (memory_swap, want) in cases {
             let limits = Resources { memory: Some(64 << 20), memory_swap, ..Default::default() };
-            assert_eq!(resources(&limits)["memory"]["swap"], want, "{memory_swap:?}");
+            let limits = changed(&limits).expect("valid");
+            assert_eq!(limits["memory"]["swap"], want, "{memory_swap:?}");
         }
     }
 

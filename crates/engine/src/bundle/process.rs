@@ -5,45 +5,18 @@
 use serde_json::{Value, json};
 
 use super::defaults::{ALL_CAPABILITIES, CAPABILITIES, PATH};
+use super::security::Security;
 use super::user::Identity;
 use crate::config::{HostConfig, Size};
 use crate::container::Container;
 use crate::error::Error;
 use crate::request::ExecCreate;
 
-/// What a container's security options say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Security {
-    pub(crate) no_new_privileges: bool,
-    pub(crate) seccomp_off: bool,
-}
-
-impl Security {
-    /// Reads `HostConfig.SecurityOpt`.
-    pub(crate) fn parse(options: &[String]) -> Result<Self, Error> {
-        let mut security = Self::default();
-        for option in options {
-            // `no-new-privileges=true` is an old spelling.
-            match option.replace('=', ":").as_str() {
-                "no-new-privileges" | "no-new-privileges:true" => security.no_new_privileges = true,
-                "no-new-privileges:false" => security.no_new_privileges = false,
-                "seccomp:unconfined" => security.seccomp_off = true,
-                // This kernel-side confinement is not applied to anyone, so nobody is confined.
-                "apparmor:unconfined" | "label:disable" | "seccomp:builtin" => {}
-                _ => {
-                    return Err(Error::Unsupported {
-                        field: "HostConfig.SecurityOpt",
-                        problem: option.clone(),
-                    });
-                }
-            }
-        }
-        Ok(security)
-    }
-}
-
 /// The capabilities of a container: the default ones, those added, without those dropped.
 pub(crate) fn capabilities(host: &HostConfig) -> Result<Vec<String>, Error> {
+    if host.openings.privileged {
+        return Ok(all_capabilities());
+    }
     let normal = |name: &String| {
         let upper = name.to_ascii_uppercase();
         if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
@@ -69,6 +42,10 @@ pub(crate) fn capabilities(host: &HostConfig) -> Result<Vec<String>, Error> {
     Ok(ALL_CAPABILITIES.iter().filter(granted).map(|name| (*name).to_owned()).collect())
 }
 
+fn all_capabilities() -> Vec<String> {
+    ALL_CAPABILITIES.map(str::to_owned).to_vec()
+}
+
 /// The container's own process.
 pub(super) fn of_init(
     container: &Container,
@@ -80,7 +57,8 @@ pub(super) fn of_init(
     let config = &container.config;
     let env = environment(container, config.tty, &[], identity);
     let cwd = if config.working_dir.is_empty() { "/" } else { &config.working_dir };
-    let mut process = process(container, identity, &args, &env, cwd)?;
+    let held = capabilities(&container.host)?;
+    let mut process = process(container, identity, &args, &env, cwd, &held)?;
     terminal(&mut process, config.tty, size);
     if let Some(score) = container.host.oom_score_adj {
         process["oomScoreAdj"] = score.into();
@@ -100,7 +78,8 @@ pub(crate) fn of_exec(
         .into_iter()
         .find(|dir| !dir.is_empty())
         .map_or("/", String::as_str);
-    let mut process = process(container, identity, &request.cmd, &env, cwd)?;
+    let held = if request.privileged { all_capabilities() } else { capabilities(&container.host)? };
+    let mut process = process(container, identity, &request.cmd, &env, cwd, &held)?;
     terminal(&mut process, request.tty, size);
     Ok(process)
 }
@@ -111,11 +90,11 @@ fn process(
     args: &[String],
     env: &[String],
     cwd: &str,
+    bounding: &[String],
 ) -> Result<Value, Error> {
     let host = &container.host;
-    let bounding = capabilities(host)?;
     // A user other than root has them once it executes something that grants them, as execve does.
-    let held = if identity.uid == 0 { bounding.clone() } else { Vec::new() };
+    let held = if identity.uid == 0 { bounding } else { &[] };
     let limits: Vec<_> = host
         .ulimits
         .iter()
@@ -212,14 +191,5 @@ mod tests {
             set(&mut env, entry);
         }
         assert_eq!(env, ["A=3=4", "C="]);
-    }
-
-    #[test]
-    fn an_unknown_security_option_is_refused() {
-        let parse = |option: &str| Security::parse(&[option.to_owned()]).ok();
-        let on = Security { no_new_privileges: true, seccomp_off: false };
-        assert_eq!(parse("no-new-privileges=true"), Some(on));
-        assert_eq!(parse("seccomp={}"), None);
-        assert_eq!(parse("apparmor=mine"), None);
     }
 }

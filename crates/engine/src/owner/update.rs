@@ -22,7 +22,7 @@ impl Owner {
         if host.resources != self.container.host.resources
             && let Ok(shim) = self.live()
         {
-            shim.update(&limits::changed(&host.resources)).await?;
+            shim.update(&limits::changed(&host.resources)?).await?;
         }
         self.container.host = host;
         self.record().done().await?;
