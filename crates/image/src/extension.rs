@@ -17,22 +17,22 @@ pub struct Extension {
 #[serde(rename_all = "PascalCase", default)]
 pub struct Healthcheck {
     /// `CMD` and words, `CMD-SHELL` and a line, or `NONE`; empty takes the image's.
-    #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub test: Vec<String>,
     /// Between two checks; 30 s.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_zero")]
     pub interval: i64,
     /// How long one may take; 30 s.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_zero")]
     pub timeout: i64,
     /// How long failures do not count after the start; 0.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_zero")]
     pub start_period: i64,
     /// Between two checks in that time; 5 s.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_zero")]
     pub start_interval: i64,
     /// How many failures in a row make it unhealthy; 3.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_zero")]
     pub retries: i64,
 }
 
@@ -41,8 +41,12 @@ fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
-/// `null` is an empty list.
-fn words<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
+/// `null` is not set, as Go reads it: Python clients write every field.
+fn or_default<'de, T, D>(value: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
     Ok(Option::deserialize(value)?.unwrap_or_default())
 }
 
@@ -65,7 +69,8 @@ mod tests {
     #[test]
     fn what_docker_adds_is_read_and_what_makes_no_sense_is_left_out() {
         let text =
-            br#"{"config":{"Healthcheck":{"Test":["CMD","true"],"Interval":5},"Shell":null}}"#;
+            br#"{"config":{"Healthcheck":{"Test":["CMD","true"],"Interval":5,"Retries":null},
+                "Shell":null}}"#;
         let want = Healthcheck {
             test: vec!["CMD".into(), "true".into()],
             interval: 5,

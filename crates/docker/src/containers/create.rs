@@ -173,8 +173,8 @@ impl RestartBody {
 #[serde(rename_all = "PascalCase")]
 struct UlimitBody {
     name: String,
-    soft: i64,
-    hard: i64,
+    soft: Option<i64>,
+    hard: Option<i64>,
 }
 
 /// A list of words, or one word as old clients send it.
@@ -340,7 +340,11 @@ impl HostBody {
 
 impl From<UlimitBody> for Ulimit {
     fn from(body: UlimitBody) -> Self {
-        Self { name: body.name, soft: body.soft, hard: body.hard }
+        Self {
+            name: body.name,
+            soft: body.soft.unwrap_or_default(),
+            hard: body.hard.unwrap_or_default(),
+        }
     }
 }
 

@@ -131,3 +131,16 @@ fn a_command_may_be_one_word() {
     let create = parse(json!({"Image": "a", "Cmd": "sh"}), None).expect("legal");
     assert_eq!(create.config.cmd, Some(vec!["sh".into()]));
 }
+
+#[test]
+fn null_is_not_set_wherever_a_python_client_writes_it() {
+    let check = json!({"Test": ["CMD", "true"], "Interval": 5, "Timeout": null, "Retries": null,
+                       "StartPeriod": null});
+    let host = json!({"Ulimits": [{"Name": "nofile", "Soft": 9, "Hard": null}]});
+    let body = json!({"Image": "a", "Healthcheck": check, "HostConfig": host});
+    let create = parse(body, None).expect("legal");
+    let check = create.config.healthcheck.expect("given");
+    assert_eq!((check.interval, check.timeout, check.retries), (5, 0, 0));
+    let limit = &create.host.ulimits[0];
+    assert_eq!((limit.soft, limit.hard), (9, 0));
+}
