@@ -5,9 +5,12 @@
 //! takes long names of any length into memory.
 //!
 //! Understood: ustar, GNU long names and base-256 numbers, PAX local headers (path, linkpath, size, uid,
-//! gid, mtime, `SCHILY.xattr.*`). Sparse files and multi-volume archives are refused.
+//! gid, mtime, `SCHILY.xattr.*`), sparse files of GNU's and PAX's newest kind. Multi-volume archives are
+//! refused.
 //!
 //! Spec: OCI image-spec, layer.md; POSIX pax, "pax Header Block".
+
+mod sparse;
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -79,7 +82,10 @@ pub(crate) struct Member {
     pub(crate) gid: u32,
     /// Seconds and nanoseconds since 1970.
     pub(crate) mtime: (i64, u32),
+    /// Of the file, holes included.
     pub(crate) size: u64,
+    /// Where the data belongs, for a file with holes.
+    pub(crate) sparse: Option<sparse::Map>,
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -103,7 +109,7 @@ struct Extensions {
     gid: Option<u64>,
     mtime: Option<(i64, u32)>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    sparse: bool,
+    sparse: sparse::Records,
 }
 
 impl<R: Read> Archive<R> {
@@ -137,15 +143,20 @@ impl<R: Read> Archive<R> {
         &mut self,
         header: &Header,
         kind: EntryType,
-        extensions: Extensions,
+        mut extensions: Extensions,
     ) -> Result<Member, Error> {
-        let name = extensions.name.unwrap_or_else(|| header.path_bytes().into_owned());
+        let name = extensions.sparse.name.take().or(extensions.name);
+        let name = name.unwrap_or_else(|| header.path_bytes().into_owned());
+        let is_gnu = kind == EntryType::GNUSparse;
         let kind = kind_of(header, kind, &name).map_err(|what| match what {
             Some(what) => Error::Unsupported { what, name: text(&name) },
             None => self.damaged("device number"),
         })?;
-        if extensions.sparse {
-            return Err(Error::Unsupported { what: "sparse file", name: text(&name) });
+        if extensions.sparse.is_unknown() {
+            return Err(Error::Unsupported {
+                what: "sparse file of an old kind",
+                name: text(&name),
+            });
         }
         let own_link = || header.link_name_bytes().map_or_else(Vec::new, Cow::into_owned);
         let header_size = header.entry_size().map_err(|_| self.damaged("size"))?;
@@ -153,7 +164,17 @@ impl<R: Read> Archive<R> {
             Type::File => extensions.size.unwrap_or(header_size),
             _ => header_size,
         };
+        let headers = is_gnu.then(|| sparse::of_headers(header, &mut self.input));
+        let headers = headers.transpose().map_err(Error::Read)?;
         self.set_body(size)?;
+        let (sparse, size) = match (headers, extensions.sparse.size) {
+            (None, None) => (None, size),
+            (Some(map), _) => self.holes(map)?,
+            (None, Some(size)) => {
+                let map = sparse::of_data(&mut *self).map_err(Error::Read)?;
+                self.holes(map.map(|map| (map, size)))?
+            }
+        };
         let id = |own: io::Result<u64>, extended: Option<u64>, what| {
             let id = own.ok().or(extended).map(|own| extended.unwrap_or(own));
             // The last number means "leave as it is" to chown(2).
@@ -169,11 +190,19 @@ impl<R: Read> Archive<R> {
             gid: id(header.gid(), extensions.gid, "gid")?,
             mtime: extensions.mtime.unwrap_or((mtime.unwrap_or(0), 0)),
             size,
+            sparse,
             xattrs: extensions.xattrs,
             name,
         };
         self.last.clone_from(&member.name);
         Ok(member)
+    }
+
+    /// A map that fits the data that is left.
+    fn holes(&self, map: Option<(sparse::Map, u64)>) -> Result<(Option<sparse::Map>, u64), Error> {
+        let fits = map.filter(|(map, size)| sparse::fits(map, *size, self.left));
+        let (map, size) = fits.ok_or_else(|| self.damaged("map of holes"))?;
+        Ok((Some(map), size))
     }
 
     /// A header whose checksum is right; `None` for a block of zeros or the end.
@@ -259,7 +288,7 @@ fn kind_of(header: &Header, kind: EntryType, name: &[u8]) -> Result<Type, Option
     Ok(match kind {
         // What archives older than POSIX say for a directory.
         EntryType::Regular if name.ends_with(b"/") => Type::Directory,
-        EntryType::Regular | EntryType::Continuous => Type::File,
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Type::File,
         EntryType::Link => Type::HardLink,
         EntryType::Symlink => Type::Symlink,
         EntryType::Directory => Type::Directory,
@@ -270,7 +299,6 @@ fn kind_of(header: &Header, kind: EntryType, name: &[u8]) -> Result<Type, Option
         EntryType::Block => {
             device().map(|(major, minor)| Type::Block { major, minor }).ok_or(None)?
         }
-        EntryType::GNUSparse => return Err(Some("sparse file")),
         _ => return Err(Some("member of an unknown type")),
     })
 }
@@ -298,11 +326,12 @@ impl Extensions {
             b"uid" => self.uid = Some(number()?),
             b"gid" => self.gid = Some(number()?),
             b"mtime" => self.mtime = Some(time(value)?),
-            _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
             // Times of access and change, names of owners, comments: nothing to set from them.
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     self.xattrs.push((name.to_vec(), value.to_vec()));
+                } else if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                    self.sparse.record(key, value)?;
                 }
             }
         }

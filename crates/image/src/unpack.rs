@@ -22,7 +22,7 @@
 mod tree;
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -203,12 +203,20 @@ impl<R: Read> Unpacker<R> {
     fn file(&mut self, member: &Member, place: &Place) -> Result<(), Error> {
         let mut file =
             tree::new_file(&place.dir, place.leaf).map_err(|e| make("make", member, e))?;
-        let mut left = member.size;
-        while left > 0 {
-            let read = self.archive.read(&mut self.buffer);
-            let read = read.map_err(|e| Error::Archive(archive::Error::Read(e)))?;
-            file.write_all(&self.buffer[..read]).map_err(|e| make("write", member, e))?;
-            left -= read as u64;
+        for (offset, length) in member.sparse.as_deref().unwrap_or(&[(0, member.size)]) {
+            let sought = file.seek(SeekFrom::Start(*offset));
+            sought.map_err(|e| make("write", member, e))?;
+            let mut left = *length;
+            while left > 0 {
+                let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+                let read = self.archive.read(&mut self.buffer[..most]);
+                let read = read.map_err(|e| Error::Archive(archive::Error::Read(e)))?;
+                file.write_all(&self.buffer[..read]).map_err(|e| make("write", member, e))?;
+                left -= read as u64;
+            }
+        }
+        if member.sparse.is_some() {
+            file.set_len(member.size).map_err(|e| make("write", member, e))?;
         }
         self.size += member.size;
         tree::dress(&file, member).map_err(|e| make("set up", member, e))?;

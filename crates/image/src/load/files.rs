@@ -35,6 +35,9 @@ impl Files {
             }
             let name = normal(&[], &member.name);
             match member.kind {
+                Type::File if member.sparse.is_some() => {
+                    return Err(Error::Invalid("a file in it has holes"));
+                }
                 Type::File => {
                     let mut writer = store.content.writer()?;
                     let mut left = member.size;

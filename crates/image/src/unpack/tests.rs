@@ -209,6 +209,38 @@ fn ten_thousand_tricks_leave_nothing_outside() {
 }
 
 #[test]
+fn holes_stay_holes() {
+    let trial = Trial::new();
+    let source = trial.dir.path().join("lower/sparse");
+    let file = fs::File::create(&source).expect("create");
+    let mut want = vec![0; 40 << 20];
+    for piece in 0..30_usize {
+        let at = piece * (1 << 20);
+        want[at..at + 6].copy_from_slice(b"island");
+        std::os::unix::fs::FileExt::write_all_at(&file, b"island", at as u64).expect("write");
+    }
+    file.set_len(want.len() as u64).expect("a hole at the end");
+    let packed = |flags: &[&str]| {
+        let mut tar = std::process::Command::new("tar");
+        tar.arg("-C").arg(trial.lower()).args(["-S", "-c"]).args(flags).arg("sparse");
+        let output = tar.output().expect("tar");
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    for flags in [&["--format=gnu"][..], &["--format=pax"]] {
+        let archive = packed(flags);
+        assert!(archive.len() < 1 << 20, "tar has seen the holes");
+        assert_eq!(trial.unpack(&archive).expect("unpacked"), want.len() as u64, "{flags:?}");
+        let unpacked = trial.layer().join("sparse");
+        assert!(fs::read(&unpacked).expect("read") == want, "{flags:?}");
+        let blocks = fs::metadata(&unpacked).expect("stat").blocks();
+        assert!(blocks * 512 < 4 << 20, "{flags:?} {blocks}");
+    }
+    let old = packed(&["--format=pax", "--sparse-version=0.1"]);
+    assert_eq!(trial.unpack(&old).map_err(|e| e.kind()), Err(Kind::Unsupported));
+}
+
+#[test]
 fn the_last_file_needs_no_padding() {
     let trial = Trial::new();
     let whole = archive(&[(FILE, "first", "one"), (FILE, "last", "two")]);
