@@ -309,3 +309,28 @@ async fn two_pulls_of_one_image_share_the_work() {
     assert_eq!(root.list("snapshots").len(), 1);
     assert_eq!(read(&root.images.layers(&other.id).expect("layers")[0], "etc/motd"), "base\n");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn collections_beside_pulls_take_nothing_that_a_pull_has_found() {
+    let Some(registry) = Registry::start() else { return };
+    registry.push(&Layout::new("amd64", &[BASE, TOP]), "app:1", &[]);
+    registry.push(&Layout::new("amd64", &[BASE]), "base:1", &[]);
+    let root = Root::new();
+    let (app, base) = (registry.name("app:1"), registry.name("base:1"));
+    for _ in 0..20 {
+        pull(&root.images, &base).await.expect("the lower layer is here");
+        // The removal collects while the pull of what stands on the same layer is under way.
+        let removal = async {
+            root.images.remove(&base, &[], false).await.expect("remove");
+            let all = root.images.list().into_iter().filter(|image| image.tags.is_empty());
+            root.images.prune(all.map(|image| image.id).collect(), Vec::new()).await
+        };
+        let (pulled, pruned) = tokio::join!(pull(&root.images, &app), removal);
+        let image = pulled.expect("pull").0;
+        pruned.expect("prune");
+        let layers = root.images.layers(&image.id).expect("it is named");
+        assert!(layers.iter().all(|layer| layer.is_dir()), "every layer is there");
+        root.images.remove(&app, &[], false).await.expect("remove");
+    }
+    assert_eq!(root.list("snapshots"), [""; 0], "and nothing stays");
+}
