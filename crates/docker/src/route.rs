@@ -137,7 +137,7 @@ async fn system_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("POST", ["volumes", "create" | "prune"]) => Err(Error::unsupported("volume")),
         ("POST", ["auth"]) => auth::login(call).await,
         ("POST", ["build"]) => Err(Error::unsupported("build")),
-        ("POST", ["build", "prune"]) => Err(Error::unsupported("builder prune")),
+        ("POST", ["build", "prune"]) => Ok(usage::prune_builds()),
         ("POST", ["commit"]) => Err(Error::unsupported("commit")),
         ("GET", ["system", "df"]) => usage::usage(call).await,
         ("GET", ["distribution", name @ .., "json"]) => {

@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::containers::list;
 use crate::error::Error;
 use crate::images;
-use crate::reply;
+use crate::reply::{self, Reply};
 use crate::route::Answer;
 
 /// `GET /system/df`; `type` asks for a part.
@@ -34,6 +34,11 @@ pub(crate) async fn usage(call: &mut Call) -> Answer {
         document["BuildCache"] = json!([]);
     }
     Ok(reply::ok(&document))
+}
+
+/// `POST /build/prune`: no build leaves anything behind. `docker system prune` asks for it.
+pub(crate) fn prune_builds() -> Reply {
+    reply::ok(&json!({ "CachesDeleted": null, "SpaceReclaimed": 0 }))
 }
 
 async fn containers(call: &Call) -> Result<Value, Error> {
