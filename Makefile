@@ -4,6 +4,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BIN    := $(TARGET)/hull/bin
 KERNEL := $(TARGET)/hull/kernel
 PREFIX ?= /usr/local
+UNITS  := $(PREFIX)/lib/systemd/system
 
 # Static: they run in a container's or a guest's root, or before there is any.
 STATIC  := hull-runtime hull-agent containerd-shim-hull-v2
@@ -49,12 +50,18 @@ build: ## all programs, into target/hull/bin
 	@cd $(TARGET)/$(TRIPLE)/static && install -C $(STATIC) $(BIN)
 	@cd $(TARGET)/release && install -C $(DYNAMIC) $(BIN)
 
-install: build ## programs into PREFIX/bin (/usr/local)
+install: build ## programs into PREFIX/bin (/usr/local), systemd's units into PREFIX/lib
 	install -d $(DESTDIR)$(PREFIX)/bin
 	cd $(BIN) && install $(STATIC) $(DYNAMIC) $(DESTDIR)$(PREFIX)/bin
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d)
+	sed 's,@BINDIR@,$(PREFIX)/bin,' dist/hulld.service > $(DESTDIR)$(UNITS)/hulld.service
+	install -m 644 dist/hulld.socket $(DESTDIR)$(UNITS)
+	install -m 644 dist/hull.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/hull.conf
 
 uninstall: ## takes them away again
 	cd $(DESTDIR)$(PREFIX)/bin && rm -f $(STATIC) $(DYNAMIC)
+	cd $(DESTDIR)$(PREFIX)/lib && rm -f $(addprefix systemd/system/,hulld.service hulld.socket) \
+	    sysusers.d/hull.conf
 
 vm-kernel: ## Debian's cloud kernel where hulld looks for it: /var/lib/hull/vm/kernel
 	scripts/vm-kernel.sh
