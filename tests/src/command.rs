@@ -190,7 +190,7 @@ pub fn run(command: Command, input: &[u8]) -> Ran {
 }
 
 /// Waits for `child`; after `deadline` kills it and gives `None`.
-pub(crate) fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
+pub fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status),

@@ -36,6 +36,7 @@ pub struct Engine {
     bridge: [&'static str; 2],
     kernel: PathBuf,
     path: Option<PathBuf>,
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
@@ -78,6 +79,14 @@ impl Host {
     pub fn another_engine_with_kernel(&self, kernel: &str) -> Engine {
         let mut engine = Engine::new(&self.engine.netns, SECOND);
         engine.kernel = kernel.into();
+        engine.start();
+        engine
+    }
+
+    /// A second engine on this host, with more arguments.
+    pub fn another_engine_with(&self, arguments: &[&str]) -> Engine {
+        let mut engine = Engine::new(&self.engine.netns, SECOND);
+        engine.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         engine.start();
         engine
     }
@@ -167,6 +176,7 @@ impl Engine {
             bridge,
             kernel: programs::kernel().0,
             path: None,
+            arguments: Vec::new(),
             child: None,
         }
     }
@@ -212,6 +222,7 @@ impl Engine {
             .args(["--registry-mirror", "http://127.0.0.1:5000", "--log-level", "debug"])
             .arg("--registry-certs")
             .arg(self.data_root().join("certs"))
+            .args(&self.arguments)
             // What hulld starts inherits this, and so is told from another engine's.
             .env("HULL_TEST", self.exec_root())
             .stdin(Stdio::null())
@@ -316,6 +327,11 @@ impl Engine {
         let mut reply = String::new();
         server.read_to_string(&mut reply).ok()?;
         Some(reply.split_once("\r\n\r\n")?.1.to_owned())
+    }
+
+    /// Starts a program on the host, in the engine's network namespace.
+    pub fn spawn_beside(&self, command: &mut Command) -> Child {
+        spawn_inside(&self.netns, command)
     }
 
     /// Runs a program on the host, in the engine's network namespace.

@@ -11,6 +11,7 @@ use spec::options::{Accel, Vm};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::Error;
+use crate::log::Format;
 
 /// Read when no other is named; need not exist.
 const FILE: &str = "/etc/hull/hulld.toml";
@@ -20,7 +21,7 @@ const CERTIFICATES: [&str; 2] = ["/etc/hull/certs.d", "/etc/docker/certs.d"];
 const SHIM: &str = "containerd-shim-hull-v2";
 
 /// Hull's engine: containers behind two kinds of wall, by the Docker API.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "hulld", version, max_term_width = 100)]
 pub(crate) struct Arguments {
     /// Configuration file, /etc/hull/hulld.toml if it exists; its keys are these flags' names.
@@ -41,8 +42,11 @@ struct Options {
     #[arg(long, value_name = "DIR")]
     exec_root: Option<PathBuf>,
     /// Socket of the Docker API, a path or unix://PATH [<exec-root>/hull.sock].
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, short = 'H', value_name = "SOCKET")]
     host: Option<String>,
+    /// Group that may use the socket, by name or number [hull if there is one, else root].
+    #[arg(long, short = 'G', value_name = "GROUP")]
+    group: Option<String>,
     /// The shim's program [containerd-shim-hull-v2 beside hulld].
     #[arg(long, value_name = "FILE")]
     shim: Option<PathBuf>,
@@ -84,8 +88,14 @@ struct Options {
     #[arg(long, value_name = "MIB")]
     vm_memory: Option<u32>,
     /// error, warn, info, debug or trace [info].
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, short = 'l', value_name = "LEVEL")]
     log_level: Option<String>,
+    /// The daemon's messages: text or json [text].
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// As the log level debug.
+    #[arg(long, short = 'D')]
+    debug: bool,
 }
 
 /// The configuration, complete.
@@ -94,26 +104,39 @@ pub(crate) struct Configuration {
     pub(crate) settings: Settings,
     /// The API's socket.
     pub(crate) host: PathBuf,
+    /// The group that may connect.
+    pub(crate) group: Option<String>,
+    /// Which messages are written.
     pub(crate) log: EnvFilter,
+    /// How they look.
+    pub(crate) log_format: Format,
 }
 
 impl Arguments {
-    /// Flags over the file's keys over defaults.
-    pub(crate) fn configuration(self) -> Result<Configuration, Error> {
+    /// Flags over the file's keys over defaults. Reads the file anew each time.
+    pub(crate) fn configuration(&self) -> Result<Configuration, Error> {
         let file = match &self.config {
             Some(path) => read(path)?,
             None if Path::new(FILE).exists() => read(Path::new(FILE))?,
             None => Options::default(),
         };
-        self.options.over(file).complete()
+        self.options.clone().over(file).complete()
     }
 }
 
 fn read(path: &Path) -> Result<Options, Error> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    toml::from_str(&text)
-        .map_err(|source| Error::Syntax { path: path.to_owned(), source: Box::new(source) })
+    toml::from_str(&text).map_err(|error| Error::Syntax {
+        path: path.to_owned(),
+        line: line_of(&text, error.span().map_or(0, |span| span.start)),
+        problem: error.message().replace('\n', "; "),
+    })
+}
+
+/// The number of the line that this byte is in.
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
 impl Options {
@@ -126,6 +149,7 @@ impl Options {
             data_root: self.data_root.or(other.data_root),
             exec_root: self.exec_root.or(other.exec_root),
             host: self.host.or(other.host),
+            group: self.group.or(other.group),
             shim: self.shim.or(other.shim),
             bridge: self.bridge.or(other.bridge),
             subnet: self.subnet.or(other.subnet),
@@ -140,6 +164,8 @@ impl Options {
             vm_qemu: self.vm_qemu.or(other.vm_qemu),
             vm_memory: self.vm_memory.or(other.vm_memory),
             log_level: self.log_level.or(other.log_level),
+            log_format: self.log_format.or(other.log_format),
+            debug: self.debug || other.debug,
         }
     }
 
@@ -156,9 +182,8 @@ impl Options {
                 value("isolation", text, error.to_string())
             })?,
         };
-        let level = self.log_level.unwrap_or_else(|| "info".to_owned());
-        let log = EnvFilter::try_new(&level)
-            .map_err(|error| value("log-level", &level, error.to_string()))?;
+        let log = level(self.log_level, self.debug)?;
+        let log_format = format(self.log_format.as_deref())?;
         let usual = Vm::default();
         let vm = Vm {
             accel: accel(self.vm_accel.as_deref())?,
@@ -187,7 +212,7 @@ impl Options {
             },
             vm,
         };
-        Ok(Configuration { settings, host, log })
+        Ok(Configuration { settings, host, group: self.group, log, log_format })
     }
 }
 
@@ -220,6 +245,20 @@ fn socket(host: &str) -> Result<PathBuf, Error> {
         return Err(value("host", host, "only unix sockets are served"));
     }
     std::path::absolute(path).map_err(|error| value("host", host, error.to_string()))
+}
+
+fn level(text: Option<String>, debug: bool) -> Result<EnvFilter, Error> {
+    let usual = if debug { "debug" } else { "info" };
+    let level = text.unwrap_or_else(|| usual.to_owned());
+    EnvFilter::try_new(&level).map_err(|error| value("log-level", &level, error.to_string()))
+}
+
+fn format(text: Option<&str>) -> Result<Format, Error> {
+    match text {
+        None | Some("text") => Ok(Format::Text),
+        Some("json") => Ok(Format::Json),
+        Some(other) => Err(value("log-format", other, "want text or json")),
+    }
 }
 
 fn accel(text: Option<&str>) -> Result<Accel, Error> {
@@ -265,13 +304,37 @@ mod tests {
             (isolation("none"), "--isolation none"),
             (Options { vm_accel: Some("xen".into()), ..Default::default() }, "--vm-accel xen"),
             (Options { host: Some("tcp://0".into()), ..Default::default() }, "--host tcp://0"),
+            (Options { log_format: Some("xml".into()), ..Default::default() }, "--log-format xml"),
             (Options { data_root: Some("/a:b".into()), ..Default::default() }, "--data-root /a:b"),
         ];
         for (options, want) in cases {
             let error = options.complete().expect_err(want).to_string();
             assert!(error.starts_with(want), "{error}");
         }
-        assert!(toml::from_str::<Options>("no-such-key = 1").is_err());
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_told_with_file_and_line() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("hulld.toml");
+        std::fs::write(&path, "bridge = 'a'\n\nno-such-key = 1\n").expect("written");
+        let error = read(&path).expect_err("unknown").to_string();
+        let want = format!("configuration {}:3: unknown field `no-such-key`", path.display());
+        assert!(error.starts_with(&want) && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn every_key_of_the_file_is_a_flag() {
+        use clap::CommandFactory;
+        // serde names the keys that there are in its refusal of one that is not.
+        let error = toml::from_str::<Options>("no-such-key = 1").expect_err("unknown").to_string();
+        let keys: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+        let command = Arguments::command();
+        let flags: Vec<&str> = command.get_arguments().filter_map(|flag| flag.get_long()).collect();
+        assert!(keys.len() > 15, "{error}");
+        for key in keys {
+            assert!(flags.contains(&key), "{key}");
+        }
     }
 
     #[test]

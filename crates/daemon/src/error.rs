@@ -15,12 +15,14 @@ pub(crate) enum Error {
         source: io::Error,
     },
     /// The configuration file is none.
-    #[error("configuration {}", path.display())]
+    #[error("configuration {}:{line}: {problem}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Where and what.
-        source: Box<toml::de::Error>,
+        /// The line.
+        line: usize,
+        /// What is wrong there.
+        problem: String,
     },
     /// A value makes no sense.
     #[error("--{flag} {value}: {problem}")]
@@ -40,6 +42,9 @@ pub(crate) enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// systemd's unit names more sockets than there are APIs.
+    #[error("systemd passed {0} sockets: want one")]
+    Sockets(usize),
     /// Another daemon has the same directory.
     #[error("hulld {pid} is running with {}", root.display())]
     Running {

@@ -2,6 +2,7 @@
 //! isolation modes.
 
 mod crash;
+mod daemon;
 mod errors;
 mod exec;
 mod health;
@@ -82,6 +83,9 @@ const SUITE: Suite = Suite {
         once!(registries::a_pushed_image_keeps_its_digest),
         once!(registries::a_registry_with_passwords_wants_a_login),
         once!(registries::only_an_authority_that_is_trusted_vouches_for_a_registry),
+        once!(daemon::the_socket_is_the_groups),
+        once!(daemon::a_hang_up_reads_the_configuration_again),
+        once!(daemon::systemd_listens_for_the_engine_and_is_told_of_it),
         both!(crash::a_killed_engine_finds_its_containers_again),
         both!(crash::a_killed_shim_means_a_dead_container),
         once!(errors::a_wrong_isolation_is_refused_with_the_legal_ones),

@@ -1,0 +1,81 @@
+//! `hulld` as a program: its socket, its configuration, and what it tells systemd.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tests::Host;
+use tests::command::{eventually, wait};
+use tests::programs::program;
+
+pub(crate) fn the_socket_is_the_groups(host: &mut Host) {
+    let engine = host.another_engine_with(&["--group", "12"]);
+    let socket = fs::metadata(engine.exec_root().join("hull.sock")).expect("it is there");
+    assert!(socket.file_type().is_socket());
+    assert_eq!((socket.mode() & 0o777, socket.uid(), socket.gid()), (0o660, 0, 12));
+}
+
+pub(crate) fn a_hang_up_reads_the_configuration_again(host: &mut Host) {
+    let file = host.dir().join("hulld.toml");
+    fs::write(&file, "log-format = 'json'\n").expect("a file");
+    let engine = host.another_engine_with(&["--config", &file.to_string_lossy()]);
+    let hang_up = || {
+        let pid = i32::try_from(engine.pid()).ok().and_then(Pid::from_raw).expect("it runs");
+        kill_process(pid, Signal::HUP).expect("it runs");
+    };
+    hang_up();
+    eventually("it is read again", || engine.log().contains("configuration is read again"));
+    fs::write(&file, "\nno-such-key = 1\n").expect("a file");
+    hang_up();
+    let told = format!("configuration is kept: configuration {}:2: unknown field", file.display());
+    eventually("the key is refused by its line", || engine.log().contains(&told));
+    assert_eq!(engine.docker(&["ps", "-q"]).ok(), "", "it goes on");
+    for line in engine.log().lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("a line is JSON");
+    }
+}
+
+/// `systemd-socket-activate`'s part is small enough for a shell.
+pub(crate) fn systemd_listens_for_the_engine_and_is_told_of_it(host: &mut Host) {
+    let dir = tempfile::Builder::new().prefix("hs").tempdir_in("/run").expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let notify = UnixDatagram::bind(at("notify")).expect("a socket");
+    notify.set_read_timeout(Some(Duration::from_secs(30))).expect("a time");
+    let passed = std::os::unix::net::UnixListener::bind(at("api.sock")).expect("a socket");
+    let log = fs::File::create(at("log")).expect("a file");
+    let mut hulld = Command::new("sh");
+    hulld
+        .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 </dev/null", "sh"])
+        .arg(program("hulld"))
+        .args(["--bridge", "hull9", "--subnet", "10.99.9.0/24", "--exec-root"])
+        .arg(at("run"))
+        .arg("--data-root")
+        .arg(at("data"))
+        .env("NOTIFY_SOCKET", at("notify"))
+        .stdin(std::os::fd::OwnedFd::from(passed))
+        .stdout(Stdio::null())
+        .stderr(log);
+    let mut child = host.engine.spawn_beside(&mut hulld);
+    let told = || {
+        let mut text = [0; 64];
+        let length = notify.recv(&mut text).expect("hulld tells");
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    assert_eq!(told(), "READY=1");
+    let mut docker = Command::new("docker");
+    docker.args(["version", "-f", "{{.Server.Version}}"]);
+    docker.env("DOCKER_HOST", format!("unix://{}", at("api.sock").display()));
+    tests::command::run(docker, b"").ok();
+    assert!(!at("run/hull.sock").exists(), "one socket is enough");
+
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("it runs");
+    kill_process(pid, Signal::TERM).expect("it runs");
+    assert_eq!(told(), "STOPPING=1");
+    wait(&mut child, Instant::now() + Duration::from_secs(10));
+    assert!(at("api.sock").exists(), "systemd's socket stays");
+    let _ = host.engine.on_host("ip", &["link", "delete", "hull9"]);
+    let _ = host.engine.on_host("nft", &["delete", "table", "inet", "hull-hull9"]);
+}
