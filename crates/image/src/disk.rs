@@ -107,7 +107,7 @@ pub(crate) fn sync_filesystem(path: &Path) -> Result<(), Error> {
 }
 
 /// Removes a directory with all that is in it; that there is none is no error.
-pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
+pub fn remove_tree(path: &Path) -> Result<(), Error> {
     absent_is_fine(removal::remove_tree(path)).on("remove", path)
 }
 

@@ -15,6 +15,7 @@
 
 mod archive;
 pub mod changes;
+pub mod commit;
 pub mod compression;
 mod content;
 pub mod disk;
@@ -27,6 +28,7 @@ pub mod import;
 mod index;
 pub mod load;
 pub mod manifest;
+pub mod pack;
 pub mod platform;
 pub mod progress;
 pub mod pull;

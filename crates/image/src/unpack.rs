@@ -19,6 +19,7 @@
 //! Spec: OCI image-spec, layer.md "Representing Changes", "Whiteouts"; kernel overlayfs.rst "whiteouts
 //! and opaque directories".
 
+pub mod extract;
 mod tree;
 
 use std::ffi::OsStr;

@@ -64,6 +64,11 @@ impl Tree {
         Ok(tree)
     }
 
+    /// A tree that stands on nothing.
+    pub(super) fn at(root: OwnedFd) -> Self {
+        Self { root, lower: Vec::new() }
+    }
+
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
