@@ -108,15 +108,10 @@ pub(crate) const CONFIG: Table = Table {
         "StopTimeout",
         "Tty",
         "User",
+        "Volumes",
         "WorkingDir",
     ],
-    unset: &[
-        ("ArgsEscaped", &[]),
-        ("MacAddress", &[]),
-        ("NetworkDisabled", &[]),
-        ("OnBuild", &[]),
-        ("Volumes", &[]),
-    ],
+    unset: &[("ArgsEscaped", &[]), ("MacAddress", &[]), ("NetworkDisabled", &[]), ("OnBuild", &[])],
     null: &[],
 };
 
@@ -160,6 +155,7 @@ pub(crate) const HOST_CONFIG: Table = Table {
         "MemoryReservation",
         "MemorySwap",
         "MemorySwappiness",
+        "Mounts",
         "NanoCpus",
         "NetworkMode",
         "OomKillDisable",
@@ -178,6 +174,8 @@ pub(crate) const HOST_CONFIG: Table = Table {
         "UTSMode",
         "Ulimits",
         "UsernsMode",
+        "VolumeDriver",
+        "VolumesFrom",
         // The client writes this file; the API only carries its name.
         "ContainerIDFile",
     ],
@@ -199,12 +197,9 @@ pub(crate) const HOST_CONFIG: Table = Table {
                 r#"{"Type":"json-file","Config":null}"#,
             ],
         ),
-        ("Mounts", &[]),
         ("PortBindings", &[]),
         ("PublishAllPorts", &[]),
         ("StorageOpt", &[]),
-        ("VolumeDriver", &[]),
-        ("VolumesFrom", &[]),
     ],
     null: &[],
 };

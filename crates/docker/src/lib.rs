@@ -4,7 +4,8 @@
 //!   server   connections, one task each        hijack   streams that take a connection over
 //!   route    one table of every page           reply    answers; error: answers that say no
 //!   version  which API a request speaks        fields   what Hull does not do, by name
-//!   containers, exec, images, networks, system, auth, distribution, usage: the pages
+//!   containers, exec, images, networks, volumes, system, archive, commit, auth, distribution, usage:
+//!   the pages
 //! ```
 //!
 //! Two rules hold for every page. A handler runs to its end even when its client goes away, so that
@@ -13,9 +14,11 @@
 //!
 //! Spec: Docker Engine API 1.51; what clients really send is recorded in `tests/recorded`.
 
+mod archive;
 mod auth;
 mod call;
 mod clock;
+mod commit;
 mod containers;
 mod distribution;
 mod error;
@@ -32,5 +35,6 @@ mod server;
 mod system;
 mod usage;
 mod version;
+mod volumes;
 
 pub use server::serve;

@@ -11,7 +11,9 @@ use crate::error::Error;
 use crate::query::Query;
 use crate::reply::Reply;
 use crate::version::Version;
-use crate::{auth, containers, distribution, exec, images, networks, system, usage};
+use crate::{
+    archive, auth, commit, containers, distribution, exec, images, networks, system, usage, volumes,
+};
 
 /// What handlers give.
 pub(crate) type Answer = Result<Reply, Error>;
@@ -39,6 +41,7 @@ async fn dispatch(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ["exec", rest @ ..] => exec_page(call, method, rest).await,
         ["images", rest @ ..] => image_page(call, method, rest).await,
         ["networks", rest @ ..] => network_page(call, method, rest).await,
+        ["volumes", rest @ ..] => volume_page(call, method, rest).await,
         path => system_page(call, method, path).await,
     }
 }
@@ -71,11 +74,13 @@ async fn container_page(call: &mut Call, method: &str, path: &[&str]) -> Answer 
         ("POST", [id, "rename"]) => life::rename(call, id).await,
         ("POST", [id, "resize"]) => life::resize(call, id).await,
         ("POST", [id, "exec"]) => exec::create(call, id).await,
-        ("GET", [_, "changes"]) => Err(Error::unsupported("diff")),
-        ("GET", [_, "export"]) => Err(Error::unsupported("export")),
+        ("GET", [id, "changes"]) => archive::changes(call, id).await,
+        ("GET", [id, "export"]) => archive::export(call, id).await,
         ("GET", [id, "stats"]) => stats::stats(call, id).await,
         ("GET", [_, "attach", "ws"]) => Err(Error::unsupported("attach by websocket")),
-        ("GET" | "HEAD" | "PUT", [_, "archive"]) => Err(Error::unsupported("cp")),
+        ("HEAD", [id, "archive"]) => archive::stat(call, id).await,
+        ("GET", [id, "archive"]) => archive::get(call, id).await,
+        ("PUT", [id, "archive"]) => archive::put(call, id).await,
         ("POST", [id, "update"]) => update::update(call, id).await,
         (_, [_, "checkpoints", ..]) => Err(Error::unsupported("checkpoint")),
         _ => Err(Error::no_page()),
@@ -125,6 +130,18 @@ async fn network_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
     }
 }
 
+async fn volume_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
+    match (method, path) {
+        ("GET", [] | [""]) => volumes::list(call),
+        ("POST", ["create"]) => volumes::create(call).await,
+        ("POST", ["prune"]) => volumes::prune(call).await,
+        ("GET", [name]) => volumes::inspect(call, name),
+        ("DELETE", [name]) => volumes::remove(call, name).await,
+        ("PUT", [_]) => Err(system::no_swarm()),
+        _ => Err(Error::no_page()),
+    }
+}
+
 async fn system_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
     match (method, path) {
         ("GET" | "HEAD", ["_ping"]) => Ok(system::ping(method)),
@@ -132,13 +149,10 @@ async fn system_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("GET", ["info"]) => system::info(call).await,
         ("GET", ["events"]) => system::events(call),
         ("GET", ["plugins"]) => Ok(system::plugins()),
-        ("GET", ["volumes"]) => system::volumes(call),
-        ("GET" | "DELETE" | "PUT", ["volumes", name]) => Err(system::no_volume(name)),
-        ("POST", ["volumes", "create" | "prune"]) => Err(Error::unsupported("volume")),
         ("POST", ["auth"]) => auth::login(call).await,
         ("POST", ["build"]) => Err(Error::unsupported("build")),
         ("POST", ["build", "prune"]) => Ok(usage::prune_builds()),
-        ("POST", ["commit"]) => Err(Error::unsupported("commit")),
+        ("POST", ["commit"]) => commit::commit(call).await,
         ("GET", ["system", "df"]) => usage::usage(call).await,
         ("GET", ["distribution", name @ .., "json"]) => {
             distribution::inspect(call, &name.join("/")).await

@@ -213,7 +213,8 @@ fn passes(event: &Event, filters: &Filters) -> bool {
         && filters
             .any("image", |text| of(EventKind::Image, text) || attribute("image") == Some(text))
         && filters.any("scope", |text| text == "local")
-        && !["daemon", "plugin", "volume"].iter().any(|name| filters.has(name))
+        && filters.any("volume", |text| of(EventKind::Volume, text))
+        && !["daemon", "plugin"].iter().any(|name| filters.has(name))
         && filters.labels(&event.attributes)
 }
 
@@ -227,7 +228,7 @@ fn document(event: &Event) -> Value {
         "timeNano": clock::unix_nanos(event.time),
     });
     // For clients before API 1.22, and the many that still read these.
-    if event.kind != EventKind::Network {
+    if !matches!(event.kind, EventKind::Network | EventKind::Volume) {
         document["status"] = json!(event.action);
         document["id"] = json!(event.actor);
     }
@@ -245,17 +246,6 @@ pub(crate) fn plugins() -> Reply {
 /// `GET /plugins/NAME/json`.
 pub(crate) fn no_plugin(name: &str) -> Error {
     Error::new(StatusCode::NOT_FOUND, format!("plugin {name:?} not found"))
-}
-
-/// `GET /volumes`.
-pub(crate) fn volumes(call: &mut Call) -> Answer {
-    call.query.filters(&["dangling", "driver", "label", "name"])?;
-    Ok(reply::ok(&json!({ "Volumes": [], "Warnings": null })))
-}
-
-/// Any request to one volume.
-pub(crate) fn no_volume(name: &str) -> Error {
-    Error::new(StatusCode::NOT_FOUND, format!("get {name}: no such volume"))
 }
 
 /// Any request to a swarm, in the words that clients look for.

@@ -35,7 +35,7 @@ pub(crate) use files::split_host;
 use crate::config::{HostConfig, Share, Size};
 use crate::container::Container;
 use crate::error::Error;
-use mounts::Bind;
+use crate::mountpoint::propagation;
 use security::Security;
 use user::Accounts;
 
@@ -52,8 +52,8 @@ pub(crate) struct Inputs<'a> {
 /// Writes the bundle. Blocks.
 pub(crate) fn write(inputs: &Inputs<'_>) -> Result<(), Error> {
     files::write(inputs.container)?;
-    for bind in &inputs.container.host.binds {
-        Bind::parse(bind)?.make_source()?;
+    for point in &inputs.container.mounts {
+        mounts::source(point)?;
     }
     let config = spec(inputs)?;
     files::put(&inputs.bundle.join("config.json"), &config.to_string())
@@ -107,6 +107,9 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
     }
     if named && !config.domainname.is_empty() {
         spec["domainname"] = config.domainname.as_str().into();
+    }
+    if let Some(root) = propagation::of_root(&container.mounts)? {
+        spec["linux"]["rootfsPropagation"] = root.into();
     }
     open_up(&mut spec, host)?;
     Ok(spec)
@@ -177,9 +180,7 @@ fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
 fn mounts(container: &Container) -> Result<(Vec<Value>, Vec<String>), Error> {
     let host = &container.host;
     let mut asked = mounts::tmpfs(&host.tmpfs)?;
-    for bind in &host.binds {
-        asked.push(Bind::parse(bind)?.mount());
-    }
+    asked.extend(container.mounts.iter().map(mounts::of));
     let destination = |mount: &Value| mount["destination"].as_str().unwrap_or("").to_owned();
     let taken: Vec<_> = asked.iter().map(destination).collect();
     // A mount below another comes after it.

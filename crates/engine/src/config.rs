@@ -65,6 +65,8 @@ pub struct Config {
     pub stop_signal: Option<Signal>,
     /// Seconds that `stop` waits before SIGKILL, -1 for ever; `None` means 10.
     pub stop_timeout: Option<i64>,
+    /// Where anonymous volumes are to be; with the image's.
+    pub volumes: Vec<String>,
     /// `80/tcp` and the like; only shown.
     pub exposed_ports: Vec<String>,
     /// How its health is checked; what is open in it, or `None`, takes the image's.
@@ -93,8 +95,14 @@ pub struct HostConfig {
     pub readonly_rootfs: bool,
     /// Limits of each process.
     pub ulimits: Vec<Ulimit>,
-    /// `SOURCE:DESTINATION[:OPTIONS]`, both absolute.
+    /// `SOURCE:DESTINATION[:OPTIONS]`; a source is a path, or a volume's name.
     pub binds: Vec<String>,
+    /// The same by fields, and more.
+    pub mounts: Vec<crate::mountpoint::Mount>,
+    /// `CONTAINER[:ro]`, whose volumes and binds are to be here too.
+    pub volumes_from: Vec<String>,
+    /// What makes volumes of which nothing else is said; empty for the local one.
+    pub volume_driver: String,
     /// Destination to options, as `mount -t tmpfs -o`.
     pub tmpfs: BTreeMap<String, String>,
     /// Name servers; empty takes the host's.

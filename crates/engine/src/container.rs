@@ -59,6 +59,9 @@ pub struct Container {
     /// Execs that are made or running; filled in by `inspect`, never stored.
     #[serde(skip)]
     pub execs: Vec<String>,
+    /// What it sees besides its image.
+    #[serde(default)]
+    pub mounts: Vec<crate::mountpoint::MountPoint>,
     /// Its files, for `inspect`.
     pub files: Files,
 }

@@ -5,24 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::Stream;
-use image::Image;
-use spec::{Kind, Signal};
+use spec::Signal;
 
 use crate::attach::Attached;
-use crate::config::{Config, Create, Size};
-use crate::container::{Container, Files, Status};
+use crate::config::Size;
+use crate::container::{Container, Status};
 use crate::error::{Error, StateError};
 use crate::event::Events;
-use crate::health;
 use crate::list;
 use crate::log::{self, LogLine, LogRequest};
-use crate::merge;
-use crate::names;
-use crate::owner::{Handle, Owner};
+use crate::owner::Handle;
 use crate::recover;
 use crate::request::{
-    Change, Condition, Created, Exec, ExecCreate, ExecStart, Info, List, Remove, Stop, Streams,
-    Top, Waited,
+    Change, Condition, Exec, ExecCreate, ExecStart, Info, List, Remove, Stop, Streams, Top, Waited,
 };
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -72,87 +67,6 @@ impl Engine {
     /// The network behind the bridge.
     pub fn subnet(&self) -> network::Subnet {
         self.shared.bridge.subnet()
-    }
-
-    /// Makes a container. Nothing of it runs yet.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoSuchImage`], [`Error::NameInUse`], [`Error::Invalid`] and [`Error::Unsupported`] by
-    /// the field's name.
-    pub async fn create(&self, request: Create) -> Result<Created, Error> {
-        let Create { name, config, host } = request;
-        merge::check(&config, &host)?;
-        let image = self.image(&config.image)?;
-        let id = names::fresh_id();
-        let (mut container, warnings) = self.describe(&id, config, host, &image)?;
-        container.name = self.shared.reserve(name.as_deref(), &id)?;
-        // Made by a task of its own: a client that goes away leaves no half container.
-        let shared = Arc::clone(&self.shared);
-        let made = tokio::spawn(async move { make(&shared, container, &image).await });
-        made.await.unwrap_or(Err(Error::Closing))?;
-        Ok(Created { id, warnings })
-    }
-
-    fn image(&self, name: &str) -> Result<Image, Error> {
-        self.shared.images.get(name).map_err(|error| match error.kind() {
-            Kind::NotFound => Error::NoSuchImage(with_tag(name)),
-            _ => error.into(),
-        })
-    }
-
-    /// The record of a container that is to be made.
-    fn describe(
-        &self,
-        id: &str,
-        mut config: Config,
-        mut host: crate::config::HostConfig,
-        image: &Image,
-    ) -> Result<(Container, Vec<String>), Error> {
-        health::inherit(&mut config.healthcheck, image.extension.healthcheck.as_ref());
-        if config.shell.is_empty() {
-            config.shell = image.extension.shell.clone().unwrap_or_default();
-        }
-        let ((path, args), warnings) = merge::merge(&mut config, &image.config)?;
-        if config.hostname.is_empty() {
-            id.get(..12).unwrap_or(id).clone_into(&mut config.hostname);
-        }
-        let isolation = host.isolation.unwrap_or(self.shared.settings.isolation);
-        host.isolation = Some(isolation);
-        host.resources.complete();
-        let places = self.shared.places(id);
-        let files = Files {
-            log: places.log(),
-            hosts: places.file("hosts"),
-            hostname: places.file("hostname"),
-            resolv_conf: places.file("resolv.conf"),
-            upper: places.file("upper"),
-        };
-        let container = Container {
-            id: id.parse().expect("64 hexadecimal digits are an id"),
-            name: String::new(),
-            created: SystemTime::now(),
-            image: image.id.to_string(),
-            config,
-            host,
-            isolation,
-            path,
-            args,
-            status: Status::Created,
-            exit_code: 0,
-            error: String::new(),
-            restarts: 0,
-            stopped_by_hand: false,
-            health: None,
-            started: None,
-            finished: None,
-            endpoint: None,
-            wall: None,
-            shim: None,
-            execs: Vec::new(),
-            files,
-        };
-        Ok((container, warnings))
     }
 
     /// Runs it. On failure it is as before, with the exit code 126 or 127 for a command that cannot
@@ -240,7 +154,7 @@ impl Engine {
     pub async fn remove(&self, name: &str, how: Remove) -> Result<(), Error> {
         let handle = self.find(name)?;
         loop {
-            match handle.ask(|owner| Box::pin(owner.remove())).await {
+            match handle.ask(move |owner| Box::pin(owner.remove(how.volumes))).await {
                 Err(Error::State(
                     StateError::RemoveRunning(_)
                     | StateError::RemovePaused(_)
@@ -381,28 +295,13 @@ impl Engine {
         self.shared.broker.subscribe(since)
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     pub(crate) fn find(&self, name: &str) -> Result<Handle, Error> {
         self.shared.find(name)
     }
-}
-
-/// Makes what a container has on disk, and its owner. Its name is reserved.
-async fn make(shared: &Arc<Shared>, container: Container, image: &Image) -> Result<(), Error> {
-    let (id, name) = (container.id.clone(), container.name.clone());
-    let written = match shared.images.prepare(&id, &image.id).await {
-        Ok(_) => shared.store.put(&container).done().await.map_err(Error::from),
-        Err(error) => Err(error.into()),
-    };
-    if let Err(error) = written {
-        shared.release(&name);
-        if let Err(error) = shared.images.release(&id).await {
-            tracing::warn!(container = %id, %error, "container's directory was not removed");
-        }
-        return Err(error);
-    }
-    Owner::spawn(shared, container.clone());
-    shared.tell(&container, "create", &[]);
-    Ok(())
 }
 
 /// Kills it and waits for its end.
@@ -432,10 +331,4 @@ async fn ended(handle: &Handle, before: u64, patience: Option<Duration>) -> bool
         Some(patience) => tokio::time::timeout(patience, over).await.is_ok(),
         None => over.await.is_ok(),
     }
-}
-
-/// As Docker names an image that is not there: with its tag.
-fn with_tag(name: &str) -> String {
-    let last = name.rsplit('/').next().unwrap_or(name);
-    if last.contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
 }

@@ -134,6 +134,29 @@ pub enum Error {
     /// A container's layers.
     #[error(transparent)]
     Layers(#[from] image::hold::Error),
+    /// A container has no such file.
+    #[error("Could not find the file {path} in container {container}")]
+    NoSuchFile {
+        /// As asked for.
+        path: String,
+        /// The container's name as asked for.
+        container: String,
+    },
+    /// A commit.
+    #[error(transparent)]
+    Commit(#[from] image::commit::Error),
+    /// What is to be mounted makes no sense; the text is Docker's.
+    #[error("{0}")]
+    Mount(String),
+    /// A volume.
+    #[error(transparent)]
+    Volume(#[from] crate::volume::Error),
+    /// A tree could not be packed.
+    #[error(transparent)]
+    Pack(#[from] image::pack::Error),
+    /// An archive could not be unpacked.
+    #[error(transparent)]
+    Extract(#[from] image::unpack::extract::Error),
     /// The engine is ending.
     #[error("the engine is shutting down")]
     Closing,
@@ -209,8 +232,14 @@ impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::NoSuchContainer(_) | Self::NoSuchExec(_) | Self::NoSuchImage(_) => Kind::NotFound,
-            Self::AmbiguousId(_) | Self::Invalid { .. } | Self::InvalidName(_) => Kind::Invalid,
+            Self::NoSuchContainer(_)
+            | Self::NoSuchExec(_)
+            | Self::NoSuchImage(_)
+            | Self::NoSuchFile { .. } => Kind::NotFound,
+            Self::Commit(error) => error.kind(),
+            Self::AmbiguousId(_) | Self::Invalid { .. } | Self::InvalidName(_) | Self::Mount(_) => {
+                Kind::Invalid
+            }
             Self::NameInUse { .. } | Self::State(_) => Kind::Conflict,
             Self::Unsupported { .. } => Kind::Unsupported,
             Self::Start { kind, .. } | Self::Exec { kind, .. } => *kind,
@@ -230,7 +259,9 @@ impl Error {
             Self::Import(error) => error.kind(),
             Self::RemoveImage(error) => error.kind(),
             Self::Layers(error) => error.kind(),
-            Self::File { .. } | Self::Stubborn(..) => Kind::Internal,
+            Self::Volume(error) => error.kind(),
+            Self::Extract(error) => error.kind(),
+            Self::File { .. } | Self::Pack(_) | Self::Stubborn(..) => Kind::Internal,
             Self::Closing => Kind::Unavailable,
         }
     }

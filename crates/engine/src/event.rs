@@ -36,6 +36,8 @@ pub enum EventKind {
     Image,
     /// A network.
     Network,
+    /// A volume.
+    Volume,
 }
 
 impl EventKind {
@@ -45,6 +47,7 @@ impl EventKind {
             Self::Container => "container",
             Self::Image => "image",
             Self::Network => "network",
+            Self::Volume => "volume",
         }
     }
 }

@@ -8,14 +8,17 @@ mod bundle;
 pub mod clock;
 pub mod config;
 pub mod container;
+mod create;
 mod engine;
 mod error;
 pub mod event;
+mod files;
 mod health;
 mod images;
 mod list;
 mod log;
 mod merge;
+mod mountpoint;
 mod names;
 mod owner;
 mod recover;
@@ -30,6 +33,8 @@ mod stats;
 mod store;
 mod top;
 mod update;
+mod volume;
+mod volumes;
 
 pub use attach::Attached;
 pub use bundle::user::Error as UserError;
@@ -41,8 +46,12 @@ pub use container::{Container, Files, Status, Wall};
 pub use engine::{Engine, Logs, Waiting};
 pub use error::{Error, StateError};
 pub use event::{Event, EventKind, Events};
+pub use files::{Change as FileChange, ChangeKind, Commit as FileCommit, PathStat, Pieces, Put};
 pub use health::{Health, HealthStatus, Healthcheck, Probe};
 pub use log::{LogLine, LogRequest};
+pub use mountpoint::{
+    BindOptions, DriverConfig, Mount, MountKind, MountPoint, TmpfsOptions, VolumeOptions,
+};
 pub use network::{Counters, Endpoint, Subnet};
 pub use request::{
     Change, Condition, Created, Exec, ExecCreate, ExecStart, ExecState, Info, List, Remove, Stop,
@@ -54,3 +63,4 @@ pub use shim::Error as ShimError;
 pub use stats::Sample;
 pub use store::Error as StoreError;
 pub use update::Update;
+pub use volume::{ANONYMOUS, DRIVER, Error as VolumeError, NewVolume, Volume};

@@ -7,7 +7,7 @@ use spec::{Signal, annotation};
 
 use crate::bundle::devices;
 use crate::bundle::limits;
-use crate::bundle::mounts::{Bind, tmpfs};
+use crate::bundle::mounts::tmpfs;
 use crate::bundle::process::capabilities;
 use crate::bundle::security::Security;
 use crate::bundle::split_host;
@@ -24,7 +24,7 @@ pub(crate) fn merge(
     config: &mut Config,
     image: &ImageConfiguration,
 ) -> Result<(Words, Vec<String>), Error> {
-    let mut warnings = Vec::new();
+    let warnings = Vec::new();
     if let Some(image) = image.config() {
         let entrypoint = image.entrypoint().clone().unwrap_or_default();
         commands(config, entrypoint, image.cmd().clone().unwrap_or_default());
@@ -43,10 +43,9 @@ pub(crate) fn merge(
             config.stop_signal = image.stop_signal().as_deref().and_then(signal);
         }
         for volume in image.volumes().iter().flatten() {
-            warnings.push(format!(
-                "the image's volume {volume} is part of the container's own layer: volumes are not \
-                 supported yet"
-            ));
+            if !config.volumes.contains(volume) {
+                config.volumes.push(volume.clone());
+            }
         }
     }
     if config.entrypoint.as_ref().is_some_and(|words| words.iter().all(String::is_empty)) {
@@ -138,8 +137,7 @@ pub(crate) fn check(config: &Config, host: &HostConfig) -> Result<(), Error> {
     capabilities(host)?;
     Security::of(host)?.filter(host)?;
     openings(&host.openings)?;
-    tmpfs(&host.tmpfs)?;
-    host.binds.iter().try_for_each(|bind| Bind::parse(bind).map(drop))
+    tmpfs(&host.tmpfs).map(drop)
 }
 
 fn openings(openings: &Openings) -> Result<(), Error> {
@@ -233,6 +231,7 @@ mod tests {
         assert_eq!(config.labels["b"], "image");
         assert_eq!(config.user, "web");
         assert_eq!(config.stop_signal.map(Signal::number), Some(3));
-        assert_eq!(warnings.len(), 1);
+        assert_eq!(config.volumes, ["/data"]);
+        assert_eq!(warnings.len(), 0);
     }
 }

@@ -11,6 +11,7 @@
 mod control;
 mod end;
 mod exec;
+mod files;
 mod health;
 mod recover;
 mod restart;
@@ -81,6 +82,8 @@ pub(crate) struct Owner {
     /// The wait before the present run, if it was a restart.
     waited: Option<Duration>,
     execs: BTreeMap<String, Entry>,
+    /// Held by whoever reaches its files while it does not run.
+    still: Arc<tokio::sync::RwLock<()>>,
 }
 
 impl Handle {
@@ -146,6 +149,7 @@ impl Owner {
             monitor: None,
             waited: None,
             execs: BTreeMap::new(),
+            still: Arc::default(),
         };
         tokio::spawn(owner.work(jobs));
         let handle = Handle { id: id.clone(), queue, life: watcher };

@@ -25,6 +25,7 @@ use crate::settings::{Places, Settings};
 use crate::shared::Shared;
 use crate::shim;
 use crate::store::Store;
+use crate::volume::Volumes;
 
 /// How many containers are started at once.
 const AT_ONCE: usize = 8;
@@ -35,6 +36,7 @@ pub(crate) async fn open(settings: Settings) -> Result<Arc<Shared>, Error> {
     let shared = Arc::new(shared);
     let mut handles = Vec::new();
     for container in containers {
+        shared.adopt_volumes(&container);
         handles.push(Owner::spawn(&shared, container));
     }
     for handle in &handles {
@@ -64,6 +66,7 @@ fn stores(settings: Settings) -> Result<(Shared, Vec<Container>), Error> {
     }
     let (store, containers) = Store::open(&settings.database())?;
     let images = Images::open(&settings.data_root, settings.registries.clone())?;
+    let volumes = Volumes::open(settings.volumes())?;
     let namespaces = Namespaces::at(settings.netns())?;
     let invalid = |field, problem: String| Error::Invalid { field, problem };
     let name = settings.bridge.parse();
@@ -81,7 +84,7 @@ fn stores(settings: Settings) -> Result<(Shared, Vec<Container>), Error> {
             tracing::warn!(container = %container.id, error = %spec::chain(&error), "address kept");
         }
     }
-    Ok((Shared::new(settings, store, images, namespaces, bridge), containers))
+    Ok((Shared::new(settings, store, images, volumes, namespaces, bridge), containers))
 }
 
 fn directory(path: &Path, mode: u32) -> Result<(), Error> {

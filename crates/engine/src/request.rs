@@ -40,6 +40,8 @@ pub struct Stop {
 pub struct Remove {
     /// Kill it if it runs.
     pub force: bool,
+    /// Remove its volumes that nobody named.
+    pub volumes: bool,
 }
 
 /// What to wait for.

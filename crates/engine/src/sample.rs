@@ -31,6 +31,7 @@ pub(crate) fn container(id: &str, name: &str, age: u64) -> Container {
         wall: None,
         shim: None,
         execs: Vec::new(),
+        mounts: Vec::new(),
         files: Files::default(),
     }
 }

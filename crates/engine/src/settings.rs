@@ -47,6 +47,11 @@ impl Settings {
         self.data_root.join("containers")
     }
 
+    /// The directory that holds one directory a volume.
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.data_root.join("volumes")
+    }
+
     /// The directory of network namespaces.
     pub(crate) fn netns(&self) -> PathBuf {
         self.exec_root.join("netns")

@@ -13,6 +13,7 @@ use crate::names;
 use crate::owner::Handle;
 use crate::settings::{Places, Settings};
 use crate::store::Store;
+use crate::volume::Volumes;
 
 /// One for each engine.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) broker: Broker,
     pub(crate) images: Images,
+    pub(crate) volumes: Volumes,
     pub(crate) namespaces: Namespaces,
     pub(crate) bridge: Bridge,
     table: Mutex<Table>,
@@ -42,11 +44,12 @@ impl Shared {
         settings: Settings,
         store: Store,
         images: Images,
+        volumes: Volumes,
         namespaces: Namespaces,
         bridge: Bridge,
     ) -> Self {
         let (broker, table) = (Broker::new(), Mutex::default());
-        Self { settings, store, broker, images, namespaces, bridge, table }
+        Self { settings, store, broker, images, volumes, namespaces, bridge, table }
     }
 
     /// The directories of the container with this id.

@@ -16,6 +16,17 @@ pub enum Isolation {
     Vm,
 }
 
+impl Isolation {
+    /// Whether what a container writes lies in files of the host, where the engine reaches it.
+    #[must_use]
+    pub fn files_on_host(self) -> bool {
+        match self {
+            Self::Process => true,
+            Self::Vm => false,
+        }
+    }
+}
+
 /// The text names no isolation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid isolation {0:?}: want default, process or hyperv (also spelled vm)")]

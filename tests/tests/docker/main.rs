@@ -5,6 +5,7 @@ mod crash;
 mod daemon;
 mod errors;
 mod exec;
+mod files;
 mod health;
 mod images;
 mod lifecycle;
@@ -17,6 +18,7 @@ mod run;
 mod streams;
 mod terminal;
 mod transcript;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -86,6 +88,17 @@ const SUITE: Suite = Suite {
         once!(daemon::the_socket_is_the_groups),
         once!(daemon::a_hang_up_reads_the_configuration_again),
         once!(daemon::systemd_listens_for_the_engine_and_is_told_of_it),
+        once!(files::cp_reaches_running_and_stopped_containers),
+        once!(files::no_symlink_of_a_container_leads_cp_out),
+        once!(files::diff_export_and_commit_tell_what_was_written),
+        once!(files::a_vms_files_are_refused_with_the_reason),
+        once!(volumes::a_volume_outlives_its_containers),
+        once!(volumes::nameless_volumes_go_with_their_container),
+        once!(volumes::a_new_volume_is_filled_from_the_image),
+        both!(volumes::an_images_volume_works_behind_both_walls),
+        once!(volumes::a_volume_can_be_what_its_options_say),
+        once!(volumes::binds_show_the_hosts_files),
+        once!(volumes::a_vm_refuses_the_hosts_files_with_the_reason),
         both!(crash::a_killed_engine_finds_its_containers_again),
         both!(crash::a_killed_shim_means_a_dead_container),
         once!(errors::a_wrong_isolation_is_refused_with_the_legal_ones),

@@ -90,6 +90,7 @@ struct ConfigBody {
     labels: Option<BTreeMap<String, String>>,
     stop_signal: Option<String>,
     stop_timeout: Option<i64>,
+    volumes: Option<BTreeMap<String, Value>>,
 }
 
 /// The mapped fields of `HostConfig`.
@@ -112,6 +113,7 @@ struct HostBody {
     extra_hosts: Option<Vec<String>>,
     group_add: Option<Vec<String>>,
     isolation: Option<String>,
+    mounts: Option<Vec<engine::Mount>>,
     network_mode: Option<String>,
     oom_score_adj: Option<i32>,
     readonly_rootfs: Option<bool>,
@@ -121,6 +123,8 @@ struct HostBody {
     sysctls: Option<BTreeMap<String, String>>,
     tmpfs: Option<BTreeMap<String, String>>,
     ulimits: Option<Vec<UlimitBody>>,
+    volume_driver: Option<String>,
+    volumes_from: Option<Vec<String>>,
 }
 
 /// Limits: in `HostConfig`, and in an update.
@@ -276,6 +280,7 @@ impl ConfigBody {
             labels: self.labels.unwrap_or_default(),
             stop_signal: signal(self.stop_signal.as_deref().unwrap_or_default())?,
             stop_timeout: self.stop_timeout,
+            volumes: self.volumes.unwrap_or_default().into_keys().collect(),
             exposed_ports: self.exposed_ports.unwrap_or_default().into_keys().collect(),
             healthcheck: self.healthcheck,
             shell: self.shell.unwrap_or_default(),
@@ -322,6 +327,9 @@ impl HostBody {
             readonly_rootfs: self.readonly_rootfs.unwrap_or_default(),
             ulimits: self.ulimits.unwrap_or_default().into_iter().map(Ulimit::from).collect(),
             binds: self.binds.unwrap_or_default(),
+            mounts: self.mounts.unwrap_or_default(),
+            volumes_from: self.volumes_from.unwrap_or_default(),
+            volume_driver: self.volume_driver.unwrap_or_default(),
             tmpfs: self.tmpfs.unwrap_or_default(),
             dns: self.dns.unwrap_or_default(),
             dns_search: self.dns_search.unwrap_or_default(),

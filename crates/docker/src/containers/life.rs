@@ -96,8 +96,7 @@ pub(crate) async fn remove(call: &mut Call, id: &str) -> Answer {
     if call.query.flag("link") {
         return Err(Error::invalid("link is not supported by Hull yet"));
     }
-    // `v` removes anonymous volumes, of which there are none.
-    let how = Remove { force: call.query.flag("force") };
+    let how = Remove { force: call.query.flag("force"), volumes: call.query.flag("v") };
     call.engine.remove(id, how).await?;
     Ok(reply::done())
 }
@@ -115,7 +114,7 @@ pub(crate) async fn prune(call: &mut Call) -> Answer {
     for container in call.engine.list(which).await? {
         let id = container.id.to_string();
         // One that was started or removed in between is not to be pruned.
-        match call.engine.remove(&id, Remove { force: false }).await {
+        match call.engine.remove(&id, Remove::default()).await {
             Ok(()) => deleted.push(id),
             Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound) => {}
             Err(error) => return Err(error.into()),

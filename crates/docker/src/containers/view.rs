@@ -4,7 +4,7 @@ mod openings;
 
 use std::path::Path;
 
-use engine::{Config, Container, HostConfig, Probe, Size, Status, Wall};
+use engine::{Config, Container, HostConfig, MountKind, Probe, Size, Status, Wall};
 use serde_json::{Map, Value, json};
 
 use crate::call::Call;
@@ -113,6 +113,8 @@ fn probe(probe: &Probe) -> Value {
 fn program(config: &Config) -> Value {
     let ports: Map<String, Value> =
         config.exposed_ports.iter().map(|port| (port.clone(), json!({}))).collect();
+    let volumes = (!config.volumes.is_empty())
+        .then(|| config.volumes.iter().map(|at| (at.clone(), json!({}))).collect::<Map<_, _>>());
     let mut document = json!({
         "Hostname": config.hostname,
         "Domainname": config.domainname,
@@ -126,7 +128,7 @@ fn program(config: &Config) -> Value {
         "Env": config.env,
         "Cmd": config.cmd,
         "Image": config.image,
-        "Volumes": null,
+        "Volumes": volumes,
         "WorkingDir": config.working_dir,
         "Entrypoint": config.entrypoint,
         "OnBuild": null,
@@ -165,8 +167,8 @@ fn host_config(container: &Container) -> Value {
             "Name": host.restart.name(), "MaximumRetryCount": host.restart.retries(),
         },
         "AutoRemove": host.auto_remove,
-        "VolumeDriver": "",
-        "VolumesFrom": null,
+        "VolumeDriver": host.volume_driver,
+        "VolumesFrom": some(&host.volumes_from),
         "ConsoleSize": [rows, columns],
         "CapAdd": some(&host.cap_add),
         "CapDrop": some(&host.cap_drop),
@@ -186,6 +188,9 @@ fn host_config(container: &Container) -> Value {
         "Isolation": container.isolation.to_string(),
         "Init": false,
     });
+    if !host.mounts.is_empty() {
+        document["Mounts"] = json!(host.mounts);
+    }
     if !host.tmpfs.is_empty() {
         document["Tmpfs"] = json!(host.tmpfs);
     }
@@ -291,22 +296,24 @@ fn endpoint(container: &Container, bridge: &str) -> Value {
     })
 }
 
-/// `Mounts`: the binds. What `--tmpfs` asks for is in `HostConfig` only, as in Docker.
+/// `Mounts`. What `--tmpfs` asks for is in `HostConfig` only, as in Docker.
 pub(crate) fn mounts(container: &Container) -> Value {
-    let binds = container.host.binds.iter().map(|bind| {
-        let mut parts = bind.splitn(3, ':');
-        let mut part = || parts.next().unwrap_or_default();
-        let (source, destination, mode) = (part(), part(), part());
-        json!({
-            "Type": "bind",
-            "Source": source,
-            "Destination": destination,
-            "Mode": mode,
-            "RW": !mode.split(',').any(|option| option == "ro"),
-            "Propagation": "rprivate",
-        })
+    let points = container.mounts.iter().map(|point| {
+        let mut document = json!({
+            "Type": point.kind.name(),
+            "Source": point.source,
+            "Destination": point.destination,
+            "Mode": point.mode,
+            "RW": point.writable,
+            "Propagation": point.propagation,
+        });
+        if point.kind == MountKind::Volume {
+            document["Name"] = json!(point.name);
+            document["Driver"] = json!(point.driver());
+        }
+        document
     });
-    binds.collect()
+    points.collect()
 }
 
 #[cfg(test)]

@@ -1,80 +1,59 @@
-//! The client's mounts: `HostConfig.Binds` and `HostConfig.Tmpfs`.
+//! The client's mounts: mount points, and `HostConfig.Tmpfs`.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::path::Path;
 
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde_json::Value;
 
 use super::defaults;
 use crate::error::Error;
+use crate::mountpoint::{MountKind, MountPoint, clean};
 
-/// A directory or file of the host, seen in the container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Bind {
-    pub(crate) source: String,
-    pub(crate) destination: String,
-    pub(crate) options: Vec<String>,
+/// The mount that a mount point asks for.
+pub(super) fn of(point: &MountPoint) -> Value {
+    let (fstype, source, options) = point.oci();
+    let options: Vec<_> = options.iter().map(String::as_str).collect();
+    defaults::mount(&point.destination, fstype, &source, &options)
 }
 
-const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
-/// Docker's hints to other systems; they change nothing on Linux without SELinux.
-const HINTS: [&str; 5] = ["z", "Z", "consistent", "cached", "delegated"];
-
-impl Bind {
-    /// Reads `SOURCE:DESTINATION[:OPTION,…]`.
-    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        const FIELD: &str = "HostConfig.Binds";
-        let invalid = |problem: &str| Error::Invalid {
-            field: FIELD,
-            problem: format!("{text:?}: {problem}"),
-        };
-        let mut parts = text.split(':');
-        let (Some(source), Some(destination)) = (parts.next(), parts.next()) else {
-            return Err(invalid("want SOURCE:DESTINATION[:OPTIONS]"));
-        };
-        let options = parts.next().unwrap_or_default();
-        if parts.next().is_some() {
-            return Err(invalid("too many colons"));
-        }
-        if !source.starts_with('/') {
-            let problem = format!("{text:?}: volumes with a name");
-            return Err(Error::Unsupported { field: FIELD, problem });
-        }
-        let destination = clean(destination).ok_or_else(|| {
-            invalid("the destination must be an absolute path other than / and without ..")
-        })?;
-        let mut bind = Self { source: source.to_owned(), destination, options: Vec::new() };
-        let mut propagation = "rprivate";
-        for option in options.split(',').filter(|option| !option.is_empty()) {
-            match option {
-                "ro" => bind.options.push("ro".to_owned()),
-                "rw" => {}
-                hint if HINTS.contains(&hint) => {}
-                known if PROPAGATIONS.contains(&known) => propagation = known,
-                unknown => return Err(invalid(&format!("unknown option {unknown:?}"))),
-            }
-        }
-        bind.options.extend(["rbind".to_owned(), propagation.to_owned()]);
-        Ok(bind)
+/// Makes a bind's source where it is missing and may be made, a directory as Docker's; refuses a source
+/// that is missing otherwise.
+pub(super) fn source(point: &MountPoint) -> Result<(), Error> {
+    match point.kind {
+        MountKind::Tmpfs => return Ok(()),
+        MountKind::Volume if point.subpath.is_empty() => return Ok(()),
+        MountKind::Volume => return part(point),
+        MountKind::Bind => {}
     }
-
-    /// Makes the source where it is missing, a directory as Docker's.
-    pub(super) fn make_source(&self) -> Result<(), Error> {
-        let path = Path::new(&self.source);
-        if path.symlink_metadata().is_ok() {
-            return Ok(());
-        }
-        std::fs::create_dir_all(path).map_err(|source| Error::File {
-            action: "make",
-            path: path.to_owned(),
-            source,
-        })
+    let path = Path::new(&point.source);
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
     }
-
-    pub(super) fn mount(&self) -> Value {
-        let options: Vec<_> = self.options.iter().map(String::as_str).collect();
-        defaults::mount(&self.destination, "bind", &self.source, &options)
+    if !point.make_source {
+        return Err(Error::Mount(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+            point.source
+        )));
     }
+    std::fs::create_dir_all(path).map_err(|source| Error::File {
+        action: "make",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A volume's part must be there, and no symlink of the volume may lead elsewhere.
+fn part(point: &MountPoint) -> Result<(), Error> {
+    let failed = |error: std::io::Error| {
+        Error::Mount(format!("cannot access path {}/{}: {error}", point.source, point.subpath))
+    };
+    let volume = crate::files::view::open(Path::new(&point.source)).map_err(failed)?;
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::openat2(&volume, point.subpath.as_str(), flags, Mode::empty(), how)
+        .map_err(|error| failed(error.into()))?;
+    Ok(())
 }
 
 /// The tmpfs mounts that `wanted` describes.
@@ -98,47 +77,9 @@ pub(crate) fn tmpfs(wanted: &BTreeMap<String, String>) -> Result<Vec<Value>, Err
         .collect()
 }
 
-/// `path` without needless slashes and dots; `None` unless it is absolute, not `/`, without `..`.
-fn clean(path: &str) -> Option<String> {
-    let mut clean = String::new();
-    for component in Path::new(path).components() {
-        match component {
-            Component::RootDir => {}
-            Component::Normal(name) if path.starts_with('/') => {
-                clean.push('/');
-                clean.push_str(name.to_str()?);
-            }
-            _ => return None,
-        }
-    }
-    (!clean.is_empty()).then_some(clean)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bind_is_two_absolute_paths_and_known_options() {
-        let cases = [
-            ("/a:/b", Some("/a /b rbind,rprivate")),
-            ("/a:/b//./c/:ro,z", Some("/a /b/c ro,rbind,rprivate")),
-            ("/a:/b:rshared", Some("/a /b rbind,rshared")),
-            ("/a", None),
-            ("/a:/", None),
-            ("/a:b", None),
-            ("/a:/b/../..", None),
-            ("/a:/b:what", None),
-            ("/a:/b:ro:x", None),
-            ("volume:/b", None),
-        ];
-        for (text, want) in cases {
-            let got = Bind::parse(text).ok().map(|bind| {
-                format!("{} {} {}", bind.source, bind.destination, bind.options.join(","))
-            });
-            assert_eq!(got.as_deref(), want, "{text}");
-        }
-    }
 
     #[test]
     fn a_tmpfs_is_safe_unless_asked_otherwise() {

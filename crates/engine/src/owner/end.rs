@@ -1,8 +1,10 @@
 //! Ending: how a run's end is recorded, and how a container goes away.
 
+use std::sync::Arc;
+
 use spec::{Exit, Signal};
 
-use super::Owner;
+use super::{Owner, blocking};
 use crate::container::Status;
 use crate::error::{Error, StateError};
 use crate::shim;
@@ -46,7 +48,7 @@ impl Owner {
         } else if self.container.host.auto_remove && !self.keep {
             // Its end is seen at once, its removal when it is done; the disk need not know.
             self.show(1);
-            if let Err(error) = self.remove().await {
+            if let Err(error) = self.remove(true).await {
                 self.warn("removal", &error);
             }
         } else {
@@ -60,8 +62,8 @@ impl Owner {
         self.keep = true;
     }
 
-    /// Removes it unless it runs.
-    pub(crate) async fn remove(&mut self) -> Result<(), Error> {
+    /// Removes it unless it runs; with `volumes` those that nobody named as well.
+    pub(crate) async fn remove(&mut self, volumes: bool) -> Result<(), Error> {
         let id = self.id().to_owned();
         match self.container.status {
             Status::Running { .. } => return Err(StateError::RemoveRunning(id).into()),
@@ -70,10 +72,11 @@ impl Owner {
             Status::Restarting => return Err(StateError::RemoveRestarting(id).into()),
             Status::Created | Status::Exited | Status::Dead => {}
         }
+        drop(Arc::clone(&self.still).write_owned().await);
         let before = self.container.status;
         self.container.status = Status::Removing;
         self.show(0);
-        match self.take_away().await {
+        match self.take_away(volumes).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 // Nothing is lost: it can be tried again.
@@ -87,10 +90,18 @@ impl Owner {
 
     /// Removes the record, then everything it has on disk: what a crash leaves in between has no
     /// record, and is collected by the next start.
-    async fn take_away(&mut self) -> Result<(), Error> {
+    async fn take_away(&mut self, volumes: bool) -> Result<(), Error> {
         self.shared.store.delete(self.id()).done().await?;
         if let Err(error) = self.shared.images.release(&self.container.id).await {
             self.warn("removal of its directory", &error);
+        }
+        if !self.container.mounts.is_empty() {
+            let (shared, container) = (Arc::clone(&self.shared), self.container.clone());
+            blocking(move || {
+                shared.drop_volumes(&container, volumes);
+                Ok(())
+            })
+            .await?;
         }
         self.waiting.clear();
         self.shared.forget(&self.container);

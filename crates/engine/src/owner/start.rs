@@ -41,6 +41,8 @@ impl Owner {
 
     /// Launches it, or leaves nothing of it.
     pub(super) async fn try_launch(&mut self) -> Result<(), Error> {
+        // Whoever copies into it or out of it comes first.
+        drop(Arc::clone(&self.still).write_owned().await);
         match self.launch().await {
             Ok(()) => Ok(()),
             Err(error) => {
@@ -118,7 +120,9 @@ impl Owner {
         let (container, snapshot) = (self.container.clone(), snapshot.clone());
         let (places, size) =
             (self.places.clone(), self.size.or(self.container.config.console_size));
+        let shared = Arc::clone(&self.shared);
         blocking(move || {
+            shared.mount_volumes(&container)?;
             bundle::write(&bundle::Inputs {
                 container: &container,
                 snapshot: &snapshot,
@@ -183,7 +187,7 @@ impl Owner {
         self.container.error = spec::chain(error);
         self.record();
         if self.container.host.auto_remove
-            && let Err(error) = self.remove().await
+            && let Err(error) = self.remove(true).await
         {
             self.warn("removal", &error);
         }
@@ -240,7 +244,11 @@ impl Owner {
         let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
         let endpoint = self.container.endpoint.take();
         let was_connected = endpoint.is_some();
-        let free = move || free_network(&shared, &id, endpoint.as_ref());
+        let container = self.container.clone();
+        let free = move || {
+            shared.unmount_volumes(&container);
+            free_network(&shared, &id, endpoint.as_ref())
+        };
         if let Err(error) = blocking(free).await {
             self.warn("network clean-up", &error);
         }

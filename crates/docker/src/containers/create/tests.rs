@@ -11,7 +11,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("--runtime=runc", "HostConfig.Runtime"),
     ("-p 8080:80", "HostConfig.PortBindings"),
     ("-P ", "HostConfig.PublishAllPorts"),
-    ("--mount", "HostConfig.Mounts"),
     ("--gpus", "HostConfig.DeviceRequests"),
     ("--network host", "HostConfig.NetworkMode \"host\""),
     ("--network mine", "NetworkingConfig.EndpointsConfig.mine"),
@@ -21,8 +20,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("--log-driver none", "HostConfig.LogConfig"),
     ("--log-opt", "HostConfig.LogConfig"),
     ("--storage-opt", "HostConfig.StorageOpt"),
-    ("--volumes-from", "HostConfig.VolumesFrom"),
-    ("--volume-driver", "HostConfig.VolumeDriver"),
 ];
 
 fn recorded() -> impl Iterator<Item = (String, Value)> {

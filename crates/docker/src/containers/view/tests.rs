@@ -6,7 +6,16 @@ use spec::{Isolation, Pid};
 use super::*;
 
 /// A running container behind a VM.
-pub(crate) fn container() -> Container {
+pub(crate) fn bind(source: &str, destination: &str, writable: bool) -> engine::MountPoint {
+    engine::MountPoint {
+        source: source.into(),
+        destination: destination.into(),
+        writable,
+        ..engine::MountPoint::default()
+    }
+}
+
+fn container() -> Container {
     let wall = json!({ "backend": "qemu-tcg", "hardwareIsolation": false, "workerPid": 7 });
     Container {
         id: "ab".repeat(32).parse().expect("an id"),
@@ -42,6 +51,7 @@ pub(crate) fn container() -> Container {
         wall: wall.as_object().cloned(),
         shim: None,
         execs: Vec::new(),
+        mounts: vec![bind("/a", "/b", false), bind("/c", "/d", true)],
         files: Files::default(),
     }
 }

@@ -1,0 +1,159 @@
+//! Making containers: from a request and an image to a record, a directory and an owner.
+//!
+//! ```text
+//!   check, merge with the image  ->  name  ->  layer, volumes  ->  record  ->  owner
+//! ```
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use image::Image;
+use spec::Kind;
+
+use crate::config::{Config, Create};
+use crate::container::{Container, Files, Status};
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::owner::Owner;
+use crate::request::Created;
+use crate::shared::Shared;
+use crate::{health, merge, names};
+
+impl Engine {
+    /// Makes a container. Nothing of it runs yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchImage`], [`Error::NameInUse`], [`Error::Invalid`] and [`Error::Unsupported`] by
+    /// the field's name.
+    pub async fn create(&self, request: Create) -> Result<Created, Error> {
+        let Create { name, config, host } = request;
+        merge::check(&config, &host)?;
+        let image = self.image(&config.image)?;
+        let id = names::fresh_id();
+        let (mut container, mut warnings) = self.describe(&id, config, host, &image)?;
+        if !container.isolation.files_on_host() {
+            for at in std::mem::take(&mut container.config.volumes) {
+                warnings.push(format!(
+                    "the volume {at} lies in the container's own writable layer, inside its VM"
+                ));
+            }
+        }
+        container.mounts = self.mount_points(&container)?;
+        container.name = self.shared().reserve(name.as_deref(), &id)?;
+        // Made by a task of its own: a client that goes away leaves no half container.
+        let shared = Arc::clone(self.shared());
+        let made = tokio::spawn(async move { make(&shared, container, &image).await });
+        made.await.unwrap_or(Err(Error::Closing))?;
+        Ok(Created { id, warnings })
+    }
+
+    fn image(&self, name: &str) -> Result<Image, Error> {
+        self.shared().images.get(name).map_err(|error| match error.kind() {
+            Kind::NotFound => Error::NoSuchImage(with_tag(name)),
+            _ => error.into(),
+        })
+    }
+
+    /// The record of a container that is to be made.
+    fn describe(
+        &self,
+        id: &str,
+        mut config: Config,
+        mut host: crate::config::HostConfig,
+        image: &Image,
+    ) -> Result<(Container, Vec<String>), Error> {
+        health::inherit(&mut config.healthcheck, image.extension.healthcheck.as_ref());
+        if config.shell.is_empty() {
+            config.shell = image.extension.shell.clone().unwrap_or_default();
+        }
+        let ((path, args), warnings) = merge::merge(&mut config, &image.config)?;
+        if config.hostname.is_empty() {
+            id.get(..12).unwrap_or(id).clone_into(&mut config.hostname);
+        }
+        let isolation = host.isolation.unwrap_or(self.shared().settings.isolation);
+        host.isolation = Some(isolation);
+        host.resources.complete();
+        let places = self.shared().places(id);
+        let files = Files {
+            log: places.log(),
+            hosts: places.file("hosts"),
+            hostname: places.file("hostname"),
+            resolv_conf: places.file("resolv.conf"),
+            upper: places.file("upper"),
+        };
+        let container = Container {
+            id: id.parse().expect("64 hexadecimal digits are an id"),
+            name: String::new(),
+            created: SystemTime::now(),
+            image: image.id.to_string(),
+            config,
+            host,
+            isolation,
+            path,
+            args,
+            status: Status::Created,
+            exit_code: 0,
+            error: String::new(),
+            restarts: 0,
+            stopped_by_hand: false,
+            health: None,
+            started: None,
+            finished: None,
+            endpoint: None,
+            wall: None,
+            shim: None,
+            execs: Vec::new(),
+            mounts: Vec::new(),
+            files,
+        };
+        Ok((container, warnings))
+    }
+}
+
+/// Makes what a container has on disk, and its owner. Its name is reserved.
+async fn make(shared: &Arc<Shared>, container: Container, image: &Image) -> Result<(), Error> {
+    let (id, name) = (container.id.clone(), container.name.clone());
+    let container = match prepare(shared, container, image).await {
+        Ok(container) => container,
+        Err(error) => {
+            shared.release(&name);
+            if let Err(error) = shared.images.release(&id).await {
+                tracing::warn!(container = %id, %error, "container's directory was not removed");
+            }
+            return Err(error);
+        }
+    };
+    if let Err(error) = shared.store.put(&container).done().await {
+        shared.release(&name);
+        shared.drop_volumes(&container, true);
+        if let Err(error) = shared.images.release(&id).await {
+            tracing::warn!(container = %id, %error, "container's directory was not removed");
+        }
+        return Err(error.into());
+    }
+    Owner::spawn(shared, container.clone());
+    shared.tell(&container, "create", &[]);
+    Ok(())
+}
+
+/// Makes the container's directory and its volumes.
+async fn prepare(
+    shared: &Arc<Shared>,
+    mut container: Container,
+    image: &Image,
+) -> Result<Container, Error> {
+    let snapshot = shared.images.prepare(&container.id, &image.id).await?;
+    if container.mounts.is_empty() {
+        return Ok(container);
+    }
+    let shared = Arc::clone(shared);
+    let take = move || shared.take_volumes(&mut container, &snapshot).map(|()| container);
+    crate::owner::blocking(take).await
+}
+
+/// As Docker names an image that is not there: with its tag.
+fn with_tag(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
+}

@@ -1,0 +1,222 @@
+//! `cp`: archives out of a container's tree and into it.
+//!
+//! Paths are the container's. The last component of a path is not followed if it is a symlink, unless a
+//! slash or `/.` behind it says so; symlinks on the way are, inside the container.
+
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use image::pack::{Marks, Packer};
+use image::unpack::extract::{Extract, extract};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use crate::error::Error;
+
+/// What `HEAD archive` tells of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathStat {
+    /// The last component of the path.
+    pub name: String,
+    /// In bytes.
+    pub size: u64,
+    /// Kind and permissions as Linux has them.
+    pub mode: u32,
+    /// When it was changed.
+    pub mtime: SystemTime,
+    /// Where a symlink leads inside the container; empty for anything else.
+    pub link_target: String,
+}
+
+/// Symlinks are followed inside the root.
+const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+/// A place beneath a container's root that exists.
+struct Place {
+    /// The directory that it is in, or itself.
+    dir: OwnedFd,
+    /// Its name there; `.` for the directory itself.
+    leaf: Vec<u8>,
+    stat: Stat,
+}
+
+/// A path of a client: the directory part, the last component, and the name that it goes by.
+struct Parts<'a> {
+    dir: &'a str,
+    leaf: &'a str,
+    name: &'a str,
+}
+
+/// As Docker splits: `/a/b` is `b` in `/a`; `/a/b/` and `/a/b/.` are `.` in `/a/b`.
+fn split(path: &str) -> Parts<'_> {
+    let bare = path.strip_suffix("/.").unwrap_or(path);
+    let trimmed = bare.trim_end_matches('/');
+    let name = trimmed.rsplit('/').next().unwrap_or_default();
+    let name = if trimmed.is_empty() { "/" } else { name };
+    if path.ends_with("/.") && !trimmed.is_empty() {
+        return Parts { dir: trimmed, leaf: ".", name: "." };
+    }
+    if trimmed.is_empty() || path.ends_with('/') || matches!(name, "." | "..") {
+        return Parts { dir: trimmed, leaf: ".", name };
+    }
+    let cut = trimmed.len() - name.len();
+    Parts { dir: trimmed.get(..cut).unwrap_or_default(), leaf: name, name }
+}
+
+fn find(root: &OwnedFd, parts: &Parts<'_>) -> Result<Place, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = if parts.dir.is_empty() { "/" } else { parts.dir };
+    let dir = rustix::fs::openat2(root, dir, flags, Mode::empty(), INSIDE)?;
+    let leaf = parts.leaf.as_bytes().to_vec();
+    let stat = match parts.leaf {
+        "." => rustix::fs::fstat(&dir)?,
+        leaf => rustix::fs::statat(&dir, leaf, AtFlags::SYMLINK_NOFOLLOW)?,
+    };
+    Ok(Place { dir, leaf, stat })
+}
+
+/// What is at `path` beneath `root`.
+pub(crate) fn stat(root: &OwnedFd, container: &str, path: &str) -> Result<PathStat, Error> {
+    let parts = split(path);
+    let place = find(root, &parts).map_err(|error| absent(error, container, path))?;
+    Ok(describe(root, &parts, &place))
+}
+
+fn describe(root: &OwnedFd, parts: &Parts<'_>, place: &Place) -> PathStat {
+    let stat = &place.stat;
+    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+    let nanoseconds = Duration::from_nanos(stat.st_mtime_nsec);
+    let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    PathStat {
+        name: parts.name.to_owned(),
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mode: stat.st_mode,
+        mtime: UNIX_EPOCH + seconds + nanoseconds,
+        link_target: if is_link { target(root, parts, place) } else { String::new() },
+    }
+}
+
+/// Where a symlink leads: all of the way if there is something, else its own text.
+fn target(root: &OwnedFd, parts: &Parts<'_>, place: &Place) -> String {
+    let path = format!("{}/{}", parts.dir, parts.leaf);
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let shown = |file: &OwnedFd| {
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        std::fs::read_link(link).map(|path| path.to_string_lossy().into_owned())
+    };
+    if let Ok(file) = rustix::fs::openat2(root, path, flags, Mode::empty(), INSIDE)
+        && let (Ok(top), Ok(full)) = (shown(root), shown(&file))
+    {
+        let inner = full.strip_prefix(top.trim_end_matches('/')).unwrap_or(&full);
+        return format!("/{}", inner.trim_start_matches('/'));
+    }
+    let text = rustix::fs::readlinkat(&place.dir, place.leaf.as_slice(), Vec::new());
+    let text = text.map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+    if text.starts_with('/') { text } else { format!("{}/{text}", parts.dir.trim_end_matches('/')) }
+}
+
+/// Writes what is at `path` as an archive, under its last component's name.
+pub(crate) fn read(
+    root: &OwnedFd,
+    container: &str,
+    path: &str,
+    found: impl FnOnce(PathStat),
+    out: impl Write,
+) -> Result<(), Error> {
+    let parts = split(path);
+    let place = find(root, &parts).map_err(|error| absent(error, container, path))?;
+    found(describe(root, &parts, &place));
+    if FileType::from_raw_mode(place.stat.st_mode) != FileType::Directory {
+        let mut packer = Packer::new(out, place.dir.as_fd(), Marks::Files, &|_| false);
+        packer.add(&place.leaf, parts.name.as_bytes())?;
+        packer.finish()?;
+        return Ok(());
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let leaf = std::ffi::OsStr::from_bytes(&place.leaf);
+    let dir = rustix::fs::openat(&place.dir, leaf, flags, Mode::empty());
+    let dir = dir.map_err(|error| absent(error, container, path))?;
+    let mut packer = Packer::new(out, dir.as_fd(), Marks::Files, &|_| false);
+    packer.add(b".", if parts.name == "." { b"./" } else { parts.name.as_bytes() })?;
+    packer.finish()?;
+    Ok(())
+}
+
+/// How an archive is to be put into a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Put {
+    /// A directory of the container.
+    pub path: String,
+    /// Refuse to put a directory in a file's place, or a file in a directory's.
+    pub keep_kinds: bool,
+    /// Everything becomes the container's user's.
+    pub own: bool,
+}
+
+/// Unpacks an archive into the directory that `how` names.
+pub(crate) fn write(
+    root: OwnedFd,
+    container: &str,
+    how: &Put,
+    owner: Option<(u32, u32)>,
+    archive: impl Read,
+) -> Result<(), Error> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let base = normal(&how.path);
+    let at = [b"/", &base[..]].concat();
+    let there = rustix::fs::openat2(&root, at.as_slice(), flags, Mode::empty(), INSIDE);
+    let there = there.map_err(|error| absent(error, container, &how.path))?;
+    let stat = rustix::fs::fstat(&there).map_err(|error| absent(error, container, &how.path))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(Error::Mount("extraction point is not a directory".to_owned()));
+    }
+    let how = Extract { base, owner, keep_kinds: how.keep_kinds, dress_base: false };
+    Ok(extract(archive, root, &how)?)
+}
+
+/// A path without `.` and `..`; what goes above the root stays there.
+pub(crate) fn normal(path: &str) -> Vec<u8> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    std::ffi::OsString::from(parts.join("/")).into_vec()
+}
+
+fn absent(error: Errno, container: &str, path: &str) -> Error {
+    match error {
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP => {
+            Error::NoSuchFile { path: path.to_owned(), container: container.to_owned() }
+        }
+        error => Error::File { action: "look for", path: path.into(), source: error.into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_split_as_by_docker() {
+        let cases = [
+            ("/a/b", ("/a/", "b", "b")),
+            ("a", ("", "a", "a")),
+            ("/a/b/", ("/a/b", ".", "b")),
+            ("/a/b/.", ("/a/b", ".", ".")),
+            ("/", ("", ".", "/")),
+            ("/.", ("", ".", "/")),
+            ("/a/..", ("/a/..", ".", "..")),
+        ];
+        for (path, want) in cases {
+            let parts = split(path);
+            assert_eq!((parts.dir, parts.leaf, parts.name), want, "{path}");
+        }
+        assert_eq!(normal("/a/../../b/./c"), b"b/c");
+    }
+}

@@ -1,0 +1,186 @@
+//! `diff`: what a container's writable layer adds to its image, changes and hides.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use image::Snapshot;
+use image::pack::{Marks, Packer};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::view;
+
+/// Places that the engine makes in every container's layer so that something can be mounted there.
+const PLACES: [&str; 16] = [
+    "dev",
+    "dev/console",
+    "dev/pts",
+    "dev/shm",
+    "dev/mqueue",
+    "proc",
+    "sys",
+    "etc",
+    "etc/hosts",
+    "etc/hostname",
+    "etc/resolv.conf",
+    "etc/mtab",
+    "run/.containerenv",
+    ".dockerenv",
+    "sys/fs",
+    "sys/fs/cgroup",
+];
+
+/// A difference between a container and its image.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    /// Absolute, in the container.
+    pub path: String,
+    /// What about it.
+    pub kind: ChangeKind,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangeKind {
+    /// It is another, or something beneath it is.
+    Modified,
+    /// It is new.
+    Added,
+    /// It is gone.
+    Deleted,
+}
+
+/// The layers to be compared, with all paths beneath their roots.
+struct Layers {
+    upper: OwnedFd,
+    lower: OwnedFd,
+}
+
+const STRICT: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+
+/// Everything that is different, by path. Blocks.
+pub(crate) fn changes(snapshot: &Snapshot) -> io::Result<Vec<Change>> {
+    let layers =
+        Layers { upper: view::open(&snapshot.upper)?, lower: view::layers(&snapshot.lower, None)? };
+    let mut changes = Vec::new();
+    let mut pending = names(&layers.upper, "")?;
+    while let Some(path) = pending.pop() {
+        let Some(stat) = look(&layers.upper, &path)? else { continue };
+        let beneath = look(&layers.lower, &path)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if layers.is_hollow(&path)? {
+            continue;
+        }
+        if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
+            changes.push(change(&path, ChangeKind::Deleted));
+            continue;
+        }
+        let is = if beneath.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
+        changes.push(change(&path, is));
+        if kind == FileType::Directory {
+            let own = names(&layers.upper, &path)?;
+            if beneath.is_some() && is_opaque(&snapshot.upper.join(&path)) {
+                let hidden = names(&layers.lower, &path)?.into_iter();
+                let hidden = hidden.filter(|name| !own.contains(name));
+                let hidden =
+                    hidden.map(|name| change(&format!("{path}/{name}"), ChangeKind::Deleted));
+                changes.extend(hidden);
+            }
+            pending.extend(below(&path, own));
+        }
+    }
+    changes.sort();
+    Ok(changes)
+}
+
+/// Writes the writable layer as a layer of an image. Blocks.
+pub(crate) fn pack(snapshot: &Snapshot, out: &mut dyn Write) -> Result<(), image::pack::Error> {
+    let failed = |source| image::pack::Error::Read { name: "the layer".to_owned(), source };
+    let layers = Layers {
+        upper: view::open(&snapshot.upper).map_err(failed)?,
+        lower: view::layers(&snapshot.lower, None).map_err(failed)?,
+    };
+    let skip = |path: &[u8]| {
+        str::from_utf8(path).is_ok_and(|path| layers.is_hollow(path).unwrap_or(false))
+    };
+    let mut packer = Packer::new(out, layers.upper.as_fd(), Marks::Layer, &skip);
+    packer.add(b".", b".")?;
+    packer.finish().map(drop)
+}
+
+impl Layers {
+    /// Whether `path` is in the writable layer only because something is mounted on it or beneath it:
+    /// then it is no change, and not for an image.
+    fn is_hollow(&self, path: &str) -> io::Result<bool> {
+        if !PLACES.contains(&path) {
+            return Ok(false);
+        }
+        let Some(stat) = look(&self.upper, path)? else { return Ok(false) };
+        if !is_place(path, &stat, look(&self.lower, path)?.as_ref()) {
+            return Ok(false);
+        }
+        for below in below(path, names(&self.upper, path)?) {
+            if !self.is_hollow(&below)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn is_place(path: &str, stat: &Stat, beneath: Option<&Stat>) -> bool {
+    if !PLACES.contains(&path) {
+        return false;
+    }
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => beneath.is_none_or(|old| {
+            (old.st_mode, old.st_uid, old.st_gid) == (stat.st_mode, stat.st_uid, stat.st_gid)
+        }),
+        FileType::RegularFile => stat.st_size == 0 && beneath.is_none(),
+        // `/dev/console` and the like.
+        FileType::CharacterDevice => stat.st_rdev != 0,
+        _ => false,
+    }
+}
+
+/// What is at `path`, itself; `None` for nothing.
+fn look(root: impl AsFd, path: &str) -> io::Result<Option<Stat>> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat2(root, path, flags, Mode::empty(), STRICT) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        file => Ok(Some(rustix::fs::statat(file?, "", AtFlags::EMPTY_PATH)?)),
+    }
+}
+
+fn names(root: &OwnedFd, path: &str) -> io::Result<Vec<String>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let path = if path.is_empty() { "." } else { path };
+    let dir = match rustix::fs::openat2(root, path, flags, Mode::empty(), STRICT) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Vec::new()),
+        dir => dir?,
+    };
+    let mut names = Vec::new();
+    for entry in Dir::new(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn below(path: &str, names: Vec<String>) -> impl Iterator<Item = String> {
+    let path = path.to_owned();
+    names.into_iter().map(move |name| format!("{path}/{name}"))
+}
+
+fn is_opaque(dir: &Path) -> bool {
+    let mut value = [0_u8; 1];
+    rustix::fs::lgetxattr(dir, "trusted.overlay.opaque", &mut value)
+        .is_ok_and(|length| value.get(..length) == Some(b"y"))
+}
+
+fn change(path: &str, kind: ChangeKind) -> Change {
+    Change { path: format!("/{path}"), kind }
+}

@@ -1,0 +1,387 @@
+//! Volumes: directories with a name that outlive containers.
+//!
+//! ```text
+//!   volumes/NAME/_data         what containers see; where a volume with options is mounted
+//!   volumes/NAME/volume.json   when it was made, its labels and options
+//!   volumes/*.tmp              being made or removed
+//! ```
+//!
+//! Invariant: a directory with a volume's name is complete and on disk. It is made under another name and
+//! renamed, and it is renamed before it is removed.
+//!
+//! Invariant: what a container that exists refers to is not removed. Who refers to what is in the records
+//! of containers; here it is only counted.
+
+mod local;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use spec::Kind;
+
+use crate::names;
+
+/// The only driver there is.
+pub const DRIVER: &str = "local";
+/// What marks a volume that nobody named.
+pub const ANONYMOUS: &str = "com.docker.volume.anonymous";
+/// A volume's description.
+const RECORD: &str = "volume.json";
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// Where its files are on the host.
+    pub mountpoint: PathBuf,
+    /// When it was made.
+    pub created: SystemTime,
+    /// As given.
+    pub labels: BTreeMap<String, String>,
+    /// The driver's: `type`, `o`, `device`.
+    pub options: BTreeMap<String, String>,
+    /// How many containers refer to it.
+    pub users: usize,
+}
+
+/// A volume to be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewVolume {
+    /// `None` for one that is invented.
+    pub name: Option<String>,
+    /// Empty for the local one.
+    pub driver: String,
+    /// The driver's.
+    pub options: BTreeMap<String, String>,
+    /// Anything.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Why nothing was done with a volume. The texts are those that Docker's clients know.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is none of that name.
+    #[error("get {0}: no such volume")]
+    NotFound(String),
+    /// Containers refer to it.
+    #[error("remove {name}: volume is in use - [{}]", users.join(", "))]
+    InUse {
+        /// Which.
+        name: String,
+        /// The containers' ids.
+        users: Vec<String>,
+    },
+    /// It cannot be a name.
+    #[error(
+        "create {0}: {0:?} includes invalid characters for a local volume name, only \
+         \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use \
+         absolute path"
+    )]
+    Name(String),
+    /// There is one driver.
+    #[error("error looking up volume plugin {0}: plugin {0:?} not found")]
+    Driver(String),
+    /// The driver does not know or cannot honour an option.
+    #[error("create {name}: {problem}")]
+    Options {
+        /// Of which volume.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The volume has that name and other options.
+    #[error("create {0}: a volume of that name exists with other options")]
+    Exists(String),
+    /// What its options say could not be mounted.
+    #[error("error while mounting volume '{}': failed to mount local volume: mount {device}:{}, data: {data}",
+        at.display(), at.display())]
+    Mount {
+        /// Its directory.
+        at: PathBuf,
+        /// What was to be mounted.
+        device: String,
+        /// Its file system's options.
+        data: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Its files.
+    #[error("{action} {}", path.display())]
+    File {
+        /// The verb.
+        action: &'static str,
+        /// Of what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) | Self::Driver(_) => Kind::NotFound,
+            Self::InUse { .. } | Self::Exists(_) => Kind::Conflict,
+            Self::Name(_) | Self::Options { .. } => Kind::Invalid,
+            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Kind::Exhausted
+            }
+            Self::Mount { .. } | Self::File { .. } => Kind::Internal,
+        }
+    }
+}
+
+/// What is on disk of a volume besides its data.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    created: SystemTime,
+    labels: BTreeMap<String, String>,
+    options: BTreeMap<String, String>,
+}
+
+/// All volumes. What blocks is said so.
+#[derive(Debug)]
+pub(crate) struct Volumes {
+    root: PathBuf,
+    table: Mutex<BTreeMap<String, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    record: Record,
+    /// Ids of the containers that refer to it.
+    users: BTreeSet<String>,
+    /// Those of them that run.
+    mounted: BTreeSet<String>,
+}
+
+impl Volumes {
+    /// Opens or makes the directory and removes what was never finished. Blocks.
+    pub(crate) fn open(root: PathBuf) -> Result<Self, Error> {
+        fs::create_dir_all(&root).map_err(failed("make", &root))?;
+        set_mode(&root, 0o701)?;
+        let mut table = BTreeMap::new();
+        for entry in fs::read_dir(&root).map_err(failed("list", &root))? {
+            let path = entry.map_err(failed("list", &root))?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            // No volume has such a name.
+            if path.extension().is_some_and(|end| end == "tmp") {
+                remove_tree(&path)?;
+                continue;
+            }
+            match read(&path) {
+                Ok(record) => {
+                    let entry = Entry { record, users: BTreeSet::new(), mounted: BTreeSet::new() };
+                    table.insert(name.to_owned(), entry);
+                }
+                Err(error) => {
+                    tracing::error!(volume = name, error = %spec::chain(&error), "volume is damaged");
+                }
+            }
+        }
+        Ok(Self { root, table: Mutex::new(table) })
+    }
+
+    /// The volume; made if there is none of that name. Gives whether it was. Blocks.
+    pub(crate) fn create(&self, new: &NewVolume) -> Result<(Volume, bool), Error> {
+        if !matches!(new.driver.as_str(), "" | DRIVER) {
+            return Err(Error::Driver(new.driver.clone()));
+        }
+        let mut labels = new.labels.clone();
+        let given = new.name.as_deref().filter(|name| !name.is_empty());
+        let name = if let Some(name) = given {
+            check_name(name)?.to_owned()
+        } else {
+            labels.insert(ANONYMOUS.to_owned(), String::new());
+            names::fresh_id()
+        };
+        local::check(&name, &new.options)?;
+        let mut table = self.table();
+        if let Some(entry) = table.get(&name) {
+            if !new.options.is_empty() && entry.record.options != new.options {
+                return Err(Error::Exists(name));
+            }
+            return Ok((self.describe(&name, entry), false));
+        }
+        let options = new.options.clone();
+        let record = Record { created: SystemTime::now(), labels, options };
+        self.make(&name, &record)?;
+        let entry = Entry { record, users: BTreeSet::new(), mounted: BTreeSet::new() };
+        let volume = self.describe(&name, &entry);
+        table.insert(name, entry);
+        Ok((volume, true))
+    }
+
+    fn make(&self, name: &str, record: &Record) -> Result<(), Error> {
+        let (new, path) = (self.root.join(format!("{name}.tmp")), self.root.join(name));
+        // Left by a crash before it had a record.
+        let _ = fs::remove_dir_all(&new);
+        let data = new.join("_data");
+        fs::create_dir_all(&data).map_err(failed("make", &data))?;
+        set_mode(&new, 0o701)?;
+        set_mode(&data, 0o755)?;
+        let file = new.join(RECORD);
+        let text = serde_json::to_vec(record).map_err(io::Error::from);
+        let written = text.and_then(|text| {
+            let mut file = File::create_new(&file)?;
+            file.write_all(&text)?;
+            file.sync_all()
+        });
+        written.map_err(failed("write", &file))?;
+        fs::rename(&new, &path).map_err(failed("rename", &new))?;
+        sync(&self.root)
+    }
+
+    /// The volume of that name.
+    pub(crate) fn get(&self, name: &str) -> Result<Volume, Error> {
+        let table = self.table();
+        let entry = table.get(name).ok_or_else(|| Error::NotFound(name.to_owned()))?;
+        Ok(self.describe(name, entry))
+    }
+
+    /// All of them, by name.
+    pub(crate) fn list(&self) -> Vec<Volume> {
+        self.table().iter().map(|(name, entry)| self.describe(name, entry)).collect()
+    }
+
+    /// Counts a container as a user, so that the volume stays.
+    pub(crate) fn hold(&self, name: &str, container: &str) -> Result<(), Error> {
+        let mut table = self.table();
+        let entry = table.get_mut(name).ok_or_else(|| Error::NotFound(name.to_owned()))?;
+        entry.users.insert(container.to_owned());
+        Ok(())
+    }
+
+    /// The container does not refer to it any more.
+    pub(crate) fn release(&self, name: &str, container: &str) {
+        if let Some(entry) = self.table().get_mut(name) {
+            entry.users.remove(container);
+        }
+    }
+
+    /// Removes a volume that no container refers to. Blocks.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
+        let mut table = self.table();
+        let entry = table.get(name).ok_or_else(|| Error::NotFound(name.to_owned()))?;
+        if !entry.users.is_empty() {
+            let users = entry.users.iter().cloned().collect();
+            return Err(Error::InUse { name: name.to_owned(), users });
+        }
+        let (path, gone) = (self.root.join(name), self.root.join(format!("{name}.tmp")));
+        local::unmount(&path.join("_data"))?;
+        fs::rename(&path, &gone).map_err(failed("rename", &path))?;
+        sync(&self.root)?;
+        table.remove(name);
+        drop(table);
+        remove_tree(&gone)
+    }
+
+    /// Mounts what the volume's options say, for a container that starts. Blocks.
+    pub(crate) fn mount(&self, name: &str, container: &str) -> Result<(), Error> {
+        let mut table = self.table();
+        let entry = table.get_mut(name).ok_or_else(|| Error::NotFound(name.to_owned()))?;
+        if entry.mounted.is_empty() && !entry.record.options.is_empty() {
+            local::mount(&self.root.join(name).join("_data"), &entry.record.options)?;
+        }
+        entry.mounted.insert(container.to_owned());
+        Ok(())
+    }
+
+    /// The container has ended; unmounts the volume with its last. Gives whether it had it. Blocks.
+    pub(crate) fn unmount(&self, name: &str, container: &str) -> Result<bool, Error> {
+        let mut table = self.table();
+        let Some(entry) = table.get_mut(name) else { return Ok(false) };
+        let had = entry.mounted.remove(container);
+        if had && entry.mounted.is_empty() && !entry.record.options.is_empty() {
+            local::unmount(&self.root.join(name).join("_data"))?;
+        }
+        Ok(had)
+    }
+
+    /// A container that an earlier engine started still has it mounted.
+    pub(crate) fn adopt(&self, name: &str, container: &str) {
+        if let Some(entry) = self.table().get_mut(name) {
+            entry.mounted.insert(container.to_owned());
+        }
+    }
+
+    fn describe(&self, name: &str, entry: &Entry) -> Volume {
+        let record = entry.record.clone();
+        Volume {
+            name: name.to_owned(),
+            mountpoint: self.root.join(name).join("_data"),
+            created: record.created,
+            labels: record.labels,
+            options: record.options,
+            users: entry.users.len(),
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        // Every change is one insertion or removal, so a poisoned table is whole.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A name that can be a volume's.
+pub(crate) fn check_name(name: &str) -> Result<&str, Error> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let begins = name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+    // `.tmp` is for what is being made; a name of 250 bytes leaves room for it.
+    let own = (2..=250).contains(&name.len()) && name.strip_suffix(".tmp").is_none();
+    if begins && own && name.bytes().all(legal) { Ok(name) } else { Err(Error::Name(name.into())) }
+}
+
+/// Bytes of all files beneath `path`, links counted once. Blocks.
+pub(crate) fn size(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut seen = BTreeSet::new();
+    let mut pending = vec![path.to_owned()];
+    let mut total = 0;
+    while let Some(dir) = pending.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            if meta.is_dir() {
+                pending.push(entry.path());
+            } else if meta.nlink() == 1 || seen.insert((meta.dev(), meta.ino())) {
+                total += meta.len();
+            }
+        }
+    }
+    total
+}
+
+fn read(path: &Path) -> Result<Record, Error> {
+    let file = path.join(RECORD);
+    let text = fs::read(&file).map_err(failed("read", &file))?;
+    serde_json::from_slice(&text).map_err(|error| failed("read", &file)(error.into()))
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::Permissions::from_mode(mode);
+    fs::set_permissions(path, mode).map_err(failed("change the mode of", path))
+}
+
+fn sync(dir: &Path) -> Result<(), Error> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
+}
+
+fn remove_tree(path: &Path) -> Result<(), Error> {
+    image::disk::remove_tree(path).map_err(|error| failed("remove", path)(error.source))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::File { action, path: path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests;
