@@ -44,7 +44,10 @@ use user::Accounts;
 pub(crate) struct Inputs<'a> {
     pub(crate) container: &'a Container,
     pub(crate) snapshot: &'a Snapshot,
-    pub(crate) netns: &'a Path,
+    /// Where the network is; `None` for the host's.
+    pub(crate) network: Option<&'a Path>,
+    /// Where the processes are that it joins.
+    pub(crate) pid: Option<&'a Path>,
     pub(crate) bundle: &'a Path,
     pub(crate) size: Option<Size>,
 }
@@ -171,8 +174,11 @@ fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
     ];
     let mut list = vec![json!({ "type": "mount" })];
     let own = own.iter().filter(|(_, share)| **share != Share::Host);
-    list.extend(own.map(|(kind, _)| json!({ "type": kind })));
-    list.push(json!({ "type": "network", "path": inputs.netns }));
+    list.extend(own.map(|(kind, _)| match inputs.pid.filter(|_| *kind == "pid") {
+        Some(path) => json!({ "type": kind, "path": path }),
+        None => json!({ "type": kind }),
+    }));
+    list.extend(inputs.network.map(|path| json!({ "type": "network", "path": path })));
     list
 }
 

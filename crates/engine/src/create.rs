@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use image::Image;
 use spec::Kind;
 
-use crate::config::{Config, Create};
+use crate::config::{Config, Create, Share};
 use crate::container::{Container, Files, Status};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -55,6 +55,32 @@ impl Engine {
         })
     }
 
+    /// Names whom it joins by id, where that is there already, and takes the name of the network's host.
+    fn join(&self, config: &mut Config, host: &mut crate::config::HostConfig) {
+        for share in [&mut host.openings.network, &mut host.openings.pid] {
+            if let Share::Container(name) = share
+                && let Ok(other) = self.find(name)
+            {
+                *name = other.now().container.id.to_string();
+            }
+        }
+        if !config.hostname.is_empty() {
+            return;
+        }
+        match &host.openings.network {
+            Share::Host => {
+                let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+                config.hostname = name;
+            }
+            Share::Container(id) => {
+                if let Ok(other) = self.find(id) {
+                    config.hostname.clone_from(&other.now().container.config.hostname);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// The record of a container that is to be made.
     fn describe(
         &self,
@@ -68,6 +94,7 @@ impl Engine {
             config.shell = image.extension.shell.clone().unwrap_or_default();
         }
         let ((path, args), warnings) = merge::merge(&mut config, &image.config)?;
+        self.join(&mut config, &mut host);
         if config.hostname.is_empty() {
             id.get(..12).unwrap_or(id).clone_into(&mut config.hostname);
         }

@@ -189,6 +189,9 @@ pub enum StateError {
          attempting removal or force remove"
     )]
     RemovePaused(String),
+    /// Whose namespace it is to join does not run.
+    #[error("cannot join {0} of a non running container: {1}")]
+    JoinStopped(&'static str, String),
     /// It is between two runs.
     #[error("Container {0} is restarting, wait until the container is running")]
     Restarting(String),

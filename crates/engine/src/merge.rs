@@ -157,7 +157,6 @@ fn openings(openings: &Openings) -> Result<(), Error> {
     }
     for (field, share) in [
         ("HostConfig.IpcMode", &openings.ipc),
-        ("HostConfig.PidMode", &openings.pid),
         ("HostConfig.UTSMode", &openings.uts),
         ("HostConfig.CgroupnsMode", &openings.cgroup),
     ] {

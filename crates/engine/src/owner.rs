@@ -13,6 +13,7 @@ mod end;
 mod exec;
 mod files;
 mod health;
+mod join;
 mod recover;
 mod restart;
 mod start;

@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -166,6 +167,19 @@ impl Vm {
         }
     }
 
+    /// Refuses the network of another of the engine's containers: a VM takes its interface over, which
+    /// only one can.
+    fn owns(&self, id: &ContainerId, netns: Option<&Path>) -> Result<(), Error> {
+        let engines = self.options.exec_root.join("netns");
+        match netns {
+            Some(path) if path.starts_with(&engines) && !path.ends_with(id.as_str()) => {
+                let what = "joining the network of another container".to_owned();
+                Err(translate::Error::Namespace { what }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn start_container(
         &self,
         id: &ContainerId,
@@ -174,6 +188,7 @@ impl Vm {
     ) -> Result<Arc<Running>, Error> {
         let begun = Instant::now();
         let guest = translate::translate(&bundle.spec)?;
+        self.owns(id, guest.netns.as_deref())?;
         let disks = image::disks(&self.options, &bundle.rootfs)?;
         let started = self.start_in(id, guest, &disks, io, bundle, begun);
         if started.is_err() && disks.new {

@@ -66,6 +66,7 @@ const SUITE: Suite = Suite {
         both!(openings::a_profile_filters_system_calls),
         once!(openings::namespaces_of_the_host_are_shared_where_there_is_no_wall),
         both!(openings::what_was_asked_is_shown),
+        once!(openings::a_network_can_be_the_hosts_or_anothers),
         both!(limits::stats_tell_what_a_container_uses),
         both!(limits::limits_change_while_it_runs),
         once!(limits::a_vm_does_not_grow),

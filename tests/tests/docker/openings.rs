@@ -89,3 +89,23 @@ pub(crate) fn what_was_asked_is_shown(host: &mut Host, isolation: Isolation) {
     let said = run(host, isolation, &bad).fails(125);
     assert!(said.contains("Hull's own"), "{said}");
 }
+
+pub(crate) fn a_network_can_be_the_hosts_or_anothers(host: &mut Host) {
+    let process = Isolation::Process;
+    let link = ["readlink", "/proc/self/ns/net"];
+    let hosts = host.engine.on_host(link[0], &link[1..]).ok();
+    assert_eq!(run(host, process, &[&["--network=host", IMAGE], &link[..]].concat()).ok(), hosts);
+    let id = detached(host, process, &["--name=web"], &["sleep", "1000"]);
+    let seen = host.docker(&[&["exec", &id], &link[..]].concat()).ok();
+    let flags = ["--network=container:web", "--pid=container:web", IMAGE];
+    assert_eq!(run(host, process, &[&flags[..], &link[..]].concat()).ok(), seen);
+    let listed = run(host, process, &[&flags[..], &["ps", "-o", "args"]].concat()).ok();
+    assert!(listed.contains("sleep 1000"), "{listed}");
+    let said = run(host, Isolation::Vm, &["--network=container:web", IMAGE, "true"]).fails(125);
+    assert!(said.contains("cannot cross the wall of a VM"), "{said}");
+    let said = run(host, Isolation::Vm, &["--network=host", IMAGE, "true"]).fails(125);
+    assert!(said.contains("cannot cross the wall of a VM"), "{said}");
+    host.docker(&["kill", "web"]).ok();
+    let said = run(host, process, &["--network=container:web", IMAGE, "true"]).fails(125);
+    assert!(said.contains("cannot join network of a non running container"), "{said}");
+}

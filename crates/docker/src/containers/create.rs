@@ -55,7 +55,7 @@ fn check_endpoints(networking: Option<&Value>) -> Result<(), Error> {
                 "NetworkingConfig.EndpointsConfig.{what} is not supported by Hull yet"
             )))
         };
-        if network.parse::<NetworkMode>().is_err() {
+        if network.parse::<NetworkMode>().is_err() && openings::network(network).is_none() {
             return refused(network.clone());
         }
         let set = settings.as_object().and_then(|map| map.iter().find(|(_, v)| !is_blank(v)));
@@ -314,14 +314,18 @@ impl ResourcesBody {
 
 impl HostBody {
     fn read(self) -> Result<HostConfig, Error> {
-        let network = self.network_mode.as_deref().unwrap_or_default().parse();
+        let mut openings = self.openings.read()?;
+        let mode = self.network_mode.as_deref().unwrap_or_default();
+        let shared = openings::network(mode);
+        let network = if shared.is_some() { "none" } else { mode }.parse();
+        openings.network = shared.unwrap_or_default();
         Ok(HostConfig {
             isolation: isolation(self.isolation.as_deref().unwrap_or_default())?,
             network: network.map_err(|error: engine::config::UnsupportedNetwork| {
                 Error::invalid(format!("HostConfig.{error}"))
             })?,
             resources: self.resources.read()?,
-            openings: self.openings.read()?,
+            openings,
             cap_add: self.cap_add.map(Vec::from).unwrap_or_default(),
             cap_drop: self.cap_drop.map(Vec::from).unwrap_or_default(),
             readonly_rootfs: self.readonly_rootfs.unwrap_or_default(),

@@ -124,7 +124,7 @@ fn row(container: &Container, image: &str, bridge: &str, now: SystemTime) -> Val
         "Labels": container.config.labels,
         "State": container.status.name(),
         "Status": status(container, now),
-        "HostConfig": { "NetworkMode": container.host.network.to_string() },
+        "HostConfig": { "NetworkMode": view::network_mode(&container.host) },
         "NetworkSettings": { "Networks": view::networks(container, bridge) },
         "Mounts": view::mounts(container),
         // Docker has no field for it here.

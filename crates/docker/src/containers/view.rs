@@ -4,7 +4,7 @@ mod openings;
 
 use std::path::Path;
 
-use engine::{Config, Container, HostConfig, MountKind, Probe, Size, Status, Wall};
+use engine::{Config, Container, HostConfig, MountKind, Probe, Share, Size, Status, Wall};
 use serde_json::{Map, Value, json};
 
 use crate::call::Call;
@@ -161,7 +161,7 @@ fn host_config(container: &Container) -> Value {
         "Binds": some(&host.binds),
         "ContainerIDFile": "",
         "LogConfig": { "Type": "json-file", "Config": {} },
-        "NetworkMode": host.network.to_string(),
+        "NetworkMode": network_mode(host),
         "PortBindings": {},
         "RestartPolicy": {
             "Name": host.restart.name(), "MaximumRetryCount": host.restart.retries(),
@@ -265,10 +265,20 @@ fn network_settings(container: &Container, netns: &Path, bridge: &str) -> Value 
     document
 }
 
+/// How it is connected, as Docker spells it.
+pub(crate) fn network_mode(host: &HostConfig) -> String {
+    match &host.openings.network {
+        Share::Own => host.network.to_string(),
+        share => share.to_string(),
+    }
+}
+
 /// The networks it is connected to, or will be when it runs; `bridge` is the id of the bridge's.
 pub(crate) fn networks(container: &Container, bridge: &str) -> Value {
     let mut networks = Map::new();
-    networks.insert(container.host.network.to_string(), endpoint(container, bridge));
+    if !matches!(container.host.openings.network, Share::Container(_)) {
+        networks.insert(network_mode(&container.host), endpoint(container, bridge));
+    }
     Value::Object(networks)
 }
 

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::devices::rates;
-use crate::config::{Blkio, HostConfig, MEMORY_MIN, Resources, Ulimit};
+use crate::config::{Blkio, HostConfig, MEMORY_MIN, Resources, Share, Ulimit};
 use crate::error::Error;
 
 /// The processor's time is shared out in periods of so many microseconds.
@@ -50,6 +50,12 @@ pub(crate) fn check(host: &HostConfig) -> Result<(), Error> {
     others(&host.resources)?;
     host.ulimits.iter().try_for_each(ulimit)?;
     host.sysctls.keys().try_for_each(|name| sysctl(name))?;
+    if host.openings.network == Share::Host
+        && let Some(name) = host.sysctls.keys().find(|name| name.starts_with("net."))
+    {
+        let problem = format!("sysctl '{name}' not allowed in host network namespace");
+        return Err(Error::Invalid { field: "HostConfig.Sysctls", problem });
+    }
     match host.oom_score_adj {
         Some(score) if !(-1000..=1000).contains(&score) => Err(Error::Invalid {
             field: "HostConfig.OomScoreAdj",
@@ -180,9 +186,10 @@ pub(super) fn sysctls(host: &HostConfig) -> Map<String, Value> {
         ("net.ipv4.ip_unprivileged_port_start", "0"),
         ("net.ipv4.ping_group_range", "0 2147483647"),
     ];
+    let own = host.openings.network == Share::Own;
     let defaults = defaults.map(|(name, value)| (name.to_owned(), value.into()));
     let asked = host.sysctls.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
-    defaults.into_iter().chain(asked).collect()
+    defaults.into_iter().filter(|_| own).chain(asked).collect()
 }
 
 /// The OCI spec's `linux.resources`, but for its devices.

@@ -18,6 +18,8 @@ pub struct Openings {
     pub masked_paths: Option<Vec<String>>,
     /// Paths that are not written; `None` for the default ones.
     pub readonly_paths: Option<Vec<String>>,
+    /// Its network: `Own` is as [`super::NetworkMode`] says.
+    pub network: Share,
     /// Its interprocess communication.
     pub ipc: Share,
     /// Its processes.

@@ -14,7 +14,7 @@ use spec::{ContainerId, Kind, Pid};
 
 use super::Owner;
 use crate::bundle;
-use crate::config::NetworkMode;
+use crate::config::{NetworkMode, Share};
 use crate::container::{Status, Wall};
 use crate::error::{Error, StateError};
 use crate::request::Change;
@@ -87,6 +87,9 @@ impl Owner {
 
     /// Connects it to its network: at least a namespace of its own.
     async fn connect(&mut self) -> Result<(), Error> {
+        if self.container.host.openings.network != Share::Own {
+            return Ok(());
+        }
         let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
         let connected = self.container.host.network == NetworkMode::Bridge;
         let make = move || -> Result<_, Error> {
@@ -121,15 +124,18 @@ impl Owner {
         let (places, size) =
             (self.places.clone(), self.size.or(self.container.config.console_size));
         let shared = Arc::clone(&self.shared);
+        let joined = self.joined()?;
         blocking(move || {
             shared.mount_volumes(&container)?;
             bundle::write(&bundle::Inputs {
                 container: &container,
                 snapshot: &snapshot,
-                netns: &places.netns,
+                network: joined.network.as_deref(),
+                pid: joined.pid.as_deref(),
                 bundle: &places.bundle,
                 size,
-            })
+            })?;
+            joined.copy_files()
         })
         .await
     }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::Owner;
 use super::start::blocking;
 use crate::bundle::limits;
+use crate::config::Share;
 use crate::container::Status;
 use crate::error::{Error, StateError};
 use crate::stats::Sample;
@@ -35,12 +36,16 @@ impl Owner {
         let (id, name) = (self.id().to_owned(), self.container.name.clone());
         let mut sample =
             Sample { id, name, time: SystemTime::now(), usage: None, interfaces: BTreeMap::new() };
+        let own_network = self.container.host.openings.network == Share::Own;
         if let Ok(shim) = self.live() {
             match shim.usage().await {
                 Ok(usage) => sample.usage = Some(usage),
                 // It ended just now.
                 Err(_) if self.live().is_err() => return Ok(sample),
                 Err(error) => return Err(error.into()),
+            }
+            if !own_network {
+                return Ok(sample);
             }
             let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
             sample.interfaces =

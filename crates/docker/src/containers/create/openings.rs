@@ -91,6 +91,7 @@ impl OpeningsBody {
             device_rules: self.device_cgroup_rules.unwrap_or_default(),
             masked_paths: self.masked_paths,
             readonly_paths: self.readonly_paths,
+            network: Share::Own,
             ipc: share("HostConfig.IpcMode", "IPC", self.ipc_mode)?,
             pid: share("HostConfig.PidMode", "PID", self.pid_mode)?,
             uts: share("HostConfig.UTSMode", "UTS", self.uts_mode)?,
@@ -100,6 +101,11 @@ impl OpeningsBody {
             annotations: self.annotations.unwrap_or_default(),
         })
     }
+}
+
+/// A network that is not the container's own.
+pub(super) fn network(mode: &str) -> Option<Share> {
+    Share::parse(mode).filter(|share| matches!(share, Share::Host | Share::Container(_)))
 }
 
 /// Which spellings make sense differs by the namespace's kind.

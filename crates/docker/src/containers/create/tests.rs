@@ -12,7 +12,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("-p 8080:80", "HostConfig.PortBindings"),
     ("-P ", "HostConfig.PublishAllPorts"),
     ("--gpus", "HostConfig.DeviceRequests"),
-    ("--network host", "HostConfig.NetworkMode \"host\""),
     ("--network mine", "NetworkingConfig.EndpointsConfig.mine"),
     ("--mac-address", "NetworkingConfig.EndpointsConfig.default.MacAddress"),
     ("--link", "HostConfig.Links"),
