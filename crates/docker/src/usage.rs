@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::images;
 use crate::reply::{self, Reply};
 use crate::route::Answer;
+use crate::volumes;
 
 /// `GET /system/df`; `type` asks for a part.
 pub(crate) async fn usage(call: &mut Call) -> Answer {
@@ -28,7 +29,7 @@ pub(crate) async fn usage(call: &mut Call) -> Answer {
         document["Containers"] = containers(call).await?;
     }
     if wanted("volume") {
-        document["Volumes"] = json!([]);
+        document["Volumes"] = volumes(call).await?;
     }
     if wanted("build-cache") {
         document["BuildCache"] = json!([]);
@@ -39,6 +40,16 @@ pub(crate) async fn usage(call: &mut Call) -> Answer {
 /// `POST /build/prune`: no build leaves anything behind. `docker system prune` asks for it.
 pub(crate) fn prune_builds() -> Reply {
     reply::ok(&json!({ "CachesDeleted": null, "SpaceReclaimed": 0 }))
+}
+
+async fn volumes(call: &Call) -> Result<Value, Error> {
+    let mut rows = Vec::new();
+    for volume in call.engine.volumes() {
+        let size = call.engine.volume_size(volume.mountpoint.clone()).await?;
+        let usage = json!({ "UsageData": { "RefCount": volume.users, "Size": size } });
+        rows.push(reply::both(volumes::document(&volume), usage));
+    }
+    Ok(Value::Array(rows))
 }
 
 async fn containers(call: &Call) -> Result<Value, Error> {

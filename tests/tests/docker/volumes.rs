@@ -27,6 +27,8 @@ pub(crate) fn a_volume_outlives_its_containers(host: &mut Host) {
     assert!(said.contains("Read-only file system"), "{said}");
 
     let id = host.docker(&["create", "-v", "web:/v", IMAGE]).ok();
+    let row = host.docker(&["system", "df", "-v"]).ok();
+    assert!(row.lines().any(|line| line.starts_with("web ") && line.contains("5B")), "{row}");
     let said = host.docker(&["volume", "rm", "web"]).fails(1);
     assert!(said.contains(&format!("remove web: volume is in use - [{id}]")), "{said}");
     let seen = &host.engine.inspect(&id)["Mounts"][0];
