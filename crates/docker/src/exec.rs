@@ -81,8 +81,8 @@ fn parse(mut body: Value) -> Result<ExecCreate, Error> {
 
 /// `POST /exec/ID/start`.
 ///
-/// The process starts when the answer's head is on its way, not before: clients look for the first
-/// output in a second read, and some would lose what came with the head.
+/// The process starts when the client has read the answer's head, not before: clients look for the
+/// first output in a second read, and some would lose what came with the head.
 pub(crate) async fn start(call: &mut Call, id: &str) -> Answer {
     let body: StartBody = call.json().await?;
     let exec = call.engine.exec_inspect(id).await?;

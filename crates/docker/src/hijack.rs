@@ -16,6 +16,7 @@
 //! is the input.
 
 use std::io::{self, Cursor};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ pub(crate) const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream"
 /// How long input that nobody reads any more is thrown away before the connection is closed. A close
 /// with unread bytes would look to the client like a broken connection.
 const LINGER: Duration = Duration::from_secs(5);
+/// How long a client may take to read the head of the answer.
+const HEARING: Duration = Duration::from_millis(500);
+/// How often it is looked whether it did.
+const BEAT: Duration = Duration::from_millis(1);
 /// Bytes read at a time where a body is made of a stream.
 const CHUNK: usize = 32 << 10;
 
@@ -87,7 +92,19 @@ pub(crate) fn take_over(call: &mut Call, line: Line) -> Reply {
 /// Connects both sides once the connection is handed over.
 async fn relay(upgrade: OnUpgrade, line: Line) -> io::Result<()> {
     let (client, early) = socket(upgrade.await.map_err(io::Error::other)?)?;
+    heard(&client).await;
     connect(client, early, line).await
+}
+
+/// Resolves when the client has read the answer's head, or takes too long. Python's clients read the
+/// head through a buffer and the streams past it: what comes with the head is lost to them.
+async fn heard(client: &UnixStream) {
+    let reading = async {
+        while sys::unread::unread(client.as_fd()).is_ok_and(|bytes| bytes > 0) {
+            tokio::time::sleep(BEAT).await;
+        }
+    };
+    let _ = tokio::time::timeout(HEARING, reading).await;
 }
 
 /// Connects `client` until the output has ended or the client has gone. `early` was read from it

@@ -22,4 +22,5 @@ pub mod signalfd;
 pub mod spawn;
 pub mod tap;
 pub mod tsc;
+pub mod unread;
 pub mod worker;

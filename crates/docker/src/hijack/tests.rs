@@ -97,3 +97,15 @@ async fn a_process_that_did_not_start_has_last_words() {
     tokio::spawn(connect(server, Bytes::new(), Line { past: None, live: Some(live), tty: false }));
     assert_eq!(rest(&mut client).await, b"\x01\0\0\0\0\0\0\x0bnot found\r\n");
 }
+
+#[tokio::test]
+async fn nothing_is_sent_until_the_head_is_read_or_for_too_long() {
+    let (mut client, server) = UnixStream::pair().expect("pair");
+    server.try_write(b"head").expect("it fits");
+    let waits = tokio::time::timeout(BEAT * 5, heard(&server));
+    assert!(waits.await.is_err(), "the head is not read");
+    assert_eq!(read(&mut client, 4).await, b"head");
+    tokio::time::timeout(BEAT * 2, heard(&server)).await.expect("it is now");
+    server.try_write(b"head").expect("it fits");
+    tokio::time::timeout(HEARING + BEAT, heard(&server)).await.expect("no longer than this");
+}
