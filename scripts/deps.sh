@@ -16,7 +16,8 @@ command -v docker >/dev/null || run="$run docker.io"
 
 case ${1:-run} in
     run) packages=$run ;;
-    test) packages="$run conmon containerd docker.io libseccomp-dev podman umoci" ;;
+    test) packages="$run conmon containerd docker-compose docker.io libseccomp-dev podman
+             umoci" ;;
     bench) packages="$run crun docker.io runc time" ;;
     *) die "no purpose is called $1: run, test or bench" ;;
 esac

@@ -261,13 +261,18 @@ impl Engine {
 
     /// The stock client, told to talk to this engine.
     pub fn client(&self, arguments: &[&str]) -> Command {
-        let mut docker = Command::new("docker");
-        docker
+        self.other_client("docker", arguments)
+    }
+
+    /// Any program that reads the stock client's variables, told to talk to this engine.
+    pub fn other_client(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut client = Command::new(program);
+        client
             .args(arguments)
             .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
             .env("DOCKER_CONFIG", self.data_root().join("client"))
             .env_remove("DOCKER_CONTEXT");
-        docker
+        client
     }
 
     /// Runs the client to its end, without input.

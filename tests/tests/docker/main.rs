@@ -1,6 +1,8 @@
 //! The promise: the stock `docker` client works, unchanged, with one body of expectations for both
 //! isolation modes.
 
+mod commands;
+mod compose;
 mod crash;
 mod daemon;
 mod errors;
@@ -31,6 +33,10 @@ const SUITE: Suite = Suite {
     promise: "docker: the stock client works, in both modes",
     cases: &[
         once!(transcript::the_isolation_transcript_holds),
+        both!(commands::a_containers_life_by_command),
+        once!(commands::the_engine_by_command),
+        once!(commands::an_images_life_by_command),
+        once!(compose::a_project_of_three_services_comes_up_and_goes),
         both!(run::the_kernel_is_the_hosts_only_without_a_vm),
         both!(run::exit_codes_are_those_of_the_program),
         both!(run::a_detached_container_gives_its_id_and_can_be_waited_for),

@@ -1,0 +1,124 @@
+//! The commands of the stock client, one after another as a user types them: the exit code of each,
+//! and a piece of what it prints.
+
+use spec::Isolation;
+use tests::Host;
+use tests::command::Ran;
+use tests::host::IMAGE;
+
+/// A command without `docker`, its exit code, and what is in its output.
+type Line = (&'static str, i32, &'static str);
+
+/// `ISOLATION` and `IMAGE` stand for this run's.
+const A_CONTAINERS_LIFE: &[Line] = &[
+    ("create --name made ISOLATION IMAGE echo hi", 0, ""),
+    ("ps -a --filter name=made --format {{.Status}}", 0, "Created"),
+    ("start -a made", 0, "hi"),
+    ("logs made", 0, "hi"),
+    ("logs -t --tail 1 made", 0, "Z hi"),
+    ("wait made", 0, "0"),
+    ("rm made", 0, "made"),
+    ("run --rm ISOLATION IMAGE cat /absent", 1, "No such file"),
+    ("run --rm ISOLATION IMAGE absent", 127, "executable file not found in $PATH"),
+    ("run -d ISOLATION --name it -h box -e A=b -l k=v -m 64m IMAGE sleep 1000", 0, ""),
+    ("exec it hostname", 0, "box"),
+    ("exec -e A=c -w /tmp -u guest it env", 0, "A=c"),
+    ("exec it false", 1, ""),
+    ("exec it absent", 127, "executable file not found in $PATH"),
+    ("top it", 0, "sleep 1000"),
+    ("top it -o pid,comm", 0, "sleep"),
+    ("ps --filter label=k=v --filter status=running --format {{.Names}}", 0, "it"),
+    ("ps -s --format {{.Names}}:{{.Size}}", 0, "it:"),
+    ("inspect --type container -f {{.Config.Env}} it", 0, "A=b"),
+    ("stats --no-stream --format {{.MemUsage}} it", 0, "/ 64MiB"),
+    ("port it", 0, ""),
+    ("pause it", 0, "it"),
+    ("ps --format {{.Status}}", 0, "(Paused)"),
+    ("exec it true", 1, "is paused"),
+    ("unpause it", 0, "it"),
+    ("rename it other", 0, ""),
+    ("inspect it", 1, "o such object: it"),
+    ("update -m 32m --memory-swap 64m other", 0, "other"),
+    ("rm other", 1, "running container"),
+    ("restart -t 0 other", 0, "other"),
+    ("kill -s KILL other", 0, "other"),
+    ("wait other", 0, "137"),
+    ("kill other", 1, "is not running"),
+    ("start other", 0, "other"),
+    ("stop -t 0 other", 0, "other"),
+    ("ps -a --filter exited=137 --format {{.Names}}", 0, "other"),
+    ("rm -v other", 0, "other"),
+    ("rm other", 1, "No such container: other"),
+    ("container prune -f", 0, "Total reclaimed space: 0B"),
+];
+
+const THE_ENGINE: &[Line] = &[
+    ("version", 0, "Server: Hull"),
+    ("version --format {{.Server.APIVersion}}/{{.Server.MinAPIVersion}}", 0, "1.51/1.24"),
+    ("info", 0, "Storage Driver: overlay2"),
+    ("info --format {{.Isolation}}", 0, "process"),
+    ("run --name told IMAGE true", 0, ""),
+    ("events --since 10m --until -1s --filter container=told --filter event=die", 0, "exitCode=0"),
+    ("network ls --format {{.Name}}", 0, "bridge"),
+    ("network inspect bridge", 0, "com.docker.network.bridge.name"),
+    ("network inspect absent", 1, "network absent not found"),
+    ("volume ls", 0, "VOLUME NAME"),
+    ("volume inspect absent", 1, "no such volume"),
+    ("system df", 0, "Images"),
+    ("system df -v", 0, "told"),
+    ("plugin ls", 0, "ENABLED"),
+    ("node ls", 1, "This node is not a swarm manager"),
+    ("rm told", 0, "told"),
+];
+
+const AN_IMAGES_LIFE: &[Line] = &[
+    ("pull IMAGE", 0, "Image is up to date for"),
+    ("pull -q IMAGE", 0, "127.0.0.1:5000/busybox:latest"),
+    ("tag IMAGE 127.0.0.1:5000/command:1", 0, ""),
+    ("images 127.0.0.1:5000/command --format {{.Tag}}", 0, "1"),
+    ("image inspect -f {{.Os}}/{{.Architecture}} 127.0.0.1:5000/command:1", 0, "linux/amd64"),
+    ("history 127.0.0.1:5000/command:1", 0, "hide and add"),
+    ("push 127.0.0.1:5000/command:1", 0, "1: digest: sha256:"),
+    ("save -o DIR/command.tar 127.0.0.1:5000/command:1", 0, ""),
+    ("rmi 127.0.0.1:5000/command:1", 0, "Untagged: 127.0.0.1:5000/command:1"),
+    ("rmi 127.0.0.1:5000/command:1", 1, "No such image: 127.0.0.1:5000/command:1"),
+    ("load -i DIR/command.tar", 0, "Loaded image: 127.0.0.1:5000/command:1"),
+    ("rmi 127.0.0.1:5000/command:1", 0, "Untagged"),
+    ("pull --quiet 127.0.0.1:5000/command:1", 0, "127.0.0.1:5000/command:1"),
+    ("rmi 127.0.0.1:5000/command:1", 0, "Untagged"),
+    ("image prune -f", 0, "Total reclaimed space"),
+    ("pull 127.0.0.1:5000/absent", 1, "not found"),
+    ("run 127.0.0.1:5000/absent", 125, "Unable to find image"),
+];
+
+pub(crate) fn a_containers_life_by_command(host: &mut Host, isolation: Isolation) {
+    type_all(host, isolation, A_CONTAINERS_LIFE);
+}
+
+pub(crate) fn the_engine_by_command(host: &mut Host) {
+    type_all(host, Isolation::Process, THE_ENGINE);
+}
+
+pub(crate) fn an_images_life_by_command(host: &mut Host) {
+    type_all(host, Isolation::Process, AN_IMAGES_LIFE);
+}
+
+fn type_all(host: &Host, isolation: Isolation, lines: &[Line]) {
+    let isolation = format!("--isolation={isolation}");
+    let dir = host.dir().display().to_string();
+    for (line, code, want) in lines {
+        let words = line.split(' ').map(|word| match word {
+            "ISOLATION" => isolation.clone(),
+            "IMAGE" => IMAGE.to_owned(),
+            word => word.replace("DIR", &dir),
+        });
+        let words: Vec<String> = words.collect();
+        let ran = host.docker(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(ran.code, *code, "{ran}");
+        assert!(says(&ran, want), "no {want:?}: {ran}");
+    }
+}
+
+fn says(ran: &Ran, want: &str) -> bool {
+    ran.out.contains(want) || ran.err.contains(want)
+}

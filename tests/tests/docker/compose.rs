@@ -1,0 +1,73 @@
+//! docker-compose 1.29, which speaks to the engine as Python clients do.
+
+use tests::Host;
+use tests::command::{self, Ran, eventually};
+use tests::host::IMAGE;
+
+/// A server, something beside it, and a program that ends after that is up.
+const PROJECT: &str = r#"
+version: "2.1"
+services:
+  web:
+    image: IMAGE
+    network_mode: bridge
+    command: [sh, -c, "echo web up; echo page >/tmp/index.html; exec httpd -f -p 8080 -h /tmp"]
+    environment: [GREETING=hello]
+    labels: {tier: front}
+    healthcheck: {test: [CMD, "true"], interval: 1s}
+    restart: always
+    mem_limit: 64m
+    ulimits: {nofile: 100}
+  cache:
+    image: IMAGE
+    network_mode: bridge
+    command: [sleep, "1000"]
+    tmpfs: /scratch
+  job:
+    image: IMAGE
+    network_mode: bridge
+    command: [sh, -c, "echo job done; exit 3"]
+    depends_on: [cache]
+"#;
+
+fn compose(host: &Host, arguments: &[&str]) -> Ran {
+    let file = host.dir().join("docker-compose.yml").display().to_string();
+    let project = ["--ansi", "never", "-p", "site", "-f", &file];
+    let arguments = [&project, arguments].concat();
+    command::run(host.engine.other_client("docker-compose", &arguments), b"")
+}
+
+pub(crate) fn a_project_of_three_services_comes_up_and_goes(host: &mut Host) {
+    let file = host.dir().join("docker-compose.yml");
+    std::fs::write(file, PROJECT.replace("IMAGE", IMAGE)).expect("a file");
+    compose(host, &["up", "-d"]).ok();
+    eventually("the job ended and the server is healthy", || {
+        let all = compose(host, &["ps"]).ok();
+        all.contains("Exit 3") && all.contains("Up (healthy)")
+    });
+    let running = compose(host, &["ps", "-q", "web", "cache"]).ok();
+    assert_eq!(running.lines().count(), 2, "{running}");
+    let labelled = ["ps", "-q", "--no-trunc", "--filter", "label=com.docker.compose.project=site"];
+    assert_eq!(host.docker(&labelled).ok().lines().count(), 2);
+
+    let logs = compose(host, &["logs", "--no-color"]).ok();
+    assert!(logs.contains("job_1    | job done") && logs.contains("| web up"), "{logs}");
+    let script = "echo $GREETING; ulimit -n; exit 5";
+    let ran = compose(host, &["exec", "-T", "web", "sh", "-c", script]);
+    assert_eq!((ran.code, &*ran.out), (5, "hello\n100\n"), "{ran}");
+    let top = compose(host, &["top"]).ok();
+    assert!(top.contains("httpd -f -p 8080") && top.contains("sleep 1000"), "{top}");
+
+    let before = compose(host, &["ps", "-q", "web"]).ok();
+    let again = compose(host, &["up", "-d"]);
+    assert!(again.err.contains("site_web_1 is up-to-date"), "{again}");
+    assert_eq!(compose(host, &["ps", "-q", "web"]).ok(), before, "nothing has changed");
+    compose(host, &["restart", "-t", "0", "web"]).ok();
+    compose(host, &["stop", "-t", "0"]).ok();
+    let until = ["up", "-t", "0", "--abort-on-container-exit", "--exit-code-from", "job"];
+    let ran = compose(host, &until);
+    assert_eq!(ran.code, 3, "{ran}");
+    assert!(ran.out.contains("site_job_1 exited with code 3"), "{ran}");
+    compose(host, &["down", "-v", "-t", "0"]).ok();
+    assert_eq!(host.docker(&["ps", "-aq"]).ok(), "");
+}
