@@ -6,6 +6,7 @@ use serde_json::json;
 use spec::Kind;
 
 use crate::call::Call;
+use crate::clock;
 use crate::containers::create;
 use crate::error::Error;
 use crate::query::Query;
@@ -103,7 +104,11 @@ pub(crate) async fn remove(call: &mut Call, id: &str) -> Answer {
 
 /// `POST /containers/prune`: removes what does not run.
 pub(crate) async fn prune(call: &mut Call) -> Answer {
-    let filters = call.query.filters(&["label"])?;
+    let filters = call.query.filters(&["label", "label!", "until"])?;
+    let until = match filters.values("until").next() {
+        Some(text) => clock::moment("until", text)?,
+        None => None,
+    };
     let which = List {
         all: true,
         status: ["created", "exited", "dead"].map(str::to_owned).to_vec(),
@@ -111,7 +116,12 @@ pub(crate) async fn prune(call: &mut Call) -> Answer {
         ..List::default()
     };
     let mut deleted = Vec::new();
-    for container in call.engine.list(which).await? {
+    let listed = call.engine.list(which).await?.into_iter();
+    let chosen = listed.filter(|container| {
+        until.is_none_or(|until| container.created <= until)
+            && !filters.unwanted(&container.config.labels)
+    });
+    for container in chosen {
         let id = container.id.to_string();
         // One that was started or removed in between is not to be pruned.
         match call.engine.remove(&id, Remove::default()).await {
