@@ -14,7 +14,6 @@
 //! end of a process is told ([`Keeper::drain`]) only after its last byte is in the journal and in
 //! every peer's queue.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -28,10 +27,12 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::keeper::journal::Journal;
 use crate::keeper::peer::{Framing, Peer};
 use crate::keeper::pump::Pump;
+use crate::keeper::rotate::Rotating;
 
 pub(crate) mod journal;
 pub(crate) mod peer;
 mod pump;
+pub(crate) mod rotate;
 
 /// How far a peer may be behind before the process is held up, in bytes.
 const LIMIT: usize = 1 << 20;
@@ -60,7 +61,7 @@ pub(crate) struct Streams {
     /// Who is attached from the beginning.
     pub(crate) peers: Vec<Peer>,
     /// The container's log.
-    pub(crate) journal: Option<Journal<File>>,
+    pub(crate) journal: Option<Journal<Rotating>>,
 }
 
 /// A listening socket whose file goes when it does.

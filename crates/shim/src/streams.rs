@@ -4,7 +4,8 @@
 //!   ""           /dev/null
 //!   /PATH        a FIFO that containerd's client has opened (also fifo:///PATH)
 //!   file:///PATH a file that output is appended to
-//!   hull:DIR     this shim keeps the streams: DIR/attach.sock or DIR/exec-ID.sock, DIR/json.log
+//!   hull:DIR     this shim keeps the streams: DIR/attach.sock or DIR/exec-ID.sock; the log is as
+//!                DIR/log.json says
 //! ```
 //!
 //! The process itself always gets pipes: a FIFO of the host must not be reachable through
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use sandbox::Stdio;
+use spec::journal::Plan;
 use spec::{ExecId, Kind};
 
 use crate::keeper::peer::{Framing, Peer, Wants};
@@ -155,10 +157,24 @@ fn keep(directory: &Path, exec: Option<&ExecId>, streams: &mut Streams) -> Resul
     };
     streams.door = Some(Door::open(path.clone()).map_err(failed(&path))?);
     if exec.is_none() {
-        let path = directory.join("json.log");
-        streams.journal = Some(journal::open(&path).map_err(failed(&path))?);
+        let file = directory.join(spec::journal::FILE);
+        let plan = plan(&file, directory).map_err(failed(&file))?;
+        if let Some(path) = &plan.path {
+            streams.journal = Some(journal::open(path, &plan).map_err(failed(path))?);
+        }
     }
     Ok(())
+}
+
+/// What the engine wants of the log.
+fn plan(file: &Path, directory: &Path) -> io::Result<Plan> {
+    match std::fs::read(file) {
+        Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(Plan { path: Some(directory.join("json.log")), ..Plan::default() })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn socket(directory: &Path, exec: Option<&ExecId>) -> PathBuf {

@@ -9,6 +9,7 @@ pub mod digest;
 pub mod exit;
 pub mod id;
 pub mod isolation;
+pub mod journal;
 pub mod kind;
 pub mod oci;
 pub mod options;

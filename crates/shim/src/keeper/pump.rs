@@ -11,7 +11,6 @@
 //! neither blocks nor dies of SIGPIPE. One that never falls silent is not waited for either.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use rustix::io::{Errno, ioctl_fionbio};
 
 use crate::keeper::journal::Journal;
 use crate::keeper::peer::{Framing, Input, Peer};
+use crate::keeper::rotate::Rotating;
 use crate::keeper::{Door, LIMIT, Orders, Output, Shared, Streams};
 
 /// How long an ended process's pipes are silent before its end is told.
@@ -42,7 +42,7 @@ pub(super) struct Pump {
     framing: Framing,
     door: Option<Door>,
     peers: Vec<Peer>,
-    journal: Option<Journal<File>>,
+    journal: Option<Journal<Rotating>>,
     /// What came after the process has ended.
     ended: Option<Ended>,
     /// Whether the end was told.

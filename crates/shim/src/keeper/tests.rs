@@ -1,9 +1,11 @@
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use spec::journal::Plan;
 use tempfile::TempDir;
 
 use super::*;
@@ -31,7 +33,9 @@ impl Bench {
             framing,
             door: Some(Door::open(directory.path().join("attach.sock")).expect("a socket")),
             peers: Vec::new(),
-            journal: Some(journal::open(&directory.path().join("json.log")).expect("a log")),
+            journal: Some(
+                journal::open(&directory.path().join("json.log"), &Plan::default()).expect("a log"),
+            ),
         };
         let keeper = Some(Keeper::spawn(streams).expect("a thread"));
         let (stdout, stderr) = (Some(stdout.into()), Some(stderr.into()));
