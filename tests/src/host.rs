@@ -308,20 +308,34 @@ impl Engine {
 
     /// Sends a request without a client between; gives the status and the body.
     pub fn post(&self, path: &str, body: &Value) -> (u16, String) {
-        let body = body.to_string();
-        let mut socket = UnixStream::connect(self.socket()).expect("it listens");
-        write!(
-            socket,
-            "POST {path} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        )
-        .expect("it reads");
+        self.send("POST", path, &body.to_string())
+    }
+
+    /// Asks for a page without a client between; gives the status and the body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.send("GET", path, "")
+    }
+
+    fn send(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut socket = self.ask(method, path, "Connection: close\r\n", body);
         let mut reply = String::new();
         socket.read_to_string(&mut reply).expect("text");
         let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         (status.expect("a status line"), body.to_owned())
+    }
+
+    /// Sends a request with more headers; gives the connection.
+    pub fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> UnixStream {
+        let mut socket = UnixStream::connect(self.socket()).expect("it listens");
+        write!(
+            socket,
+            "{method} {path} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        )
+        .expect("it reads");
+        socket
     }
 
     /// What a server at `address` answers to the host when it is asked for `/`; `None` for an error.

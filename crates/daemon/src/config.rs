@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use engine::Settings;
+use engine::{Logging, Settings};
 use image::Registries;
 use serde::Deserialize;
 use spec::Isolation;
@@ -66,6 +66,12 @@ struct Options {
     /// [/etc/hull/certs.d and /etc/docker/certs.d].
     #[arg(long, value_name = "DIR")]
     registry_certs: Vec<PathBuf>,
+    /// How output is kept where a container does not say it: json-file, local or none [json-file].
+    #[arg(long, value_name = "DRIVER")]
+    log_driver: Option<String>,
+    /// Option of that driver; repeatable.
+    #[arg(long, value_name = "NAME=VALUE")]
+    log_opt: Vec<String>,
     /// Wall of containers that ask for none: process or hyperv [process].
     #[arg(long, value_name = "WALL")]
     isolation: Option<String>,
@@ -156,6 +162,8 @@ impl Options {
             registry_mirror: list(self.registry_mirror, other.registry_mirror),
             insecure_registry: list(self.insecure_registry, other.insecure_registry),
             registry_certs: list(self.registry_certs, other.registry_certs),
+            log_driver: self.log_driver.or(other.log_driver),
+            log_opt: list(self.log_opt, other.log_opt),
             isolation: self.isolation.or(other.isolation),
             vm_accel: self.vm_accel.or(other.vm_accel),
             vm_kernel: self.vm_kernel.or(other.vm_kernel),
@@ -199,6 +207,7 @@ impl Options {
             exec_root,
             shim: self.shim.map_or_else(sibling, Ok)?,
             isolation,
+            logging: logging(self.log_driver.as_deref(), &self.log_opt)?,
             bridge: self.bridge.unwrap_or_else(|| "hull0".to_owned()),
             subnet: self.subnet.unwrap_or_else(|| "172.30.0.0/16".to_owned()),
             registries: Registries {
@@ -261,6 +270,17 @@ fn format(text: Option<&str>) -> Result<Format, Error> {
     }
 }
 
+fn logging(driver: Option<&str>, options: &[String]) -> Result<Logging, Error> {
+    let pair = |option: &String| {
+        let pair = option.split_once('=');
+        let pair = pair.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        pair.ok_or_else(|| value("log-opt", option, "want NAME=VALUE"))
+    };
+    let options = options.iter().map(pair).collect::<Result<_, _>>()?;
+    let driver = driver.unwrap_or("json-file");
+    Logging::new(driver, options).map_err(|error| value("log-driver", driver, error.to_string()))
+}
+
 fn accel(text: Option<&str>) -> Result<Accel, Error> {
     match text {
         None | Some("auto") => Ok(Accel::Auto),
@@ -305,6 +325,11 @@ mod tests {
             (Options { vm_accel: Some("xen".into()), ..Default::default() }, "--vm-accel xen"),
             (Options { host: Some("tcp://0".into()), ..Default::default() }, "--host tcp://0"),
             (Options { log_format: Some("xml".into()), ..Default::default() }, "--log-format xml"),
+            (
+                Options { log_driver: Some("syslog".into()), ..Default::default() },
+                "--log-driver syslog",
+            ),
+            (Options { log_opt: vec!["x".into()], ..Default::default() }, "--log-opt x"),
             (Options { data_root: Some("/a:b".into()), ..Default::default() }, "--data-root /a:b"),
         ];
         for (options, want) in cases {

@@ -1,5 +1,6 @@
 //! Further processes in a running container.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use engine::{Exec, ExecCreate, ExecStart, ExecState, LogLine, Size, StateError, Status, Streams};
@@ -12,7 +13,7 @@ use crate::containers::create::{Words, console_size};
 use crate::containers::life;
 use crate::error::Error;
 use crate::fields;
-use crate::hijack::{self, Line};
+use crate::hijack::{self, Keys, Leave, Line};
 use crate::reply;
 use crate::route::Answer;
 
@@ -28,6 +29,7 @@ struct CreateBody {
     console_size: Option<Size>,
     env: Option<Vec<String>>,
     privileged: Option<bool>,
+    detach_keys: Option<String>,
     tty: Option<bool>,
     user: Option<String>,
     working_dir: Option<String>,
@@ -70,6 +72,7 @@ fn parse(mut body: Value) -> Result<ExecCreate, Error> {
         working_dir: body.working_dir.unwrap_or_default(),
         tty: body.tty.unwrap_or_default(),
         privileged: body.privileged.unwrap_or_default(),
+        detach_keys: body.detach_keys.filter(|keys| !keys.is_empty()),
         streams: Streams {
             stdin: body.attach_stdin.unwrap_or_default(),
             stdout: body.attach_stdout.unwrap_or_default(),
@@ -93,7 +96,12 @@ pub(crate) async fn start(call: &mut Call, id: &str) -> Answer {
         return Ok(reply::empty(StatusCode::OK));
     }
     check(call, &exec).await?;
+    let keys = Keys::parse(exec.request.detach_keys.as_deref())?;
     let (engine, tty) = (call.engine.clone(), exec.request.tty);
+    let leave = (tty && exec.request.streams.stdin).then(|| {
+        let (engine, id) = (call.engine.clone(), exec.id.clone());
+        Leave { keys, tell: Box::new(move || engine.exec_detached(&id)) }
+    });
     let live = Box::pin(async move {
         match engine.exec_start(&exec.id, how).await {
             Ok(Some(attached)) => Ok(attached),
@@ -102,7 +110,7 @@ pub(crate) async fn start(call: &mut Call, id: &str) -> Answer {
             Err(error) => Err(words(&spec::chain(&error))),
         }
     });
-    Ok(hijack::take_over(call, Line { past: None, live: Some(live), tty }))
+    Ok(hijack::take_over(call, Line { past: None, live: Some(live), tty, leave }))
 }
 
 /// Refuses what is certain to fail, while a status can still say so.
@@ -120,7 +128,7 @@ async fn check(call: &Call, exec: &Exec) -> Result<(), Error> {
 /// A line of output that no process wrote.
 fn words(text: &str) -> LogLine {
     let bytes = format!("{text}\r\n").into_bytes();
-    LogLine { stderr: false, time: SystemTime::now(), bytes }
+    LogLine { stderr: false, time: SystemTime::now(), bytes, attributes: BTreeMap::new() }
 }
 
 /// `POST /exec/ID/resize`.
@@ -161,7 +169,7 @@ fn document(exec: &Exec) -> Value {
         "OpenStderr": request.streams.stderr,
         "CanRemove": matches!(exec.state, ExecState::Exited { .. }),
         "ContainerID": exec.container,
-        "DetachKeys": "",
+        "DetachKeys": request.detach_keys.as_deref().unwrap_or_default(),
         "Pid": pid,
     })
 }

@@ -150,6 +150,7 @@ pub(crate) const HOST_CONFIG: Table = Table {
         "IpcMode",
         "Isolation",
         "KernelMemoryTCP",
+        "LogConfig",
         "MaskedPaths",
         "Memory",
         "MemoryReservation",
@@ -189,14 +190,6 @@ pub(crate) const HOST_CONFIG: Table = Table {
         ("Init", &[]),
         ("KernelMemory", &[]),
         ("Links", &[]),
-        (
-            "LogConfig",
-            &[
-                r#"{"Type":"json-file"}"#,
-                r#"{"Type":"json-file","Config":{}}"#,
-                r#"{"Type":"json-file","Config":null}"#,
-            ],
-        ),
         ("PortBindings", &[]),
         ("PublishAllPorts", &[]),
         ("StorageOpt", &[]),
@@ -328,7 +321,6 @@ mod tests {
         let cases = [
             (json!({"CpuCount": 1}), "HostConfig.CpuCount"),
             (json!({"links": ["a"]}), "HostConfig.Links"),
-            (json!({"LogConfig": {"Type": "none"}}), "HostConfig.LogConfig"),
         ];
         for (body, name) in cases {
             let message = check(&HOST_CONFIG, body).unwrap_err().to_string();

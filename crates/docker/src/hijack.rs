@@ -15,6 +15,9 @@
 //! at. A client that asks for no upgrade gets the output as the body of a 200, and the request's body
 //! is the input.
 
+mod detach;
+mod websocket;
+
 use std::io::{self, Cursor};
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -34,9 +37,12 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use crate::call::Call;
-use crate::containers::logs;
+use crate::containers::logs::{self, Front};
+use crate::error::Error;
 use crate::reply::{self, Reply};
 use crate::server::HangUp;
+
+pub(crate) use detach::Keys;
 
 /// Bytes, with or without a terminal.
 pub(crate) const RAW: &str = "application/vnd.docker.raw-stream";
@@ -50,6 +56,8 @@ const LINGER: Duration = Duration::from_secs(5);
 const HEARING: Duration = Duration::from_millis(500);
 /// How often it is looked whether it did.
 const BEAT: Duration = Duration::from_millis(1);
+/// Bytes read at a time of what is typed.
+const KEYSTROKES: usize = 4 << 10;
 /// Bytes read at a time where a body is made of a stream.
 const CHUNK: usize = 32 << 10;
 
@@ -65,6 +73,14 @@ pub(crate) struct Line {
     pub(crate) live: Option<Opening>,
     /// Whether there is a terminal.
     pub(crate) tty: bool,
+    /// The keys by which a client leaves a terminal, and who is told of it.
+    pub(crate) leave: Option<Leave>,
+}
+
+/// How a client leaves without ending the process.
+pub(crate) struct Leave {
+    pub(crate) keys: Keys,
+    pub(crate) tell: Box<dyn Fn() + Send + Sync>,
 }
 
 /// Answers with the streams of a process.
@@ -87,6 +103,32 @@ pub(crate) fn take_over(call: &mut Call, line: Line) -> Reply {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("tcp"));
     reply
+}
+
+/// Answers with the streams of a process over a websocket.
+pub(crate) fn by_websocket(call: &mut Call, line: Line) -> Result<Reply, Error> {
+    let accept = websocket::accept(call.header("Sec-WebSocket-Key"))?;
+    let accept = HeaderValue::from_str(&accept).expect("base64 is ASCII");
+    let upgrade = hyper::upgrade::on(&mut call.request);
+    tokio::spawn(async move {
+        let carried = async {
+            let client = TokioIo::new(upgrade.await.map_err(io::Error::other)?);
+            let (near, far) = UnixStream::pair()?;
+            let multiplexed = !line.tty;
+            let mut work = JoinSet::new();
+            work.spawn(connect(near, Bytes::new(), line));
+            websocket::carry(tokio::io::split(client), far, multiplexed).await
+        };
+        if let Err(error) = carried.await {
+            debug!(%error, "websocket ended");
+        }
+    });
+    let mut reply = reply::empty(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = reply.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert("Sec-WebSocket-Accept", accept);
+    Ok(reply)
 }
 
 /// Connects both sides once the connection is handed over.
@@ -118,8 +160,13 @@ async fn connect(client: UnixStream, early: Bytes, line: Line) -> io::Result<()>
         }
         if let Some(live) = line.live {
             match live.await {
-                Ok(attached) => speak(attached, early, &mut input, &mut output).await?,
-                Err(words) => output.write_all(&logs::encode(&words, line.tty, false)).await?,
+                Ok(attached) => {
+                    let input = Input { early, from: &mut input, leave: line.leave };
+                    speak(attached, input, &mut output).await?;
+                }
+                Err(words) => {
+                    output.write_all(&logs::encode(&words, line.tty, Front::default())).await?;
+                }
             }
         }
         output.shutdown().await
@@ -138,13 +185,14 @@ async fn connect(client: UnixStream, early: Bytes, line: Line) -> io::Result<()>
 /// Connects both sides once the process is started.
 async fn speak(
     attached: Attached,
-    early: Bytes,
-    input: &mut (impl AsyncRead + Unpin),
+    input: Input<impl AsyncRead + Unpin>,
     output: &mut (impl AsyncWrite + Unpin),
 ) -> io::Result<()> {
     let (once, ended) = (attached.stdin_once, attached.ended());
     if let Some(process) = attached.stream().await {
-        join(Cursor::new(early).chain(input), output, process, once).await?;
+        if !join(input, output, process, once).await? {
+            return Ok(());
+        }
         // A client that sees its stream end asks at once for an exec's exit status.
         ended.await;
     }
@@ -159,22 +207,54 @@ fn socket(upgraded: Upgraded) -> io::Result<(UnixStream, Bytes)> {
     Ok((parts.io.into_inner(), parts.read_buf))
 }
 
-/// Copies both ways. Ends with the process's output: input may go on for ever. `once` tells whether
-/// the end of the input is passed on.
+/// What a client sends.
+struct Input<R> {
+    early: Bytes,
+    from: R,
+    leave: Option<Leave>,
+}
+
+impl<R: AsyncRead + Unpin> Input<R> {
+    /// Passes it on to its end; tells whether the client left by its keys instead.
+    async fn feed(self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<bool> {
+        let mut from = Cursor::new(self.early).chain(self.from);
+        let Some(Leave { mut keys, tell }) = self.leave else {
+            return tokio::io::copy(&mut from, to).await.map(|_| false);
+        };
+        let mut chunk = vec![0; KEYSTROKES];
+        loop {
+            let length = from.read(&mut chunk).await?;
+            match keys.pass(&chunk[..length]) {
+                _ if length == 0 => return Ok(false),
+                Some(through) => to.write_all(&through).await?,
+                None => {
+                    tell();
+                    return Ok(true);
+                }
+            }
+        }
+    }
+}
+
+/// Copies both ways. Ends with the process's output, true, or when the client leaves, false: input may
+/// go on for ever. `once` tells whether the end of the input is passed on.
 async fn join(
-    mut input: impl AsyncRead + Unpin,
+    input: Input<impl AsyncRead + Unpin>,
     output: &mut (impl AsyncWrite + Unpin),
     mut process: UnixStream,
     once: bool,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     // Halves that leave the socket alone when they are dropped: a client that goes away is not the
     // end of the input.
     let (mut from_process, mut to_process) = process.split();
     let feed = async {
-        let fed = tokio::io::copy(&mut input, &mut to_process).await;
+        let fed = input.feed(&mut to_process).await;
+        if matches!(fed, Ok(true)) {
+            return;
+        }
         // A process that ended, or closed its input, does not want the rest; its output still counts.
         let closed = if once { to_process.shutdown().await } else { Ok(()) };
-        if let Err(error) = fed.and(closed) {
+        if let Err(error) = fed.map(drop).and(closed) {
             debug!(%error, "input ended");
         }
         std::future::pending::<()>().await;
@@ -182,10 +262,10 @@ async fn join(
     tokio::select! {
         ended = tokio::io::copy(&mut from_process, output) => match ended {
             // The process ended with input left unread: that too is the end of its output.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
-            ended => ended.map(drop),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(true),
+            ended => ended.map(|_| true),
         },
-        () = feed => Ok(()),
+        () = feed => Ok(false),
     }
 }
 
@@ -193,7 +273,7 @@ async fn join(
 async fn replay(mut past: Logs, tty: bool, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     while let Some(line) = past.next().await {
         let line = line.map_err(io::Error::other)?;
-        to.write_all(&logs::encode(&line, tty, false)).await?;
+        to.write_all(&logs::encode(&line, tty, Front::default())).await?;
     }
     Ok(())
 }

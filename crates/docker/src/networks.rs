@@ -1,123 +1,229 @@
-//! Networks: the bridge, and none. There are no others yet.
+//! Networks: the bridge, none, and those that users make.
 
-use engine::{List, NetworkMode};
+mod create;
+
+use engine::{Container, List, Network};
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::call::Call;
 use crate::clock;
 use crate::error::Error;
+use crate::filters::Filters;
 use crate::reply;
 use crate::route::Answer;
 
-/// Every network.
-const ALL: [NetworkMode; 2] = [NetworkMode::Bridge, NetworkMode::None];
+pub(crate) use create::create;
 
-/// The id by which clients know a network; `bridge` is that of the bridge's.
-pub(crate) fn id(network: NetworkMode, bridge: &str) -> String {
-    match network {
-        NetworkMode::Bridge => bridge.to_owned(),
-        NetworkMode::None => format!("{:0<64}", "6e6f6e65"),
+/// A network as clients see it.
+#[derive(Debug, Clone, PartialEq)]
+struct Seen {
+    id: String,
+    name: String,
+    driver: &'static str,
+    builtin: bool,
+    created: String,
+    subnet: Option<(String, String)>,
+    labels: Value,
+    options: Value,
+}
+
+impl Seen {
+    fn bridge(call: &Call) -> Self {
+        let (subnet, bridge) = (call.engine.subnet(), &call.engine.settings().bridge);
+        Self {
+            id: call.engine.network_id(),
+            name: "bridge".to_owned(),
+            driver: "bridge",
+            builtin: true,
+            created: clock::zero().to_owned(),
+            subnet: Some((subnet.to_string(), subnet.gateway().to_string())),
+            labels: json!({}),
+            options: json!({
+                "com.docker.network.bridge.default_bridge": "true",
+                "com.docker.network.bridge.name": bridge,
+            }),
+        }
     }
+
+    fn none() -> Self {
+        Self {
+            id: format!("{:0<64}", "6e6f6e65"),
+            name: "none".to_owned(),
+            driver: "null",
+            builtin: true,
+            created: clock::zero().to_owned(),
+            subnet: None,
+            labels: json!({}),
+            options: json!({}),
+        }
+    }
+
+    fn made(network: Network) -> Self {
+        Self {
+            driver: "bridge",
+            builtin: false,
+            created: clock::rfc3339(network.created),
+            subnet: Some((network.subnet.to_string(), network.subnet.gateway().to_string())),
+            labels: json!(network.labels),
+            options: json!(network.options),
+            id: network.id,
+            name: network.name,
+        }
+    }
+}
+
+/// Every network.
+fn all(call: &Call) -> Vec<Seen> {
+    let made = call.engine.networks().into_iter().map(Seen::made);
+    [Seen::bridge(call), Seen::none()].into_iter().chain(made).collect()
 }
 
 /// `GET /networks`.
 pub(crate) async fn list(call: &mut Call) -> Answer {
     let filters =
         call.query.filters(&["name", "id", "driver", "scope", "type", "label", "dangling"])?;
-    let dangling = filters.switch("dangling")?;
-    let bridge = call.engine.network_id();
-    let chosen = ALL.into_iter().filter(|network| {
-        let name = network.to_string();
-        filters.any("name", |text| name.contains(text))
-            && filters.any("id", |text| id(*network, &bridge).starts_with(text))
-            && filters.any("driver", |text| text == driver(*network))
-            && filters.any("scope", |text| text == "local")
-            && filters.any("type", |text| text == "builtin")
-            && !filters.has("label")
-            && dangling != Some(true)
-    });
-    let mut documents = Vec::new();
-    for network in chosen {
-        documents.push(document(call, network, false).await?);
+    if let Some(other) = filters.values("type").find(|text| !matches!(*text, "builtin" | "custom"))
+    {
+        return Err(Error::invalid(format!("invalid filter: 'type'='{other}'")));
     }
+    let dangling = filters.switch("dangling")?;
+    let containers = call.engine.list(List::default()).await?;
+    let used =
+        |seen: &Seen| containers.iter().any(|one| call.engine.network_of(one).0 == seen.name);
+    let chosen = all(call).into_iter().filter(|seen| {
+        matches(seen, &filters)
+            && dangling.is_none_or(|wanted| wanted == (!seen.builtin && !used(seen)))
+    });
+    let documents = chosen.map(|seen| document(call, &seen, &[])).collect();
     Ok(reply::ok(&Value::Array(documents)))
+}
+
+fn matches(seen: &Seen, filters: &Filters) -> bool {
+    let labels = serde_json::from_value(seen.labels.clone()).unwrap_or_default();
+    filters.any("name", |text| seen.name.contains(text))
+        && filters.any("id", |text| seen.id.contains(text))
+        && filters.any("driver", |text| text == seen.driver)
+        && filters.any("scope", |text| text == "local")
+        && filters.any("type", |text| (text == "builtin") == seen.builtin)
+        && filters.labels(&labels)
 }
 
 /// `GET /networks/NAME`.
 pub(crate) async fn inspect(call: &mut Call, name: &str) -> Answer {
-    let network = find(name, &call.engine.network_id()).ok_or_else(|| absent(name))?;
-    Ok(reply::ok(&document(call, network, true).await?))
+    if call.query.text("scope").is_some_and(|scope| scope != "local") {
+        return Err(absent(name));
+    }
+    let seen = find(all(call), name)?;
+    let which = List { network: vec![seen.name.clone()], ..List::default() };
+    let members = call.engine.list(which).await?;
+    Ok(reply::ok(&document(call, &seen, &members)))
 }
 
-/// `DELETE /networks/NAME`: those that there are belong to the engine.
-pub(crate) fn remove(call: &mut Call, name: &str) -> Answer {
-    let network = find(name, &call.engine.network_id()).ok_or_else(|| absent(name))?;
-    let message = format!("{network} is a pre-defined network and cannot be removed");
-    Err(Error::new(StatusCode::FORBIDDEN, message))
+/// `DELETE /networks/NAME`.
+pub(crate) async fn remove(call: &mut Call, name: &str) -> Answer {
+    let seen = find(all(call), name)?;
+    if seen.builtin {
+        let message = format!("{} is a pre-defined network and cannot be removed", seen.name);
+        return Err(Error::new(StatusCode::FORBIDDEN, message));
+    }
+    call.engine.remove_network(&seen.id).await?;
+    Ok(reply::done())
 }
 
-fn find(name: &str, bridge: &str) -> Option<NetworkMode> {
-    ALL.into_iter().find(|network| {
-        name == network.to_string() || (name.len() >= 12 && id(*network, bridge).starts_with(name))
-    })
+/// `POST /networks/prune`: removes those that no container names.
+pub(crate) async fn prune(call: &mut Call) -> Answer {
+    let filters = call.query.filters(&["label", "label!", "until"])?;
+    let until = match filters.values("until").next() {
+        Some(text) => clock::parse("until", text)?,
+        None => None,
+    };
+    let all = List { all: true, ..List::default() };
+    let containers = call.engine.list(all).await?;
+    let mut deleted = Vec::new();
+    for network in call.engine.networks() {
+        let used = containers.iter().any(|one| call.engine.network_of(one).1 == network.id);
+        let kept = filters.values("label!").any(|wanted| match wanted.split_once('=') {
+            Some((key, value)) => network.labels.get(key).is_some_and(|found| found == value),
+            None => network.labels.contains_key(wanted),
+        });
+        let young = until.is_some_and(|until| network.created > until);
+        if used || kept || young || !filters.labels(&network.labels) {
+            continue;
+        }
+        // One that came into use just now stays.
+        if call.engine.remove_network(&network.id).await.is_ok() {
+            deleted.push(network.name);
+        }
+    }
+    Ok(reply::ok(&json!({ "NetworksDeleted": deleted })))
+}
+
+/// By name, by id, or by the beginning of just one id.
+fn find(all: Vec<Seen>, name: &str) -> Result<Seen, Error> {
+    let exact = all.iter().position(|seen| seen.name == name || seen.id == name);
+    let found = exact.or_else(|| {
+        let mut matching = all.iter().enumerate().filter(|(_, seen)| seen.id.starts_with(name));
+        match (matching.next(), matching.next()) {
+            (Some((at, _)), None) if !name.is_empty() => Some(at),
+            _ => None,
+        }
+    });
+    let mut all = all;
+    found.map(|at| all.swap_remove(at)).ok_or_else(|| absent(name))
 }
 
 fn absent(name: &str) -> Error {
     Error::new(StatusCode::NOT_FOUND, format!("network {name} not found"))
 }
 
-fn driver(network: NetworkMode) -> &'static str {
-    match network {
-        NetworkMode::Bridge => "bridge",
-        NetworkMode::None => "null",
+/// A network with its members.
+fn document(call: &Call, seen: &Seen, members: &[Container]) -> Value {
+    let mut containers = Map::new();
+    for container in members {
+        let Some(endpoint) = &container.endpoint else { continue };
+        let member = json!({
+            "Name": container.name,
+            "EndpointID": container.id,
+            "MacAddress": endpoint.mac.to_string(),
+            "IPv4Address": format!("{}/{}", endpoint.address, endpoint.prefix),
+            "IPv6Address": "",
+        });
+        containers.insert(container.id.to_string(), member);
     }
-}
-
-/// A network; with `members` also the containers on it.
-async fn document(call: &Call, network: NetworkMode, members: bool) -> Result<Value, Error> {
-    let settings = call.engine.settings();
+    let config: Vec<_> = seen
+        .subnet
+        .iter()
+        .map(|(subnet, gateway)| json!({ "Subnet": subnet, "Gateway": gateway }))
+        .collect();
     let mut document = json!({
-        "Name": network.to_string(),
-        "Id": id(network, &call.engine.network_id()),
-        "Created": clock::zero(),
+        "Name": seen.name,
+        "Id": seen.id,
+        "Created": seen.created,
         "Scope": "local",
-        "Driver": driver(network),
-        "EnableIPv4": true,
+        "Driver": seen.driver,
         "EnableIPv6": false,
-        "IPAM": { "Driver": "default", "Options": null, "Config": [] },
+        "IPAM": { "Driver": "default", "Options": null, "Config": config },
         "Internal": false,
         "Attachable": false,
         "Ingress": false,
         "ConfigFrom": { "Network": "" },
         "ConfigOnly": false,
-        "Containers": {},
-        "Options": {},
-        "Labels": {},
+        "Containers": containers,
+        "Options": seen.options,
+        "Labels": seen.labels,
     });
-    if network == NetworkMode::Bridge {
-        let subnet = call.engine.subnet();
-        let (subnet, gateway) = (subnet.to_string(), subnet.gateway());
-        document["IPAM"]["Config"] = json!([{ "Subnet": subnet, "Gateway": gateway }]);
-        document["Options"] = json!({ "com.docker.network.bridge.name": settings.bridge });
+    if call.version.since_minor(48) {
+        document["EnableIPv4"] = json!(true);
     }
-    if members {
-        let which = List { network: vec![network.to_string()], ..List::default() };
-        let mut containers = Map::new();
-        for container in call.engine.list(which).await? {
-            let Some(endpoint) = &container.endpoint else { continue };
-            let member = json!({
-                "Name": container.name,
-                "EndpointID": container.id,
-                "MacAddress": endpoint.mac.to_string(),
-                "IPv4Address": format!("{}/{}", endpoint.address, endpoint.prefix),
-                "IPv6Address": "",
-            });
-            containers.insert(container.id.to_string(), member);
-        }
-        document["Containers"] = Value::Object(containers);
-    }
-    Ok(document)
+    document
+}
+
+/// What clients ask of networks that a running container comes to or leaves.
+pub(crate) async fn move_container(call: &mut Call, name: &str, what: &str) -> Answer {
+    find(all(call), name)?;
+    call.value().await?;
+    Err(Error::unsupported(what))
 }
 
 #[cfg(test)]
@@ -126,14 +232,30 @@ mod tests {
 
     #[test]
     fn a_network_is_found_by_name_and_by_the_beginning_of_its_id() {
-        let bridge = "ab".repeat(32);
-        for network in ALL {
-            let id = id(network, &bridge);
-            assert_eq!(id.len(), 64);
-            assert_eq!(find(&id[..12], &bridge), Some(network));
-            assert_eq!(find(&network.to_string(), &bridge), Some(network));
+        let all = || {
+            vec![Seen::none(), Seen { name: "mine".into(), id: "ab".repeat(32), ..Seen::none() }]
+        };
+        let name = |text: &str| find(all(), text).map(|seen| seen.name).ok();
+        assert_eq!(name("mine").as_deref(), Some("mine"));
+        assert_eq!(name("abab").as_deref(), Some("mine"));
+        assert_eq!(name("6e6f").as_deref(), Some("none"));
+        assert_eq!((name("yours"), name("")), (None, None));
+    }
+
+    #[test]
+    fn networks_are_narrowed_down() {
+        let mine = Seen { builtin: false, labels: json!({ "a": "b" }), ..Seen::none() };
+        for (filters, want) in [
+            (json!({ "type": ["custom"] }), true),
+            (json!({ "type": ["builtin"] }), false),
+            (json!({ "label": ["a=b"] }), true),
+            (json!({ "label": ["a=c"] }), false),
+            (json!({ "driver": ["null"], "name": ["non"] }), true),
+            (json!({ "scope": ["global"] }), false),
+        ] {
+            let known = ["type", "label", "driver", "name", "scope"];
+            let parsed = Filters::parse(&filters.to_string(), &known).expect("legal");
+            assert_eq!(matches(&mine, &parsed), want, "{filters}");
         }
-        assert_eq!(find("mine", &bridge), None);
-        assert_eq!(find("a", &bridge), None);
     }
 }

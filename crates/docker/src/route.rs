@@ -77,7 +77,7 @@ async fn container_page(call: &mut Call, method: &str, path: &[&str]) -> Answer 
         ("GET", [id, "changes"]) => archive::changes(call, id).await,
         ("GET", [id, "export"]) => archive::export(call, id).await,
         ("GET", [id, "stats"]) => stats::stats(call, id).await,
-        ("GET", [_, "attach", "ws"]) => Err(Error::unsupported("attach by websocket")),
+        ("GET", [id, "attach", "ws"]) => streams::attach_ws(call, id).await,
         ("HEAD", [id, "archive"]) => archive::stat(call, id).await,
         ("GET", [id, "archive"]) => archive::get(call, id).await,
         ("PUT", [id, "archive"]) => archive::put(call, id).await,
@@ -120,12 +120,16 @@ async fn image_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
 async fn network_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
     match (method, path) {
         ("GET", [] | [""]) => networks::list(call).await,
-        ("POST", ["create"]) => Err(Error::unsupported("network create")),
-        ("POST", ["prune"]) => Err(Error::unsupported("network prune")),
+        ("POST", ["create"]) => networks::create(call).await,
+        ("POST", ["prune"]) => networks::prune(call).await,
         ("GET", [name]) => networks::inspect(call, name).await,
-        ("DELETE", [name]) => networks::remove(call, name),
-        ("POST", [_, "connect"]) => Err(Error::unsupported("network connect")),
-        ("POST", [_, "disconnect"]) => Err(Error::unsupported("network disconnect")),
+        ("DELETE", [name]) => networks::remove(call, name).await,
+        ("POST", [name, "connect"]) => {
+            networks::move_container(call, name, "network connect").await
+        }
+        ("POST", [name, "disconnect"]) => {
+            networks::move_container(call, name, "network disconnect").await
+        }
         _ => Err(Error::no_page()),
     }
 }

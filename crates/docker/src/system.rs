@@ -4,7 +4,7 @@ mod host;
 
 use std::time::SystemTime;
 
-use engine::{Event, EventKind, Events, Info};
+use engine::{Event, EventKind, Events, Info, LogDriver};
 use futures_util::stream;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderValue, PRAGMA};
@@ -97,9 +97,9 @@ fn facts(info: &Info) -> Value {
         "DriverStatus": [],
         "DockerRootDir": info.data_root,
         "Plugins": {
-            "Volume": [], "Network": ["bridge", "null"], "Authorization": null, "Log": ["json-file"],
+            "Volume": [], "Network": ["bridge", "null"], "Authorization": null, "Log": LogDriver::READABLE,
         },
-        "LoggingDriver": "json-file",
+        "LoggingDriver": info.logging.name(),
         "IndexServerAddress": INDEX,
         "ServerVersion": VERSION,
         "Runtimes": { "hull": { "path": "hull-runtime" } },
@@ -321,6 +321,7 @@ mod tests {
             stopped: 2,
             images: 3,
             isolation: spec::Isolation::Process,
+            logging: LogDriver::Local,
             data_root: "/var/lib/hull".into(),
             walls: [("hyperv".to_owned(), wall)].into(),
             id: "x".into(),

@@ -30,7 +30,7 @@ use image::Snapshot;
 use serde_json::{Value, json};
 use spec::annotation;
 
-pub(crate) use files::split_host;
+pub(crate) use files::{introduce, split_host};
 
 use crate::config::{HostConfig, Share, Size};
 use crate::container::Container;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use spec::{Isolation, Signal};
 
 use crate::health::Healthcheck;
+use crate::logging::Logging;
 use crate::restart::RestartPolicy;
 
 pub use wall::{Blkio, Device, OfDevice, Openings, Share};
@@ -85,6 +86,8 @@ pub struct HostConfig {
     pub isolation: Option<Isolation>,
     /// How it is connected.
     pub network: NetworkMode,
+    /// Other names by which its neighbours on a network of a user's find it.
+    pub aliases: Vec<String>,
     /// Memory, processors, processes.
     pub resources: Resources,
     /// Capabilities added to the default ones; `ALL`, with or without `CAP_`, any case.
@@ -125,6 +128,8 @@ pub struct HostConfig {
     pub shm_size: Option<u64>,
     /// What it shares, and what of the host it may use.
     pub openings: Openings,
+    /// How its output is kept; `None` takes the engine's default.
+    pub logging: Option<Logging>,
     /// Whether it is removed when it ends.
     pub auto_remove: bool,
     /// Whether it runs again when it has ended.
@@ -132,7 +137,7 @@ pub struct HostConfig {
 }
 
 /// How a container is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkMode {
     /// An address on the engine's bridge.
@@ -140,6 +145,8 @@ pub enum NetworkMode {
     Bridge,
     /// A loopback interface only.
     None,
+    /// An address on a network that a user made, by its name or id.
+    Named(String),
 }
 
 /// Limits on a container as a whole; `None` is no limit.
@@ -214,7 +221,7 @@ pub struct Size {
 
 /// The text names no network that Hull has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("NetworkMode {0:?} is not supported: want default, bridge or none")]
+#[error("NetworkMode {0:?} is not supported: want default, bridge, none or a network's name")]
 pub struct UnsupportedNetwork(pub String);
 
 impl std::str::FromStr for NetworkMode {
@@ -225,7 +232,10 @@ impl std::str::FromStr for NetworkMode {
         match text {
             "" | "default" | "bridge" => Ok(Self::Bridge),
             "none" => Ok(Self::None),
-            _ => Err(UnsupportedNetwork(text.to_owned())),
+            text if text == "host" || text.contains(':') => {
+                Err(UnsupportedNetwork(text.to_owned()))
+            }
+            name => Ok(Self::Named(name.to_owned())),
         }
     }
 }
@@ -235,6 +245,7 @@ impl std::fmt::Display for NetworkMode {
         f.write_str(match self {
             Self::Bridge => "bridge",
             Self::None => "none",
+            Self::Named(name) => name,
         })
     }
 }

@@ -9,6 +9,7 @@ use spec::{ContainerId, Isolation, Pid};
 
 use crate::config::{Config, HostConfig};
 use crate::health::Health;
+use crate::logging::{LogDriver, Logging};
 
 /// Everything known of a container at one instant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,7 +108,7 @@ pub type Wall = serde_json::Map<String, serde_json::Value>;
 /// A container's files on the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Files {
-    /// json-file log.
+    /// The newest file of its log; empty when none is kept.
     pub log: PathBuf,
     /// `/etc/hosts`.
     pub hosts: PathBuf,
@@ -153,6 +154,13 @@ impl Status {
 }
 
 impl Container {
+    /// How its output is kept.
+    pub fn logging(&self) -> &Logging {
+        static USUAL: Logging =
+            Logging { driver: LogDriver::JsonFile, options: std::collections::BTreeMap::new() };
+        self.host.logging.as_ref().unwrap_or(&USUAL)
+    }
+
     /// The first twelve digits of its id.
     pub fn short_id(&self) -> &str {
         self.id.as_str().get(..12).unwrap_or(self.id.as_str())

@@ -101,9 +101,13 @@ impl Engine {
         let isolation = host.isolation.unwrap_or(self.shared().settings.isolation);
         host.isolation = Some(isolation);
         host.resources.complete();
+        let logging = host.logging.take().unwrap_or_default();
+        let logging = logging.over(&self.shared().settings.logging)?;
+        let driver = logging.driver;
+        host.logging = Some(logging);
         let places = self.shared().places(id);
         let files = Files {
-            log: places.log(),
+            log: driver.path(&places.bundle),
             hosts: places.file("hosts"),
             hostname: places.file("hostname"),
             resolv_conf: places.file("resolv.conf"),

@@ -14,6 +14,7 @@ use crate::error::{Error, StateError};
 use crate::event::Events;
 use crate::list;
 use crate::log::{self, LogLine, LogRequest};
+use crate::logging::LogDriver;
 use crate::owner::Handle;
 use crate::recover;
 use crate::request::{
@@ -204,6 +205,15 @@ impl Engine {
     pub async fn list(&self, which: List) -> Result<Vec<Container>, Error> {
         let all = self.shared.all().iter().map(|handle| handle.now().container).collect();
         let known = |name: &str| self.find(name).map(|handle| handle.now().container.created);
+        let mut which = which;
+        for name in &mut which.network {
+            // By its beginning too; by what a container may have said itself.
+            if let Ok(network) = self.shared.networks.find(name) {
+                *name = network.name;
+            } else if name.len() >= 12 && self.network_id().starts_with(name.as_str()) {
+                "bridge".clone_into(name);
+            }
+        }
         let image =
             |name: &str| self.shared.images.get(name).ok().map(|image| image.id.to_string());
         list::select(all, &which, known, image)
@@ -213,6 +223,9 @@ impl Engine {
     #[expect(clippy::unused_async, reason = "as its neighbours, for fronts")]
     pub async fn logs(&self, name: &str, which: LogRequest) -> Result<Logs, Error> {
         let life = self.find(name)?.watch();
+        if life.borrow().container.logging().driver == LogDriver::None {
+            return Err(Error::NoLog);
+        }
         Ok(log::read(life, which))
     }
 
@@ -220,6 +233,20 @@ impl Engine {
     /// misses nothing.
     pub async fn attach(&self, name: &str, streams: Streams) -> Result<Attached, Error> {
         self.find(name)?.ask(move |owner| Box::pin(owner.attach(streams))).await
+    }
+
+    /// Tells that a client left its terminal by the keys for that.
+    pub fn detached(&self, name: &str) {
+        if let Ok(handle) = self.find(name) {
+            self.shared.tell(&handle.now().container, "detach", &[]);
+        }
+    }
+
+    /// Tells that a client left an exec's terminal by the keys for that.
+    pub fn exec_detached(&self, id: &str) {
+        if let Ok((id, handle)) = self.shared.find_exec(id) {
+            self.shared.tell(&handle.now().container, "exec_detach", &[("execID", id)]);
+        }
     }
 
     /// Sets its terminal's size; before the start, the size it will start with.
@@ -284,6 +311,7 @@ impl Engine {
             stopped: count(|status| !status.is_live()),
             images: self.shared.images.list().len(),
             isolation: self.shared.settings.isolation,
+            logging: self.shared.settings.logging.driver,
             data_root: self.shared.settings.data_root.clone(),
             walls,
             id: self.shared.store.engine_id().to_owned(),

@@ -57,6 +57,35 @@ pub enum Error {
         /// The value, or why.
         problem: String,
     },
+    /// Neither a network's name nor its id.
+    #[error("network {0} not found")]
+    NoSuchNetwork(String),
+    /// Names of networks are unique.
+    #[error("network with name {0} already exists")]
+    NetworkExists(String),
+    /// Containers that run are on it.
+    #[error("error while removing network: network {name} id {id} has active endpoints")]
+    NetworkInUse {
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: String,
+    },
+    /// The name of one that is always there.
+    #[error("operation is not permitted on predefined {0} network")]
+    PredefinedNetwork(String),
+    /// The host refused the bridge when the engine started.
+    #[error("network {0} has no bridge: see the engine's log")]
+    NoBridge(String),
+    /// Every subnet that could be chosen is in use on this host.
+    #[error("could not find an available, non-overlapping IPv4 address pool among the defaults")]
+    NoSubnet,
+    /// The logging driver, or one of its options; the text is Docker's.
+    #[error("{0}")]
+    Logging(String),
+    /// Nothing was kept of a container's output.
+    #[error("configured logging driver does not support reading")]
+    NoLog,
     /// The container could not be made or started; the text is the runtime's.
     #[error("OCI runtime create failed: {message}")]
     Start {
@@ -238,13 +267,19 @@ impl Error {
             Self::NoSuchContainer(_)
             | Self::NoSuchExec(_)
             | Self::NoSuchImage(_)
-            | Self::NoSuchFile { .. } => Kind::NotFound,
+            | Self::NoSuchFile { .. }
+            | Self::NoSuchNetwork(_) => Kind::NotFound,
+            Self::NetworkExists(_) => Kind::Exists,
+            Self::NetworkInUse { .. } | Self::PredefinedNetwork(_) => Kind::Denied,
+            Self::NoSubnet => Kind::Exhausted,
             Self::Commit(error) => error.kind(),
-            Self::AmbiguousId(_) | Self::Invalid { .. } | Self::InvalidName(_) | Self::Mount(_) => {
-                Kind::Invalid
-            }
+            Self::AmbiguousId(_)
+            | Self::Invalid { .. }
+            | Self::InvalidName(_)
+            | Self::Mount(_)
+            | Self::Logging(_) => Kind::Invalid,
             Self::NameInUse { .. } | Self::State(_) => Kind::Conflict,
-            Self::Unsupported { .. } => Kind::Unsupported,
+            Self::Unsupported { .. } | Self::NoLog => Kind::Unsupported,
             Self::Start { kind, .. } | Self::Exec { kind, .. } => *kind,
             Self::User(error) => error.kind(),
             Self::Shim(error) => error.kind(),
@@ -264,7 +299,9 @@ impl Error {
             Self::Layers(error) => error.kind(),
             Self::Volume(error) => error.kind(),
             Self::Extract(error) => error.kind(),
-            Self::File { .. } | Self::Pack(_) | Self::Stubborn(..) => Kind::Internal,
+            Self::File { .. } | Self::Pack(_) | Self::Stubborn(..) | Self::NoBridge(_) => {
+                Kind::Internal
+            }
             Self::Closing => Kind::Unavailable,
         }
     }

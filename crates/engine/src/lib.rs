@@ -17,9 +17,11 @@ mod health;
 mod images;
 mod list;
 mod log;
+pub mod logging;
 mod merge;
 mod mountpoint;
 mod names;
+mod networks;
 mod owner;
 mod recover;
 mod request;
@@ -49,10 +51,12 @@ pub use event::{Event, EventKind, Events};
 pub use files::{Change as FileChange, ChangeKind, Commit as FileCommit, PathStat, Pieces, Put};
 pub use health::{Health, HealthStatus, Healthcheck, Probe};
 pub use log::{LogLine, LogRequest};
+pub use logging::{LogDriver, Logging};
 pub use mountpoint::{
     BindOptions, DriverConfig, Mount, MountKind, MountPoint, TmpfsOptions, VolumeOptions,
 };
 pub use network::{Counters, Endpoint, Subnet};
+pub use networks::{Network, NetworkCreate};
 pub use request::{
     Change, Condition, Created, Exec, ExecCreate, ExecStart, ExecState, Info, List, Remove, Stop,
     Streams, Top, Waited,

@@ -1,26 +1,26 @@
-//! Reading a container's json-file log.
+//! Reading a container's log.
 //!
 //! ```text
-//!   json.log --lines--> since, until, streams --> tail --> reader
+//!   files --lines--> since, until, streams --> tail --> reader
 //!                                    follow: again, until the run has ended and all is read
 //! ```
 //!
-//! A line that is not finished is left for the next look. What was followed can only grow.
+//! A line that is not finished is left for the next look.
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
+mod files;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use futures_util::stream;
-use serde::Deserialize;
-use tokio::fs::File;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::{mpsc, watch};
 
-use crate::clock;
 use crate::engine::Logs;
 use crate::error::Error;
 use crate::owner::Life;
+use files::Files;
 
 /// How often a followed log is looked at.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -53,6 +53,8 @@ pub struct LogLine {
     pub time: SystemTime,
     /// The bytes.
     pub bytes: Vec<u8>,
+    /// What the driver was told to write with each line.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// The log of the container that `life` watches.
@@ -73,17 +75,20 @@ pub(crate) fn read(life: watch::Receiver<Life>, which: LogRequest) -> Logs {
 type Lines = mpsc::Sender<Result<LogLine, Error>>;
 
 async fn send(
-    path: &PathBuf,
+    path: &Path,
     life: &watch::Receiver<Life>,
     which: LogRequest,
     lines: &Lines,
 ) -> Result<(), Error> {
-    let failed = |source| Error::File { action: "read", path: path.clone(), source };
+    let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
+    // Lines that are filtered do not count, so that it is not known where the tail begins.
+    let plain = which.stdout && which.stderr && which.since.is_none() && which.until.is_none();
+    let hint = which.tail.filter(|_| plain);
     // Until its first start there is no log.
-    let mut reader = loop {
-        match File::open(path).await {
-            Ok(file) => break Reader::new(file),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+    let mut files = loop {
+        match blocking(path.to_owned(), move |path| Files::open(path, hint)).await {
+            Ok((_, files)) => break files,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
         if !which.follow || life.borrow().gone || !wait(lines).await {
@@ -99,27 +104,25 @@ async fn send(
     loop {
         // Asked before reading: what is written before the end is read after it.
         let running = life.borrow().container.status.is_live();
-        while let Some(line) = reader.line().await.map_err(failed)? {
-            if which.until.is_some_and(|until| line.time > until) {
-                if which.follow && tail.is_none() {
-                    return Ok(());
-                }
-                continue;
+        loop {
+            let read = blocking(files, Files::lines).await.map_err(failed)?;
+            files = read.0;
+            if read.1.is_empty() {
+                break;
             }
-            if !which.wants(&line) {
-                continue;
-            }
-            match tail {
-                Some(most) => {
+            for line in read.1 {
+                if which.until.is_some_and(|until| line.time > until) {
+                    if which.follow && tail.is_none() {
+                        return Ok(());
+                    }
+                } else if !which.wants(&line) {
+                } else if let Some(most) = tail {
                     kept.push_back(line);
                     if kept.len() > most {
                         kept.pop_front();
                     }
-                }
-                None => {
-                    if lines.send(Ok(line)).await.is_err() {
-                        return Ok(());
-                    }
+                } else if lines.send(Ok(line)).await.is_err() {
+                    return Ok(());
                 }
             }
         }
@@ -134,6 +137,15 @@ async fn send(
             return Ok(());
         }
     }
+}
+
+/// Lends `value` to work that blocks.
+async fn blocking<T: Send + 'static, R: Send + 'static>(
+    mut value: T,
+    work: impl FnOnce(&mut T) -> io::Result<R> + Send + 'static,
+) -> io::Result<(T, R)> {
+    let done = tokio::task::spawn_blocking(move || work(&mut value).map(|result| (value, result)));
+    done.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// Waits for the next look; tells whether anyone still reads.
@@ -151,46 +163,6 @@ impl LogRequest {
     }
 }
 
-struct Reader {
-    file: BufReader<File>,
-    /// The beginning of a line that is still being written.
-    part: Vec<u8>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    log: String,
-    stream: String,
-    time: String,
-}
-
-impl Reader {
-    fn new(file: File) -> Self {
-        Self { file: BufReader::new(file), part: Vec::new() }
-    }
-
-    /// The next whole line; `None` at the end of what is written. Lines that make no sense, as after
-    /// a full disk, are skipped.
-    async fn line(&mut self) -> std::io::Result<Option<LogLine>> {
-        loop {
-            self.file.read_until(b'\n', &mut self.part).await?;
-            if self.part.last() != Some(&b'\n') {
-                return Ok(None);
-            }
-            let line = std::mem::take(&mut self.part);
-            if let Some(line) = parse(&line) {
-                return Ok(Some(line));
-            }
-        }
-    }
-}
-
-fn parse(line: &[u8]) -> Option<LogLine> {
-    let entry: Entry = serde_json::from_slice(line).ok()?;
-    let time = clock::parse(&entry.time)?;
-    Some(LogLine { stderr: entry.stream == "stderr", time, bytes: entry.log.into_bytes() })
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;
@@ -202,6 +174,7 @@ mod tests {
     use spec::Pid;
 
     use super::*;
+    use crate::clock;
     use crate::container::Status;
     use crate::sample;
 
@@ -283,5 +256,32 @@ mod tests {
     async fn a_container_that_never_ran_has_an_empty_log() {
         let (_owner, watcher) = life(Path::new("/nonexistent/json.log"), false);
         assert_eq!(text(read(watcher, LogRequest { follow: true, ..both() })).await, "");
+    }
+
+    #[tokio::test]
+    async fn older_files_come_first_and_a_followed_log_goes_on_in_the_next_file() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("json.log");
+        let older = dir.path().join("json.log.1");
+        append(&older, &line(1, "stdout"));
+        append(&path, &line(2, "stdout"));
+        let (_ended, watcher) = life(&path, false);
+        assert_eq!(text(read(watcher.clone(), both())).await, "1 2 ");
+        let tail = LogRequest { tail: Some(2), ..both() };
+        assert_eq!(text(read(watcher, tail)).await, "1 2 ");
+
+        let (owner, watcher) = life(&path, true);
+        let reading = tokio::spawn(text(read(watcher, LogRequest { follow: true, ..both() })));
+        tokio::time::sleep(PERIOD * 2).await;
+        append(&path, &line(3, "stdout"));
+        for (number, next) in [(4, "json.log.2"), (5, "json.log.3")] {
+            std::fs::rename(&older, dir.path().join(next)).expect("renamed");
+            std::fs::rename(&path, &older).expect("renamed");
+            append(&path, &line(number, "stdout"));
+        }
+        tokio::time::sleep(PERIOD * 3).await;
+        append(&path, &line(6, "stdout"));
+        owner.send_modify(|life| Arc::make_mut(&mut life.container).status = Status::Exited);
+        assert_eq!(reading.await.expect("read"), "1 2 3 4 5 6 ");
     }
 }

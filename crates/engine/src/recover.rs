@@ -20,11 +20,12 @@ use network::{Bridge, Namespaces};
 
 use crate::container::Container;
 use crate::error::Error;
+use crate::networks::Networks;
 use crate::owner::{Handle, Owner, blocking};
 use crate::settings::{Places, Settings};
 use crate::shared::Shared;
 use crate::shim;
-use crate::store::Store;
+use crate::store::{Records, Store};
 use crate::volume::Volumes;
 
 /// How many containers are started at once.
@@ -64,7 +65,7 @@ fn stores(settings: Settings) -> Result<(Shared, Vec<Container>), Error> {
     for dir in [&settings.exec_root, &settings.streams(), &settings.shim_address()] {
         directory(dir, 0o711)?;
     }
-    let (store, containers) = Store::open(&settings.database())?;
+    let (store, Records { containers, networks }) = Store::open(&settings.database())?;
     let images = Images::open(&settings.data_root, settings.registries.clone())?;
     let volumes = Volumes::open(settings.volumes())?;
     let namespaces = Namespaces::at(settings.netns())?;
@@ -76,15 +77,17 @@ fn stores(settings: Settings) -> Result<(Shared, Vec<Container>), Error> {
     let subnet =
         subnet.map_err(|error: network::address::Error| invalid("--subnet", error.to_string()))?;
     let bridge = Bridge::ensure(&name, subnet)?;
+    let networks = Networks::take_up(networks);
+    let shared = Shared::new(settings, store, images, volumes, namespaces, bridge, networks);
     for container in &containers {
-        if let Some(endpoint) = &container.endpoint
-            && let Err(error) = bridge.adopt(&container.id, endpoint)
-        {
+        let Some(endpoint) = &container.endpoint else { continue };
+        let Ok(Some(bridge)) = shared.bridge_of(&container.host.network) else { continue };
+        if let Err(error) = bridge.adopt(&container.id, endpoint) {
             // Another subnet than before: the container keeps what it has until it ends.
             tracing::warn!(container = %container.id, error = %spec::chain(&error), "address kept");
         }
     }
-    Ok((Shared::new(settings, store, images, volumes, namespaces, bridge), containers))
+    Ok((shared, containers))
 }
 
 fn directory(path: &Path, mode: u32) -> Result<(), Error> {

@@ -7,6 +7,7 @@ use spec::{Isolation, Signal};
 
 use crate::config::Size;
 use crate::container::Wall;
+use crate::logging::LogDriver;
 
 /// Answer to a create.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +123,8 @@ pub struct ExecCreate {
     pub tty: bool,
     /// Whether it has all capabilities.
     pub privileged: bool,
+    /// The keys by which its client leaves the terminal; `None` for the usual ones.
+    pub detach_keys: Option<String>,
     /// Which of its streams its client will see.
     pub streams: Streams,
     /// The terminal's first size.
@@ -189,6 +192,8 @@ pub struct Info {
     pub images: usize,
     /// The wall of a container that asks for none.
     pub isolation: Isolation,
+    /// How the output of a container that does not say it is kept.
+    pub logging: LogDriver,
     /// Where everything is kept.
     pub data_root: std::path::PathBuf,
     /// What each isolation's wall is made of on this host, as its newest container found it.

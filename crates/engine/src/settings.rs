@@ -6,6 +6,8 @@ use image::Registries;
 use spec::Isolation;
 use spec::options::{Options, Vm};
 
+use crate::logging::Logging;
+
 /// Where things are, and the defaults of what a container does not say itself.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -21,6 +23,8 @@ pub struct Settings {
     pub bridge: String,
     /// Its subnet, `ADDRESS/PREFIX`.
     pub subnet: String,
+    /// How the output of a container that does not say it is kept.
+    pub logging: Logging,
     /// Where images come from.
     pub registries: Registries,
     /// How virtual machines are made.
@@ -87,11 +91,6 @@ impl Places {
             streams: settings.streams().join(id.get(..16).unwrap_or(id)),
             netns: settings.netns().join(id),
         }
-    }
-
-    /// The json-file log that the shim writes.
-    pub(crate) fn log(&self) -> PathBuf {
-        self.bundle.join("json.log")
     }
 
     /// A file of the bundle.

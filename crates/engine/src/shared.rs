@@ -1,15 +1,17 @@
 //! What every part of the engine shares: settings, stores, and the table of containers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::Images;
 use network::{Bridge, Namespaces};
 
+use crate::config::NetworkMode;
 use crate::container::Container;
 use crate::error::Error;
 use crate::event::{Broker, EventKind};
 use crate::names;
+use crate::networks::Networks;
 use crate::owner::Handle;
 use crate::settings::{Places, Settings};
 use crate::store::Store;
@@ -24,7 +26,8 @@ pub(crate) struct Shared {
     pub(crate) images: Images,
     pub(crate) volumes: Volumes,
     pub(crate) namespaces: Namespaces,
-    pub(crate) bridge: Bridge,
+    pub(crate) bridge: Arc<Bridge>,
+    pub(crate) networks: Networks,
     table: Mutex<Table>,
 }
 
@@ -47,9 +50,11 @@ impl Shared {
         volumes: Volumes,
         namespaces: Namespaces,
         bridge: Bridge,
+        networks: Networks,
     ) -> Self {
+        let bridge = Arc::new(bridge);
         let (broker, table) = (Broker::new(), Mutex::default());
-        Self { settings, store, broker, images, volumes, namespaces, bridge, table }
+        Self { settings, store, broker, images, volumes, namespaces, bridge, networks, table }
     }
 
     /// The directories of the container with this id.
@@ -157,14 +162,23 @@ impl Shared {
         self.broker.publish(EventKind::Container, action, container.id.as_str(), attributes);
     }
 
-    /// Tells that a container came to the bridge or left it.
+    /// Tells that a container came to its network or left it.
     pub(crate) fn tell_network(&self, container: &Container, action: &str) {
+        let mode = &container.host.network;
+        let (id, name) = match mode {
+            NetworkMode::Named(name) => match self.networks.find(name) {
+                Ok(network) => (network.id, network.name),
+                Err(_) => return,
+            },
+            _ => (self.network_id(), mode.to_string()),
+        };
+        let kind = if *mode == NetworkMode::None { "null" } else { "bridge" };
         let attributes = [
             ("container".to_owned(), container.id.to_string()),
-            ("name".to_owned(), "bridge".to_owned()),
-            ("type".to_owned(), "bridge".to_owned()),
+            ("name".to_owned(), name),
+            ("type".to_owned(), kind.to_owned()),
         ];
-        self.broker.publish(EventKind::Network, action, self.network_id(), attributes.into());
+        self.broker.publish(EventKind::Network, action, id, attributes.into());
     }
 
     /// The id of the network behind the bridge.

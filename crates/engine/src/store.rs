@@ -13,15 +13,19 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::de::DeserializeOwned;
 use spec::Kind;
 use tokio::sync::oneshot;
 
 use crate::container::Container;
+use crate::networks::Network;
 
 /// Id to record, JSON.
 const CONTAINERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("containers");
 /// Name to id.
 const NAMES: TableDefinition<'_, &str, &str> = TableDefinition::new("names");
+/// Id of a network to record, JSON.
+const NETWORKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("networks");
 /// Facts of the engine itself.
 const FACTS: TableDefinition<'_, &str, &str> = TableDefinition::new("facts");
 /// The fact that tells this engine from others.
@@ -39,7 +43,7 @@ pub enum Error {
         source: Box<redb::Error>,
     },
     /// A record that is none.
-    #[error("record of container {id} in the database")]
+    #[error("record of {id} in the database")]
     Record {
         /// Whose.
         id: String,
@@ -74,6 +78,13 @@ pub(crate) struct Store {
     engine_id: String,
 }
 
+/// What was in the database when it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    pub(crate) containers: Vec<Container>,
+    pub(crate) networks: Vec<Network>,
+}
+
 /// A change that is on its way; awaited, it is on disk.
 #[derive(Debug)]
 pub(crate) struct Written(oneshot::Receiver<Result<(), Error>>);
@@ -88,6 +99,8 @@ impl Written {
 enum Change {
     Put(Box<Container>),
     Delete(String),
+    PutNetwork(Box<Network>),
+    DeleteNetwork(String),
     Nothing,
 }
 
@@ -99,18 +112,19 @@ struct Request {
 
 impl Store {
     /// Opens the database and reads what is there. Blocks.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Container>), Error> {
+    pub(crate) fn open(path: &Path) -> Result<(Self, Records), Error> {
         let failed = |error: redb::Error| database(path, error);
         let db = Database::create(path).map_err(|error| failed(error.into()))?;
         let engine_id = prepare(&db).map_err(failed)?;
-        let containers = load(&db, path)?;
+        let containers = load(&db, path, CONTAINERS)?;
+        let networks = load(&db, path, NETWORKS)?;
         let (queue, requests) = mpsc::channel();
         let path = path.to_owned();
         std::thread::Builder::new()
             .name("database".into())
             .spawn(move || write(&db, &path, &requests))
             .map_err(|_| Error::Writer)?;
-        Ok((Self { queue, engine_id }, containers))
+        Ok((Self { queue, engine_id }, Records { containers, networks }))
     }
 
     /// An id that is the same for every start of this engine.
@@ -126,6 +140,16 @@ impl Store {
     /// Forgets a container.
     pub(crate) fn delete(&self, id: &str) -> Written {
         self.request(Change::Delete(id.to_owned()))
+    }
+
+    /// Writes the record of a network.
+    pub(crate) fn put_network(&self, network: &Network) -> Written {
+        self.request(Change::PutNetwork(Box::new(network.clone())))
+    }
+
+    /// Forgets a network.
+    pub(crate) fn delete_network(&self, id: &str) -> Written {
+        self.request(Change::DeleteNetwork(id.to_owned()))
     }
 
     /// Nothing; done when everything before it is.
@@ -150,6 +174,7 @@ fn prepare(db: &Database) -> Result<String, redb::Error> {
     let id = {
         transaction.open_table(CONTAINERS)?;
         transaction.open_table(NAMES)?;
+        transaction.open_table(NETWORKS)?;
         let mut facts = transaction.open_table(FACTS)?;
         let known = facts.get(ENGINE_ID)?.map(|id| id.value().to_owned());
         if let Some(id) = known {
@@ -164,9 +189,13 @@ fn prepare(db: &Database) -> Result<String, redb::Error> {
     Ok(id)
 }
 
-fn load(db: &Database, path: &Path) -> Result<Vec<Container>, Error> {
+fn load<T: DeserializeOwned>(
+    db: &Database,
+    path: &Path,
+    table: TableDefinition<'static, &'static str, &'static [u8]>,
+) -> Result<Vec<T>, Error> {
     let rows = || -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-        let table = db.begin_read()?.open_table(CONTAINERS)?;
+        let table = db.begin_read()?.open_table(table)?;
         let mut rows = Vec::new();
         for row in table.iter()? {
             let (id, record) = row?;
@@ -211,10 +240,21 @@ fn apply(db: &Database, batch: &[Request]) -> Result<(), redb::Error> {
     {
         let mut containers = transaction.open_table(CONTAINERS)?;
         let mut names = transaction.open_table(NAMES)?;
+        let mut networks = transaction.open_table(NETWORKS)?;
         for request in batch {
             let id = match &request.change {
                 Change::Put(container) => container.id.as_str(),
                 Change::Delete(id) => id,
+                Change::PutNetwork(network) => {
+                    let record = serde_json::to_vec(network)
+                        .expect("a record is strings and numbers, which always become JSON");
+                    networks.insert(network.id.as_str(), record.as_slice())?;
+                    continue;
+                }
+                Change::DeleteNetwork(id) => {
+                    networks.remove(id.as_str())?;
+                    continue;
+                }
                 Change::Nothing => continue,
             };
             let old = containers.remove(id)?.and_then(|record| {
@@ -253,7 +293,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("meta.redb");
         let (store, none) = Store::open(&path).expect("new");
-        assert!(none.is_empty());
+        assert!(none.containers.is_empty());
         let id = store.engine_id().to_owned();
         let mut web = sample::container("aa", "web", 1);
         store.put(&web);
@@ -271,7 +311,7 @@ mod tests {
         };
         let (store, containers) = reopened;
         assert_eq!(store.engine_id(), id);
-        assert_eq!(containers, [web]);
+        assert_eq!(containers.containers, [web]);
         drop((store, containers));
         let db = loop {
             if let Ok(db) = Database::open(&path) {

@@ -1,6 +1,7 @@
 //! The promise: the stock `docker` client works, unchanged, with one body of expectations for both
 //! isolation modes.
 
+mod attach;
 mod commands;
 mod compose;
 mod crash;
@@ -12,7 +13,9 @@ mod health;
 mod images;
 mod lifecycle;
 mod limits;
+mod logging;
 mod network;
+mod networks;
 mod openings;
 mod registries;
 mod restart;
@@ -50,6 +53,12 @@ const SUITE: Suite = Suite {
         both!(streams::logs_keep_order_streams_and_times),
         both!(streams::logs_follow_until_the_end),
         both!(streams::attach_joins_a_running_program),
+        both!(logging::a_followed_log_is_whole_while_its_files_rotate),
+        both!(logging::each_driver_keeps_what_it_should),
+        once!(logging::lines_have_details_and_are_found_by_time),
+        both!(attach::a_terminal_is_left_by_its_keys),
+        both!(attach::a_browser_attaches_by_websocket),
+        both!(attach::the_past_can_be_had_alone_and_in_frames),
         both!(terminal::a_terminal_has_a_size_that_follows_the_window),
         both!(terminal::an_exec_has_a_terminal_of_its_own),
         both!(exec::a_second_program_has_its_own_streams_and_exit_code),
@@ -79,6 +88,8 @@ const SUITE: Suite = Suite {
         both!(network::a_container_without_a_network_has_only_a_loopback),
         both!(network::a_server_in_a_container_answers_the_host),
         once!(network::containers_behind_different_walls_reach_each_other),
+        both!(networks::containers_on_a_network_find_each_other_by_name),
+        once!(networks::a_network_that_cannot_be_is_refused),
         once!(images::an_image_is_pulled_listed_and_removed),
         once!(images::docker_hub_is_reached_by_its_mirror),
         once!(images::run_pulls_what_is_not_there),

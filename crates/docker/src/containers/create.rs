@@ -5,7 +5,7 @@ mod openings;
 use std::collections::BTreeMap;
 
 use engine::{
-    Config, Create, Healthcheck, HostConfig, NetworkMode, Resources, RestartPolicy, Size, Ulimit,
+    Config, Create, Healthcheck, HostConfig, Logging, Resources, RestartPolicy, Size, Ulimit,
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -30,11 +30,19 @@ pub(crate) fn parse(mut body: Value, name: Option<String>) -> Result<Create, Err
         Some(_) => return Err(Error::invalid("HostConfig is not a JSON object")),
     };
     fields::HOST_CONFIG.check(&mut host)?;
-    check_endpoints(object.remove("NetworkingConfig").as_ref())?;
-    let host: HostBody = read("HostConfig: ", Value::Object(host))?;
+    let mode = host.get("NetworkMode").and_then(Value::as_str);
+    let (network, aliases) = endpoints(object.remove("NetworkingConfig").as_ref(), mode)?;
+    let mut host: HostBody = read("HostConfig: ", Value::Object(host))?;
+    if host.network_mode.as_deref().is_none_or(|mode| matches!(mode, "" | "default")) {
+        host.network_mode = network;
+    }
     let config: ConfigBody = read("", body)?;
     let console_size = host.console_size;
-    Ok(Create { name, config: config.read(console_size)?, host: host.read()? })
+    Ok(Create {
+        name,
+        config: config.read(console_size)?,
+        host: HostConfig { aliases, ..host.read()? },
+    })
 }
 
 pub(crate) fn read<T: for<'de> Deserialize<'de>>(place: &str, value: Value) -> Result<T, Error> {
@@ -42,28 +50,42 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(place: &str, value: Value) -> R
         .map_err(|error| Error::invalid(format!("invalid request body: {place}{error}")))
 }
 
-/// `NetworkingConfig` says again that the container is on the network of `NetworkMode`; anything more
-/// (an address, an alias, another network) is refused.
-fn check_endpoints(networking: Option<&Value>) -> Result<(), Error> {
+/// `NetworkingConfig` says again that the container is on the network of `NetworkMode`, and by which
+/// names its neighbours find it there; anything more (an address, another network) is refused. Gives
+/// those names, and the network in case `NetworkMode` does not say it.
+fn endpoints(
+    networking: Option<&Value>,
+    mode: Option<&str>,
+) -> Result<(Option<String>, Vec<String>), Error> {
     let endpoints = networking.and_then(|networking| networking.get("EndpointsConfig"));
     let Some(Value::Object(endpoints)) = endpoints else {
-        return Ok(());
+        return Ok((None, Vec::new()));
     };
+    let (mut only, mut aliases) = (None, Vec::new());
     for (network, settings) in endpoints {
         let refused = |what: String| {
             Err(Error::invalid(format!(
                 "NetworkingConfig.EndpointsConfig.{what} is not supported by Hull yet"
             )))
         };
-        if network.parse::<NetworkMode>().is_err() && openings::network(network).is_none() {
-            return refused(network.clone());
+        let mode = mode.filter(|mode| !matches!(*mode, "" | "default"));
+        if endpoints.len() > 1 || mode.is_some_and(|mode| mode != network) {
+            return refused(format!("{network}, a second network,"));
         }
-        let set = settings.as_object().and_then(|map| map.iter().find(|(_, v)| !is_blank(v)));
-        if let Some((field, value)) = set {
-            return refused(format!("{network}.{field} (given {value})"));
+        only = Some(network.clone());
+        for (field, value) in settings.as_object().into_iter().flatten() {
+            match field.as_str() {
+                "Aliases" if !value.is_null() => {
+                    aliases = read("NetworkingConfig.EndpointsConfig.Aliases: ", value.clone())?;
+                }
+                // What the server says of an endpoint; clients send back what they have read.
+                "NetworkID" | "EndpointID" | "DNSNames" => {}
+                _ if is_blank(value) => {}
+                _ => return refused(format!("{network}.{field} (given {value})")),
+            }
         }
     }
-    Ok(())
+    Ok((only, aliases))
 }
 
 /// The mapped fields of the body itself.
@@ -114,6 +136,7 @@ struct HostBody {
     group_add: Option<Vec<String>>,
     isolation: Option<String>,
     mounts: Option<Vec<engine::Mount>>,
+    log_config: Option<LogBody>,
     network_mode: Option<String>,
     oom_score_adj: Option<i32>,
     readonly_rootfs: Option<bool>,
@@ -170,6 +193,15 @@ impl RestartBody {
         let name = self.name.as_deref().unwrap_or_default();
         Ok(RestartPolicy::parse(name, self.maximum_retry_count.unwrap_or_default())?)
     }
+}
+
+/// `HostConfig.LogConfig`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[derive(Default)]
+struct LogBody {
+    r#type: Option<String>,
+    config: Option<BTreeMap<String, String>>,
 }
 
 /// One of `HostConfig.Ulimits`.
@@ -245,6 +277,15 @@ fn isolation(text: &str) -> Result<Option<Isolation>, Error> {
     text.parse()
         .map(Some)
         .map_err(|error: spec::isolation::InvalidIsolation| Error::invalid(error.to_string()))
+}
+
+/// Without a type, the engine's driver.
+fn logging(body: LogBody) -> Result<Option<Logging>, Error> {
+    let (name, options) = (body.r#type.unwrap_or_default(), body.config.unwrap_or_default());
+    if name.is_empty() && options.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Logging::new(&name, options)?))
 }
 
 /// `None` for an empty text.
@@ -344,8 +385,10 @@ impl HostBody {
             oom_score_adj: self.oom_score_adj.filter(|adjustment| *adjustment != 0),
             security_opt: self.security_opt.unwrap_or_default(),
             shm_size: natural("HostConfig.ShmSize", self.shm_size)?,
+            logging: self.log_config.map(logging).transpose()?.flatten(),
             auto_remove: self.auto_remove.unwrap_or_default(),
             restart: self.restart_policy.unwrap_or_default().read()?,
+            aliases: Vec::new(),
         })
     }
 }

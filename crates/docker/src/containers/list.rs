@@ -43,10 +43,10 @@ pub(crate) async fn rows(
     sizes: bool,
 ) -> Result<Value, Error> {
     let now = SystemTime::now();
-    let bridge = call.engine.network_id();
     let mut rows = Vec::new();
     for container in containers {
-        let mut row = row(container, &image_name(call, container), &bridge, now);
+        let network = call.engine.network_of(container);
+        let mut row = row(container, &image_name(call, container), &network, now);
         if sizes {
             let written = call.engine.written(container).await?;
             let image = call.engine.images().get(&container.image).map_or(0, |image| image.size);
@@ -110,7 +110,7 @@ fn image_name(call: &Call, container: &Container) -> String {
     }
 }
 
-fn row(container: &Container, image: &str, bridge: &str, now: SystemTime) -> Value {
+fn row(container: &Container, image: &str, network: &view::Network, now: SystemTime) -> Value {
     let words = std::iter::once(&container.path).chain(&container.args);
     let command = words.map(String::as_str).collect::<Vec<_>>().join(" ");
     json!({
@@ -125,7 +125,7 @@ fn row(container: &Container, image: &str, bridge: &str, now: SystemTime) -> Val
         "State": container.status.name(),
         "Status": status(container, now),
         "HostConfig": { "NetworkMode": view::network_mode(&container.host) },
-        "NetworkSettings": { "Networks": view::networks(container, bridge) },
+        "NetworkSettings": { "Networks": view::networks(container, network) },
         "Mounts": view::mounts(container),
         // Docker has no field for it here.
         "Hull": { "Isolation": container.isolation.to_string() },

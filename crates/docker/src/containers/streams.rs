@@ -9,15 +9,28 @@ use serde_json::json;
 
 use crate::call::Call;
 use crate::clock;
-use crate::containers::logs::encode;
+use crate::containers::logs::{Front, encode};
 use crate::error::Error;
-use crate::hijack::{self, Line, MULTIPLEXED, Opening, RAW};
+use crate::hijack::{self, Keys, Leave, Line, MULTIPLEXED, Opening, RAW};
 use crate::query::Query;
 use crate::reply;
 use crate::route::Answer;
 
 /// `POST /containers/ID/attach`.
 pub(crate) async fn attach(call: &mut Call, id: &str) -> Answer {
+    let line = line(call, id).await?;
+    Ok(hijack::take_over(call, line))
+}
+
+/// `GET /containers/ID/attach/ws`.
+pub(crate) async fn attach_ws(call: &mut Call, id: &str) -> Answer {
+    let line = line(call, id).await?;
+    hijack::by_websocket(call, line)
+}
+
+/// What a client asks to be connected to.
+async fn line(call: &Call, id: &str) -> Result<Line, Error> {
+    let keys = Keys::parse(call.query.text("detachKeys"))?;
     let streams = Streams {
         stdin: call.query.flag("stdin"),
         stdout: call.query.flag("stdout"),
@@ -39,19 +52,25 @@ pub(crate) async fn attach(call: &mut Call, id: &str) -> Answer {
     } else {
         None
     };
-    Ok(hijack::take_over(call, Line { past, live, tty: container.config.tty }))
+    let tty = container.config.tty;
+    let leave = (tty && streams.stdin).then(|| {
+        let (engine, id) = (call.engine.clone(), id.to_owned());
+        Leave { keys, tell: Box::new(move || engine.detached(&id)) }
+    });
+    Ok(Line { past, live, tty, leave })
 }
 
 /// `GET /containers/ID/logs`.
 pub(crate) async fn logs(call: &mut Call, id: &str) -> Answer {
     let which = which(&call.query)?;
-    let timestamps = call.query.flag("timestamps");
+    let with =
+        Front { timestamps: call.query.flag("timestamps"), details: call.query.flag("details") };
     let container = call.engine.inspect(id).await?;
     let tty = container.config.tty;
     let lines = call.engine.logs(container.id.as_str(), which).await?;
     let multiplexed = !tty && call.version.since_minor(42);
     let bytes = lines.map(move |line| {
-        line.map(|line| Bytes::from(encode(&line, tty, timestamps))).map_err(io::Error::other)
+        line.map(|line| Bytes::from(encode(&line, tty, with))).map_err(io::Error::other)
     });
     Ok(reply::stream(if multiplexed { MULTIPLEXED } else { RAW }, bytes))
 }

@@ -4,13 +4,16 @@ mod openings;
 
 use std::path::Path;
 
-use engine::{Config, Container, HostConfig, MountKind, Probe, Share, Size, Status, Wall};
+use engine::{
+    Config, Container, HostConfig, LogDriver, MountKind, NetworkMode, Probe, Share, Size, Status,
+    Wall,
+};
 use serde_json::{Map, Value, json};
 
 use crate::call::Call;
 use crate::error::Error;
 use crate::route::Answer;
-use crate::{clock, networks, reply};
+use crate::{clock, reply};
 
 /// `GET /containers/ID/json`.
 pub(crate) async fn inspect(call: &mut Call, id: &str) -> Answer {
@@ -19,7 +22,7 @@ pub(crate) async fn inspect(call: &mut Call, id: &str) -> Answer {
     }
     let container = call.engine.inspect(id).await?;
     let netns = call.engine.settings().exec_root.join("netns").join(container.id.as_str());
-    Ok(reply::ok(&document(&container, &netns, &call.engine.network_id())))
+    Ok(reply::ok(&document(&container, &netns, &call.engine.network_of(&container))))
 }
 
 /// `GET /containers/ID/top`.
@@ -29,7 +32,7 @@ pub(crate) async fn top(call: &mut Call, id: &str) -> Answer {
 }
 
 /// Everything about a container. `Hull` is our own and holds what Docker has no field for.
-fn document(container: &Container, netns: &Path, bridge: &str) -> Value {
+fn document(container: &Container, netns: &Path, network: &Network) -> Value {
     let (config, files) = (&container.config, &container.files);
     json!({
         "Id": container.id,
@@ -41,7 +44,7 @@ fn document(container: &Container, netns: &Path, bridge: &str) -> Value {
         "ResolvConfPath": files.resolv_conf,
         "HostnamePath": files.hostname,
         "HostsPath": files.hosts,
-        "LogPath": files.log,
+        "LogPath": log_path(container),
         "Name": format!("/{}", container.name),
         "RestartCount": container.restarts,
         "Driver": "overlay2",
@@ -57,12 +60,20 @@ fn document(container: &Container, netns: &Path, bridge: &str) -> Value {
         },
         "Mounts": mounts(container),
         "Config": program(config),
-        "NetworkSettings": network_settings(container, netns, bridge),
+        "NetworkSettings": network_settings(container, netns, network),
         "Hull": {
             "Isolation": isolation(container.wall.as_ref()),
             "Piercings": [],
         },
     })
+}
+
+/// The log that others may read: the file of `json-file`.
+fn log_path(container: &Container) -> &Path {
+    match container.logging().driver {
+        LogDriver::Usual | LogDriver::JsonFile => &container.files.log,
+        LogDriver::Local | LogDriver::None => Path::new(""),
+    }
 }
 
 /// What the wall is made of, in the spelling of Docker's fields; `null` when there is none.
@@ -154,13 +165,13 @@ fn program(config: &Config) -> Value {
 
 /// Walls, limits and connections: `HostConfig`, of which every field that Docker has is shown.
 fn host_config(container: &Container) -> Value {
-    let host = &container.host;
+    let (host, logging) = (&container.host, container.logging());
     let Size { rows, columns } =
         container.config.console_size.unwrap_or(Size { rows: 0, columns: 0 });
     let mut document = json!({
         "Binds": some(&host.binds),
         "ContainerIDFile": "",
-        "LogConfig": { "Type": "json-file", "Config": {} },
+        "LogConfig": { "Type": logging.driver.name(), "Config": logging.options },
         "NetworkMode": network_mode(host),
         "PortBindings": {},
         "RestartPolicy": {
@@ -234,7 +245,7 @@ fn some(list: &[String]) -> Option<&[String]> {
 }
 
 /// `NetworkSettings`, with the fields at its top that repeat the bridge's endpoint for old clients.
-fn network_settings(container: &Container, netns: &Path, bridge: &str) -> Value {
+fn network_settings(container: &Container, netns: &Path, network: &Network) -> Value {
     let id = container.id.as_str();
     let live = container.status.is_live();
     let mut document = json!({
@@ -247,9 +258,13 @@ fn network_settings(container: &Container, netns: &Path, bridge: &str) -> Value 
         "Ports": {},
         "SecondaryIPAddresses": null,
         "SecondaryIPv6Addresses": null,
-        "Networks": networks(container, bridge),
+        "Networks": networks(container, network),
     });
-    let endpoint = endpoint(container, bridge);
+    // Only the bridge's endpoint is repeated.
+    let endpoint = match container.host.network {
+        NetworkMode::Named(_) => unconnected(),
+        _ => endpoint(container, network),
+    };
     for field in [
         "EndpointID",
         "Gateway",
@@ -273,32 +288,58 @@ pub(crate) fn network_mode(host: &HostConfig) -> String {
     }
 }
 
-/// The networks it is connected to, or will be when it runs; `bridge` is the id of the bridge's.
-pub(crate) fn networks(container: &Container, bridge: &str) -> Value {
+/// Name and id of a container's network.
+pub(crate) type Network = (String, String);
+
+/// The networks it is connected to, or will be when it runs.
+pub(crate) fn networks(container: &Container, network: &Network) -> Value {
     let mut networks = Map::new();
-    if !matches!(container.host.openings.network, Share::Container(_)) {
-        networks.insert(network_mode(&container.host), endpoint(container, bridge));
+    match &container.host.openings.network {
+        Share::Container(_) => {}
+        Share::Own => drop(networks.insert(network.0.clone(), endpoint(container, network))),
+        share => drop(networks.insert(share.to_string(), endpoint(container, network))),
     }
     Value::Object(networks)
 }
 
-fn endpoint(container: &Container, bridge: &str) -> Value {
-    let endpoint = container.endpoint.as_ref();
-    let text = |address: Option<std::net::Ipv4Addr>| {
-        address.map(|address| address.to_string()).unwrap_or_default()
-    };
+fn endpoint(container: &Container, (_, id): &Network) -> Value {
+    let mut document = unconnected();
+    document["NetworkID"] = json!(id);
+    if let NetworkMode::Named(_) = container.host.network {
+        // Clients of Compose's first generation look for the short id here.
+        let short = container.short_id().to_owned();
+        let mut aliases = container.host.aliases.clone();
+        if !aliases.contains(&short) {
+            aliases.push(short);
+        }
+        let names = std::iter::once(&container.name).chain(&aliases);
+        document["DNSNames"] = json!(names.collect::<Vec<_>>());
+        document["Aliases"] = json!(aliases);
+    }
+    if let Some(endpoint) = &container.endpoint {
+        document["MacAddress"] = json!(endpoint.mac.to_string());
+        document["EndpointID"] = json!(container.id);
+        document["Gateway"] = json!(endpoint.gateway);
+        document["IPAddress"] = json!(endpoint.address);
+        document["IPPrefixLen"] = json!(endpoint.prefix);
+    }
+    document
+}
+
+/// An endpoint that says nothing.
+fn unconnected() -> Value {
     json!({
         "IPAMConfig": null,
         "Links": null,
         "Aliases": null,
-        "MacAddress": endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
+        "MacAddress": "",
         "DriverOpts": null,
         "GwPriority": 0,
-        "NetworkID": networks::id(container.host.network, bridge),
-        "EndpointID": endpoint.map(|_| container.id.as_str()).unwrap_or_default(),
-        "Gateway": text(endpoint.map(|endpoint| endpoint.gateway)),
-        "IPAddress": text(endpoint.map(|endpoint| endpoint.address)),
-        "IPPrefixLen": endpoint.map_or(0, |endpoint| endpoint.prefix),
+        "NetworkID": "",
+        "EndpointID": "",
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
         "IPv6Gateway": "",
         "GlobalIPv6Address": "",
         "GlobalIPv6PrefixLen": 0,

@@ -2,6 +2,8 @@ use std::time::UNIX_EPOCH;
 
 use engine::LogLine;
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 /// A client and a process that are connected; each end as the other side holds it.
@@ -16,8 +18,9 @@ fn connected(early: &'static [u8]) -> Connected {
     let (shim, process) = UnixStream::pair().expect("pair");
     let work = tokio::spawn(async move {
         let (mut input, mut output) = server.into_split();
-        let early = Cursor::new(Bytes::from_static(early));
-        join(early.chain(&mut input), &mut output, shim, true).await?;
+        let early = Bytes::from_static(early);
+        let input = Input { early, from: &mut input, leave: None };
+        join(input, &mut output, shim, true).await?;
         output.shutdown().await
     });
     Connected { client, process, work }
@@ -80,9 +83,14 @@ async fn a_process_that_closed_its_input_can_still_be_heard() {
 #[tokio::test]
 async fn the_past_comes_first_and_alone_if_that_is_asked() {
     let (mut client, server) = UnixStream::pair().expect("pair");
-    let line = LogLine { stderr: false, time: UNIX_EPOCH, bytes: b"then\n".to_vec() };
+    let line = LogLine {
+        stderr: false,
+        time: UNIX_EPOCH,
+        bytes: b"then\n".to_vec(),
+        attributes: BTreeMap::new(),
+    };
     let past: Logs = Box::pin(stream::iter([Ok(line)]));
-    let line = Line { past: Some(past), live: None, tty: true };
+    let line = Line { past: Some(past), live: None, tty: true, leave: None };
     let work = tokio::spawn(connect(server, Bytes::new(), line));
     assert_eq!(rest(&mut client).await, b"then\n");
     drop(client);
@@ -92,9 +100,18 @@ async fn the_past_comes_first_and_alone_if_that_is_asked() {
 #[tokio::test]
 async fn a_process_that_did_not_start_has_last_words() {
     let (mut client, server) = UnixStream::pair().expect("pair");
-    let words = LogLine { stderr: false, time: UNIX_EPOCH, bytes: b"not found\r\n".to_vec() };
+    let words = LogLine {
+        stderr: false,
+        time: UNIX_EPOCH,
+        bytes: b"not found\r\n".to_vec(),
+        attributes: BTreeMap::new(),
+    };
     let live: Opening = Box::pin(std::future::ready(Err(words)));
-    tokio::spawn(connect(server, Bytes::new(), Line { past: None, live: Some(live), tty: false }));
+    tokio::spawn(connect(
+        server,
+        Bytes::new(),
+        Line { past: None, live: Some(live), tty: false, leave: None },
+    ));
     assert_eq!(rest(&mut client).await, b"\x01\0\0\0\0\0\0\x0bnot found\r\n");
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use network::Endpoint;
@@ -22,6 +23,19 @@ pub(super) fn write(container: &Container) -> Result<(), Error> {
     put(&files.hosts, &hosts(container))?;
     let host = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
     put(&files.resolv_conf, &resolv_conf(&host, &container.host, container.endpoint.is_some()))
+}
+
+/// Tells a container the names and addresses of its neighbours.
+pub(crate) fn introduce(
+    container: &Container,
+    neighbours: &[(Ipv4Addr, String)],
+) -> Result<(), Error> {
+    let mut text = hosts(container);
+    for (address, names) in neighbours {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{address}\t{names}");
+    }
+    put(&container.files.hosts, &text)
 }
 
 /// Writes `text` to `path` in place: the file may be mounted somewhere.

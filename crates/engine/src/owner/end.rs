@@ -55,6 +55,7 @@ impl Owner {
             self.show(1);
             self.shared.store.put(&self.container);
         }
+        self.shared.introduce(&self.container).await;
     }
 
     /// Keeps an `auto_remove` container over its next end.

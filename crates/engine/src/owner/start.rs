@@ -14,9 +14,10 @@ use spec::{ContainerId, Kind, Pid};
 
 use super::Owner;
 use crate::bundle;
-use crate::config::{NetworkMode, Share};
+use crate::config::Share;
 use crate::container::{Status, Wall};
 use crate::error::{Error, StateError};
+use crate::logging;
 use crate::request::Change;
 use crate::shim::{self, Creation, Shim};
 
@@ -82,6 +83,7 @@ impl Owner {
         self.watch_end(&shim);
         let started = shim.start("").await.map_err(|error| self.refused(&error))?;
         self.running(started.or(created));
+        self.shared.introduce(&self.container).await;
         Ok(())
     }
 
@@ -91,21 +93,24 @@ impl Owner {
             return Ok(());
         }
         let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
-        let connected = self.container.host.network == NetworkMode::Bridge;
+        let bridge = shared.bridge_of(&self.container.host.network)?;
         let make = move || -> Result<_, Error> {
             let namespace = shared.namespaces.create(&id)?;
-            Ok(if connected { Some(shared.bridge.attach(&id, &namespace)?) } else { None })
+            Ok(match bridge {
+                Some(bridge) => Some(bridge.attach(&id, &namespace)?),
+                None => None,
+            })
         };
         self.container.endpoint = blocking(make).await?;
-        if connected {
+        if self.container.endpoint.is_some() {
             self.shared.tell_network(&self.container, "connect");
         }
         Ok(())
     }
 
-    /// The directory of stream sockets; the log that the shim writes there is the bundle's.
+    /// The directory of stream sockets, and what the shim is to do with the log.
     fn make_streams(&self) -> Result<(), Error> {
-        use std::os::unix::fs::{DirBuilderExt, symlink};
+        use std::os::unix::fs::DirBuilderExt;
         let failed = |action, path: &std::path::Path| {
             let path = path.to_owned();
             move |source| Error::File { action, path, source }
@@ -115,8 +120,10 @@ impl Owner {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(streams).map_err(failed("make", streams))?;
-        let link = streams.join("json.log");
-        symlink(self.places.log(), &link).map_err(failed("make", &link))
+        let plan = logging::plan(&self.container, &self.places.bundle)?;
+        let plan = serde_json::to_vec(&plan).expect("strings and numbers become JSON");
+        let file = streams.join(spec::journal::FILE);
+        std::fs::write(&file, plan).map_err(failed("write", &file))
     }
 
     async fn write_bundle(&self, snapshot: &Snapshot) -> Result<(), Error> {
@@ -125,6 +132,7 @@ impl Owner {
             (self.places.clone(), self.size.or(self.container.config.console_size));
         let shared = Arc::clone(&self.shared);
         let joined = self.joined()?;
+        let neighbours = self.shared.neighbours(&container);
         blocking(move || {
             shared.mount_volumes(&container)?;
             bundle::write(&bundle::Inputs {
@@ -135,6 +143,9 @@ impl Owner {
                 bundle: &places.bundle,
                 size,
             })?;
+            if !neighbours.is_empty() {
+                bundle::introduce(&container, &neighbours)?;
+            }
             joined.copy_files()
         })
         .await
@@ -251,9 +262,11 @@ impl Owner {
         let endpoint = self.container.endpoint.take();
         let was_connected = endpoint.is_some();
         let container = self.container.clone();
+        // A network that is gone has no addresses to give back.
+        let bridge = shared.bridge_of(&container.host.network).ok().flatten();
         let free = move || {
             shared.unmount_volumes(&container);
-            free_network(&shared, &id, endpoint.as_ref())
+            free_network(&shared, bridge.as_deref(), &id, endpoint.as_ref())
         };
         if let Err(error) = blocking(free).await {
             self.warn("network clean-up", &error);
@@ -272,11 +285,12 @@ impl Owner {
 /// Gives the container's address back and removes its namespace, and with it its devices.
 fn free_network(
     shared: &crate::shared::Shared,
+    bridge: Option<&network::Bridge>,
     id: &ContainerId,
     endpoint: Option<&network::Endpoint>,
 ) -> Result<(), Error> {
-    if let Some(endpoint) = endpoint {
-        shared.bridge.detach(id, endpoint);
+    if let (Some(endpoint), Some(bridge)) = (endpoint, bridge) {
+        bridge.detach(id, endpoint);
     }
     Ok(shared.namespaces.delete(id)?)
 }

@@ -96,7 +96,7 @@ impl Write for Rotating {
         let room = usize::try_from(self.max_size - self.size).unwrap_or(usize::MAX);
         let end = text.iter().skip(room.saturating_sub(1)).position(|byte| *byte == b'\n');
         let part = match end {
-            Some(end) if room <= text.len() => &text[..room.saturating_sub(1) + end + 1],
+            Some(end) if room <= text.len() => &text[..=room.saturating_sub(1) + end],
             _ => text,
         };
         self.file.write_all(part)?;

@@ -12,12 +12,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("-p 8080:80", "HostConfig.PortBindings"),
     ("-P ", "HostConfig.PublishAllPorts"),
     ("--gpus", "HostConfig.DeviceRequests"),
-    ("--network mine", "NetworkingConfig.EndpointsConfig.mine"),
+    ("--network mine --ip", "NetworkingConfig.EndpointsConfig.mine.IPAMConfig"),
     ("--mac-address", "NetworkingConfig.EndpointsConfig.default.MacAddress"),
     ("--link", "HostConfig.Links"),
     ("--init", "HostConfig.Init"),
-    ("--log-driver none", "HostConfig.LogConfig"),
-    ("--log-opt", "HostConfig.LogConfig"),
     ("--storage-opt", "HostConfig.StorageOpt"),
 ];
 

@@ -56,9 +56,13 @@ fn container() -> Container {
     }
 }
 
+fn bridge() -> Network {
+    ("bridge".to_owned(), "ab".repeat(32))
+}
+
 #[test]
 fn an_inspected_container_has_the_shape_that_clients_parse() {
-    let document = document(&container(), Path::new("/run/hull/netns/x"), "");
+    let document = document(&container(), Path::new("/run/hull/netns/x"), &bridge());
     // The types of bollard are generated from Docker's own description of the API.
     let parsed: bollard_stubs::models::ContainerInspectResponse =
         serde_json::from_value(document.clone()).expect("Docker's shape");
@@ -71,7 +75,7 @@ fn an_inspected_container_has_the_shape_that_clients_parse() {
 
 #[test]
 fn the_wall_is_shown() {
-    let document = document(&container(), Path::new(""), "");
+    let document = document(&container(), Path::new(""), &bridge());
     assert_eq!(document["HostConfig"]["Isolation"], "hyperv");
     assert_eq!(
         document["Hull"]["Isolation"],
@@ -81,7 +85,7 @@ fn the_wall_is_shown() {
 
 #[test]
 fn the_address_is_shown_where_old_and_new_clients_look_for_it() {
-    let document = document(&container(), Path::new(""), "");
+    let document = document(&container(), Path::new(""), &bridge());
     let settings = &document["NetworkSettings"];
     assert_eq!(settings["IPAddress"], "172.30.0.2");
     assert_eq!(settings["Networks"]["bridge"]["IPAddress"], "172.30.0.2");

@@ -1,0 +1,179 @@
+//! `POST /networks/create`.
+
+use std::collections::BTreeMap;
+
+use engine::NetworkCreate;
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::call::Call;
+use crate::error::Error;
+use crate::fields::is_blank;
+use crate::reply;
+use crate::route::Answer;
+
+/// The option that names the bridge's device.
+const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+/// Options that ask for what a bridge of Hull's does anyway.
+const SO_ANYWAY: [(&str, &str); 2] = [
+    ("com.docker.network.bridge.enable_icc", "true"),
+    ("com.docker.network.bridge.enable_ip_masquerade", "true"),
+];
+
+/// The body. `CheckDuplicate` asks for what is always done.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Body {
+    name: Option<String>,
+    driver: Option<String>,
+    scope: Option<String>,
+    #[serde(rename = "EnableIPv4")]
+    enable_ipv4: Option<bool>,
+    #[serde(rename = "EnableIPv6")]
+    enable_ipv6: Option<bool>,
+    #[serde(rename = "IPAM")]
+    ipam: Option<Ipam>,
+    internal: Option<bool>,
+    // Whether services of a swarm may be attached by hand: there is no swarm.
+    ingress: Option<bool>,
+    config_only: Option<bool>,
+    config_from: Option<Value>,
+    options: Option<BTreeMap<String, String>>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Ipam {
+    driver: Option<String>,
+    config: Option<Vec<BTreeMap<String, Value>>>,
+    options: Option<BTreeMap<String, String>>,
+}
+
+/// `POST /networks/create`.
+pub(crate) async fn create(call: &mut Call) -> Answer {
+    let request = read(call.json().await?)?;
+    let id = call.engine.create_network(request).await?;
+    Ok(reply::json(StatusCode::CREATED, &json!({ "Id": id, "Warning": "" })))
+}
+
+fn read(body: Body) -> Result<NetworkCreate, Error> {
+    let refused =
+        |field: &str| Err(Error::invalid(format!("{field} is not supported by Hull yet")));
+    match body.driver.as_deref().unwrap_or_default() {
+        "" | "bridge" | "default" => {}
+        other => {
+            let message =
+                format!("could not find plugin {other} in v1 plugin registry: plugin not found");
+            return Err(Error::new(StatusCode::NOT_FOUND, message));
+        }
+    }
+    if body.scope.as_deref().is_some_and(|scope| !matches!(scope, "" | "local")) {
+        return refused("Scope");
+    }
+    for (field, on) in [
+        ("EnableIPv6", body.enable_ipv6),
+        ("Internal", body.internal),
+        ("Ingress", body.ingress),
+        ("ConfigOnly", body.config_only),
+    ] {
+        if on == Some(true) {
+            return refused(field);
+        }
+    }
+    if body.enable_ipv4 == Some(false) {
+        return refused("EnableIPv4: false");
+    }
+    if body.config_from.as_ref().is_some_and(|from| !is_blank(from)) {
+        return refused("ConfigFrom");
+    }
+    let ipam = body.ipam.unwrap_or_default();
+    if ipam.driver.as_deref().is_some_and(|driver| !matches!(driver, "" | "default")) {
+        return refused("IPAM.Driver");
+    }
+    if ipam.options.is_some_and(|options| !options.is_empty()) {
+        return refused("IPAM.Options");
+    }
+    let options = body.options.unwrap_or_default();
+    for (option, value) in &options {
+        let anyway = SO_ANYWAY.contains(&(option.as_str(), value.as_str()));
+        if option != BRIDGE_NAME && !anyway {
+            return refused(&format!("Options.{option}"));
+        }
+    }
+    let (subnet, gateway) = addresses(ipam.config.unwrap_or_default())?;
+    Ok(NetworkCreate {
+        name: body.name.unwrap_or_default(),
+        subnet,
+        gateway,
+        bridge: options.get(BRIDGE_NAME).cloned(),
+        labels: body.labels.unwrap_or_default(),
+        options,
+    })
+}
+
+/// The subnet and gateway of `IPAM.Config`, of which one entry is understood.
+fn addresses(
+    config: Vec<BTreeMap<String, Value>>,
+) -> Result<(Option<String>, Option<String>), Error> {
+    let (mut subnet, mut gateway) = (None, None);
+    for (index, entry) in config.into_iter().enumerate() {
+        for (key, value) in entry.into_iter().filter(|(_, value)| !is_blank(value)) {
+            let text = value.as_str().map(str::to_owned);
+            match (index, key.to_ascii_lowercase().as_str(), text) {
+                (0, "subnet", Some(text)) => subnet = Some(text),
+                (0, "gateway", Some(text)) => gateway = Some(text),
+                _ => {
+                    return Err(Error::invalid(format!(
+                        "IPAM.Config[{index}].{key} is not supported by Hull yet (given {value})"
+                    )));
+                }
+            }
+        }
+    }
+    if gateway.is_some() && subnet.is_none() {
+        return Err(Error::invalid("invalid network config: no subnet for the gateway"));
+    }
+    Ok((subnet, gateway))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(body: Value) -> Result<NetworkCreate, Error> {
+        read(serde_json::from_value(body).expect("legal JSON"))
+    }
+
+    #[test]
+    fn what_compose_sends_is_read() {
+        let body = json!({
+            "Name": "p_default", "Driver": null, "Options": null, "IPAM": null, "CheckDuplicate": true,
+            "Internal": false, "EnableIPv6": false, "Attachable": false, "Scope": null,
+            "Labels": { "com.docker.compose.project": "p" },
+        });
+        let read = parse(body).expect("legal");
+        assert_eq!((read.name.as_str(), read.labels.len(), read.subnet), ("p_default", 1, None));
+        let body = json!({
+            "Name": "n", "IPAM": { "Config": [{ "Subnet": "10.1.0.0/24", "Gateway": "10.1.0.1" }] },
+        });
+        assert_eq!(parse(body).expect("legal").subnet.as_deref(), Some("10.1.0.0/24"));
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_refused_by_name() {
+        for (body, want) in [
+            (json!({ "Internal": true }), "Internal"),
+            (json!({ "EnableIPv6": true }), "EnableIPv6"),
+            (json!({ "Options": { "x": "y" } }), "Options.x"),
+            (
+                json!({ "IPAM": { "Config": [{ "IPRange": "10.0.0.0/8" }] } }),
+                "IPAM.Config[0].IPRange",
+            ),
+            (json!({ "Driver": "overlay" }), "could not find plugin overlay"),
+        ] {
+            assert!(parse(body).expect_err(want).to_string().starts_with(want), "{want}");
+        }
+    }
+}
