@@ -22,6 +22,7 @@ mod commit;
 mod containers;
 mod distribution;
 mod error;
+mod events;
 mod exec;
 mod fields;
 mod filters;

@@ -12,7 +12,8 @@ use crate::query::Query;
 use crate::reply::Reply;
 use crate::version::Version;
 use crate::{
-    archive, auth, commit, containers, distribution, exec, images, networks, system, usage, volumes,
+    archive, auth, commit, containers, distribution, events, exec, images, networks, system, usage,
+    volumes,
 };
 
 /// What handlers give.
@@ -151,7 +152,7 @@ async fn system_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("GET" | "HEAD", ["_ping"]) => Ok(system::ping(method)),
         ("GET", ["version"]) => Ok(system::version()),
         ("GET", ["info"]) => system::info(call).await,
-        ("GET", ["events"]) => system::events(call),
+        ("GET", ["events"]) => events::events(call),
         ("GET", ["plugins"]) => Ok(system::plugins()),
         ("POST", ["auth"]) => auth::login(call).await,
         ("POST", ["build"]) => Err(Error::unsupported("build")),

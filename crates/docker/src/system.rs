@@ -4,8 +4,7 @@ mod host;
 
 use std::time::SystemTime;
 
-use engine::{Event, EventKind, Events, Info, LogDriver};
-use futures_util::stream;
+use engine::{Info, LogDriver};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderValue, PRAGMA};
 use serde_json::{Value, json};
@@ -13,7 +12,6 @@ use serde_json::{Value, json};
 use crate::call::Call;
 use crate::clock;
 use crate::error::Error;
-use crate::filters::Filters;
 use crate::reply::{self, Reply};
 use crate::route::Answer;
 use crate::version::Version;
@@ -65,6 +63,7 @@ pub(crate) fn version() -> Reply {
 pub(crate) async fn info(call: &mut Call) -> Answer {
     let info = call.engine.info().await?;
     let mut document = reply::both(reply::both(facts(&info), surroundings()), host::limits());
+    gate(&mut document, call.version);
     let registries = &call.engine.settings().registries;
     let mut insecure = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
     insecure.extend(registries.insecure.iter().filter(|name| name.contains('/')).cloned());
@@ -82,6 +81,27 @@ pub(crate) async fn info(call: &mut Call) -> Answer {
         "Mirrors": registries.mirrors,
     });
     Ok(reply::ok(&document))
+}
+
+/// Takes away what a version of the API did not have yet, and gives back what it still had.
+fn gate(document: &mut Value, version: Version) {
+    let Some(object) = document.as_object_mut() else { return };
+    if !version.since_minor(44) {
+        object.remove("CDISpecDirs");
+    }
+    if !version.since_minor(49) {
+        object.remove("FirewallBackend");
+    }
+    if !version.since_minor(50) {
+        // Docker's clients of the time warn where these are off; nothing here depends on them.
+        object.insert("BridgeNfIptables".to_owned(), json!(true));
+        object.insert("BridgeNfIp6tables".to_owned(), json!(true));
+    }
+    if !version.since_minor(47) {
+        for commit in ["ContainerdCommit", "RuncCommit", "InitCommit"] {
+            object.insert(commit.to_owned(), json!({ "ID": "", "Expected": "" }));
+        }
+    }
 }
 
 /// What the engine says of itself.
@@ -143,6 +163,7 @@ fn surroundings() -> Value {
         "RuncCommit": { "ID": "" },
         "InitCommit": { "ID": "" },
         "CDISpecDirs": [],
+        "FirewallBackend": { "Driver": "nftables" },
     })
 }
 
@@ -154,88 +175,6 @@ fn weak_walls(info: &Info) -> Vec<String> {
         format!("WARNING: {isolation} runs on QEMU's emulator here: no hardware isolation")
     })
     .collect()
-}
-
-/// `GET /events`.
-pub(crate) fn events(call: &mut Call) -> Answer {
-    let filters = call.query.filters(&[
-        "container",
-        "event",
-        "image",
-        "label",
-        "network",
-        "type",
-        "daemon",
-        "plugin",
-        "scope",
-        "volume",
-    ])?;
-    let time = |name: &str| match call.query.text(name) {
-        Some(text) => clock::parse(name, text),
-        None => Ok(None),
-    };
-    let (since, until) = (time("since")?, time("until")?);
-    let events = call.engine.events(since);
-    let told = stream::unfold((events, filters), move |(mut events, filters)| async move {
-        loop {
-            let event = next(&mut events, until).await?;
-            if passes(&event, &filters) {
-                return Some((document(&event), (events, filters)));
-            }
-        }
-    });
-    Ok(reply::lines(told))
-}
-
-/// The next event that is not later than `until`.
-async fn next(events: &mut Events, until: Option<SystemTime>) -> Option<Event> {
-    let Some(until) = until else {
-        return events.next().await;
-    };
-    let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-    let event = match events.past() {
-        Some(event) => event,
-        None => tokio::time::timeout(left, events.next()).await.ok()??,
-    };
-    (event.time <= until).then_some(event)
-}
-
-fn passes(event: &Event, filters: &Filters) -> bool {
-    let attribute = |name: &str| event.attributes.get(name).map(String::as_str);
-    let of = |kind: EventKind, text: &str| {
-        event.kind == kind && (event.actor.starts_with(text) || attribute("name") == Some(text))
-    };
-    let action = event.action.split(':').next().unwrap_or_default();
-    filters.any("type", |text| text == event.kind.name())
-        && filters.any("event", |text| text == event.action || text == action)
-        && filters.any("container", |text| of(EventKind::Container, text))
-        && filters.any("network", |text| of(EventKind::Network, text))
-        && filters
-            .any("image", |text| of(EventKind::Image, text) || attribute("image") == Some(text))
-        && filters.any("scope", |text| text == "local")
-        && filters.any("volume", |text| of(EventKind::Volume, text))
-        && !["daemon", "plugin"].iter().any(|name| filters.has(name))
-        && filters.labels(&event.attributes)
-}
-
-fn document(event: &Event) -> Value {
-    let mut document = json!({
-        "Type": event.kind.name(),
-        "Action": event.action,
-        "Actor": { "ID": event.actor, "Attributes": event.attributes },
-        "scope": "local",
-        "time": clock::unix(event.time),
-        "timeNano": clock::unix_nanos(event.time),
-    });
-    // For clients before API 1.22, and the many that still read these.
-    if !matches!(event.kind, EventKind::Network | EventKind::Volume) {
-        document["status"] = json!(event.action);
-        document["id"] = json!(event.actor);
-    }
-    if let (EventKind::Container, Some(image)) = (event.kind, event.attributes.get("image")) {
-        document["from"] = json!(image);
-    }
-    document
 }
 
 /// `GET /plugins`.
@@ -259,58 +198,7 @@ pub(crate) fn no_swarm() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::time::UNIX_EPOCH;
-
     use super::*;
-
-    fn event() -> Event {
-        let attribute = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        Event {
-            kind: EventKind::Container,
-            action: "exec_create: sh".into(),
-            actor: "ab".repeat(32),
-            attributes: BTreeMap::from([
-                attribute("name", "web"),
-                attribute("image", "alpine"),
-                attribute("tier", "front"),
-            ]),
-            time: UNIX_EPOCH,
-        }
-    }
-
-    #[test]
-    fn an_event_has_its_old_fields_too() {
-        let document = document(&event());
-        assert_eq!(document["status"], "exec_create: sh");
-        assert_eq!(document["from"], "alpine");
-        assert_eq!(document["Actor"]["Attributes"]["name"], "web");
-        let parsed: Result<bollard_stubs::models::EventMessage, _> =
-            serde_json::from_value(document);
-        assert!(parsed.is_ok(), "{parsed:?}");
-    }
-
-    #[test]
-    fn events_are_narrowed_down() {
-        for (filters, want) in [
-            (json!({}), true),
-            (json!({"type": ["container"]}), true),
-            (json!({"type": ["image"]}), false),
-            (json!({"event": ["exec_create"]}), true),
-            (json!({"event": ["start"]}), false),
-            (json!({"container": ["web"]}), true),
-            (json!({"container": ["abab"]}), true),
-            (json!({"container": ["db"]}), false),
-            (json!({"image": ["alpine"]}), true),
-            (json!({"label": ["tier=front"]}), true),
-            (json!({"label": ["tier=back"]}), false),
-            (json!({"volume": ["v"]}), false),
-        ] {
-            let known = ["type", "event", "container", "image", "label", "volume"];
-            let parsed = Filters::parse(&filters.to_string(), &known).expect("legal");
-            assert_eq!(passes(&event(), &parsed), want, "{filters}");
-        }
-    }
 
     #[test]
     fn info_has_the_shape_that_clients_parse() {

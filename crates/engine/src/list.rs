@@ -52,7 +52,7 @@ fn matches(one: &Container, which: &List) -> bool {
         None => one.config.labels.contains_key(wanted),
     };
     any(&which.id, |id| one.id.as_str().starts_with(id.as_str()))
-        && any(&which.name, |name| one.name.contains(name.trim_start_matches(['/', '^'])))
+        && any(&which.name, |name| named(one, name))
         && any(&which.status, |status| one.status.name() == status)
         && any(&which.exited, |code| one.finished.is_some() && one.exit_code == *code)
         && any(&which.health, |health| {
@@ -60,7 +60,29 @@ fn matches(one: &Container, which: &List) -> bool {
         })
         && any(&which.isolation, |isolation| one.isolation == *isolation)
         && any(&which.network, |network| one.host.network.to_string() == *network)
+        && any(&which.expose, |port| one.config.exposed_ports.contains(port))
+        && any(&which.volume, |place| mounted(one, place))
         && which.label.iter().all(label)
+}
+
+/// Whether something is mounted from or at `place`.
+fn mounted(one: &Container, place: &str) -> bool {
+    one.host.binds.iter().any(|bind| bind.split(':').take(2).any(|part| part == place))
+}
+
+/// Whether `wanted`, in which `^` and `$` mean its ends as in Docker, is in the container's name.
+fn named(one: &Container, wanted: &str) -> bool {
+    let (begin, wanted) = match wanted.strip_prefix('^') {
+        Some(rest) => (true, rest),
+        None => (wanted.starts_with('/'), wanted),
+    };
+    let wanted = wanted.trim_start_matches('/');
+    match wanted.strip_suffix('$') {
+        Some(wanted) if begin => one.name == wanted,
+        Some(wanted) => one.name.ends_with(wanted),
+        None if begin => one.name.starts_with(wanted),
+        None => one.name.contains(wanted),
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +131,8 @@ mod tests {
             ("created is no exit", List { exited: vec![0], ..Default::default() }, Some("")),
             ("id", List { id: words("a"), ..all() }, Some("new old")),
             ("name", List { name: words("/ol"), ..all() }, Some("old")),
+            ("whole name", List { name: words("^/ol$"), ..all() }, Some("")),
+            ("end of name", List { name: words("ld$"), ..all() }, Some("old")),
             ("label", List { label: words("tier=web"), ..all() }, Some("old")),
             ("other label", List { label: words("tier=db"), ..all() }, Some("")),
             ("wall", List { isolation: vec![Isolation::Vm], ..all() }, Some("mid")),

@@ -85,6 +85,10 @@ pub struct List {
     pub exited: Vec<u8>,
     /// Images by reference or id.
     pub ancestor: Vec<String>,
+    /// Ports that the image or the client exposes, `80/tcp`.
+    pub expose: Vec<String>,
+    /// Sources or destinations of what is mounted.
+    pub volume: Vec<String>,
     /// Networks by name.
     pub network: Vec<String>,
     /// Words of [`crate::HealthStatus::name`], or `none`.

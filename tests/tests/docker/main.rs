@@ -17,6 +17,7 @@ mod logging;
 mod network;
 mod networks;
 mod openings;
+mod pages;
 mod registries;
 mod restart;
 mod run;
@@ -90,6 +91,8 @@ const SUITE: Suite = Suite {
         once!(network::containers_behind_different_walls_reach_each_other),
         both!(networks::containers_on_a_network_find_each_other_by_name),
         once!(networks::a_network_that_cannot_be_is_refused),
+        once!(pages::a_version_says_what_a_page_holds),
+        once!(pages::containers_are_found_by_what_they_have),
         once!(images::an_image_is_pulled_listed_and_removed),
         once!(images::docker_hub_is_reached_by_its_mirror),
         once!(images::run_pulls_what_is_not_there),

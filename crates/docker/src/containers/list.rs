@@ -15,24 +15,31 @@ use crate::reply;
 use crate::route::Answer;
 
 /// The filters that are understood.
-const FILTERS: [&str; 12] = [
+const FILTERS: [&str; 15] = [
     "ancestor",
     "before",
     "exited",
+    "expose",
     "health",
     "id",
     "isolation",
     "label",
     "name",
     "network",
+    "publish",
     "since",
     "status",
     "is-task",
+    "volume",
 ];
 
 /// `GET /containers/json`.
 pub(crate) async fn list(call: &mut Call) -> Answer {
-    let containers = call.engine.list(which(&call.query)?).await?;
+    let mut containers = call.engine.list(which(&call.query)?).await?;
+    // Ports are not published yet.
+    if call.query.filters(&FILTERS)?.has("publish") {
+        containers.clear();
+    }
     Ok(reply::ok(&rows(call, &containers, call.query.flag("size")).await?))
 }
 
@@ -91,6 +98,8 @@ fn which(query: &Query) -> Result<List, Error> {
         name: texts("name"),
         label: texts("label"),
         status: status.collect::<Result<_, _>>()?,
+        expose: filters.values("expose").map(with_protocol).collect(),
+        volume: texts("volume"),
         exited: exited.collect::<Result<_, _>>()?,
         ancestor: texts("ancestor"),
         network: texts("network"),
@@ -99,6 +108,11 @@ fn which(query: &Query) -> Result<List, Error> {
         before: one("before"),
         since: one("since"),
     })
+}
+
+/// A port as images name it: `80` is `80/tcp`.
+fn with_protocol(port: &str) -> String {
+    if port.contains('/') { port.to_owned() } else { format!("{port}/tcp") }
 }
 
 /// The name it was made from, as long as that still means its image; else the image's id.

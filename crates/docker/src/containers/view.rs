@@ -11,18 +11,47 @@ use engine::{
 use serde_json::{Map, Value, json};
 
 use crate::call::Call;
-use crate::error::Error;
 use crate::route::Answer;
+use crate::version::Version;
 use crate::{clock, reply};
 
 /// `GET /containers/ID/json`.
 pub(crate) async fn inspect(call: &mut Call, id: &str) -> Answer {
-    if call.query.flag("size") {
-        return Err(Error::invalid("size is not supported by Hull yet"));
-    }
     let container = call.engine.inspect(id).await?;
     let netns = call.engine.settings().exec_root.join("netns").join(container.id.as_str());
-    Ok(reply::ok(&document(&container, &netns, &call.engine.network_of(&container))))
+    let mut document = document(&container, &netns, &call.engine.network_of(&container));
+    if call.query.flag("size") {
+        let written = call.engine.written(&container).await?;
+        let image = call.engine.images().get(&container.image).map_or(0, |image| image.size);
+        document["SizeRw"] = json!(written);
+        document["SizeRootFs"] = json!(image + written);
+    }
+    gate(&mut document, call.version);
+    Ok(reply::ok(&document))
+}
+
+/// Takes away what a version of the API did not have yet.
+fn gate(document: &mut Value, version: Version) {
+    let remove = |value: &mut Value, field: &str| {
+        if let Some(object) = value.as_object_mut() {
+            object.remove(field);
+        }
+    };
+    if !version.since_minor(42) {
+        remove(&mut document["HostConfig"], "ConsoleSize");
+    }
+    if !version.since_minor(43) {
+        remove(&mut document["HostConfig"], "Annotations");
+    }
+    let networks = document["NetworkSettings"]["Networks"].as_object_mut();
+    for endpoint in networks.into_iter().flat_map(|networks| networks.values_mut()) {
+        if !version.since_minor(44) {
+            remove(endpoint, "DNSNames");
+        }
+        if !version.since_minor(48) {
+            remove(endpoint, "GwPriority");
+        }
+    }
 }
 
 /// `GET /containers/ID/top`.
