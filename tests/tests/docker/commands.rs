@@ -71,6 +71,28 @@ const THE_ENGINE: &[Line] = &[
     ("rm told", 0, "told"),
 ];
 
+const FILES: &[Line] = &[
+    ("volume create --label k=v vol", 0, "vol"),
+    ("volume ls -q --filter label=k=v", 0, "vol"),
+    ("volume inspect -f {{.Driver}} vol", 0, "local"),
+    ("run --rm -v vol:/d IMAGE touch /d/kept", 0, ""),
+    ("run --rm -v vol:/d:ro IMAGE ls /d", 0, "kept"),
+    ("run --rm --mount type=volume,source=vol,target=/d IMAGE ls /d", 0, "kept"),
+    ("run --name filed -v vol:/d IMAGE touch /tmp/made", 0, ""),
+    ("volume rm vol", 1, "volume is in use"),
+    ("diff filed", 0, "A /tmp/made"),
+    ("cp filed:/tmp/made DIR/made", 0, ""),
+    ("cp DIR/made filed:/root/there", 0, ""),
+    ("cp filed:/absent DIR/absent", 1, "Could not find the file /absent in container filed"),
+    ("export -o DIR/filed.tar filed", 0, ""),
+    ("commit -m why filed committed:1", 0, "sha256:"),
+    ("run --rm committed:1 ls /root /tmp", 0, "there"),
+    ("rmi committed:1", 0, "Untagged: committed:1"),
+    ("rm filed", 0, "filed"),
+    ("volume rm vol", 0, "vol"),
+    ("volume prune -f", 0, "Total reclaimed space"),
+];
+
 const AN_IMAGES_LIFE: &[Line] = &[
     ("pull IMAGE", 0, "Image is up to date for"),
     ("pull -q IMAGE", 0, "127.0.0.1:5000/busybox:latest"),
@@ -97,6 +119,10 @@ pub(crate) fn a_containers_life_by_command(host: &mut Host, isolation: Isolation
 
 pub(crate) fn the_engine_by_command(host: &mut Host) {
     type_all(host, Isolation::Process, THE_ENGINE);
+}
+
+pub(crate) fn files_and_volumes_by_command(host: &mut Host) {
+    type_all(host, Isolation::Process, FILES);
 }
 
 pub(crate) fn an_images_life_by_command(host: &mut Host) {

@@ -39,6 +39,7 @@ const SUITE: Suite = Suite {
         once!(transcript::the_isolation_transcript_holds),
         both!(commands::a_containers_life_by_command),
         once!(commands::the_engine_by_command),
+        once!(commands::files_and_volumes_by_command),
         once!(commands::an_images_life_by_command),
         once!(compose::a_project_of_three_services_comes_up_and_goes),
         both!(run::the_kernel_is_the_hosts_only_without_a_vm),
