@@ -11,7 +11,7 @@ set -eu
 die() { echo "deps: $*" >&2; exit 1; }
 
 run="busybox-static ca-certificates docker-registry e2fsprogs erofs-utils gcc iproute2 kmod
-     libc6-dev nftables procps qemu-system-x86 skopeo util-linux"
+     libc6-dev nftables procps qemu-system-x86 openssl skopeo util-linux"
 command -v docker >/dev/null || run="$run docker.io"
 
 case ${1:-run} in

@@ -340,9 +340,14 @@ impl Engine {
 
     /// What a server at `address` answers to the host when it is asked for `/`; `None` for an error.
     pub fn fetch(&self, address: &str) -> Option<String> {
+        self.fetch_page(address, "/")
+    }
+
+    /// The same for any page.
+    pub fn fetch_page(&self, address: &str, page: &str) -> Option<String> {
         let connect = || std::net::TcpStream::connect(address);
         let mut server = sys::netns::within(self.netns.as_fd(), connect).ok()?;
-        server.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+        write!(server, "GET {page} HTTP/1.0\r\n\r\n").ok()?;
         let mut reply = String::new();
         server.read_to_string(&mut reply).ok()?;
         Some(reply.split_once("\r\n\r\n")?.1.to_owned())

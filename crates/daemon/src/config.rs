@@ -1,22 +1,26 @@
 //! The daemon's configuration: each key of `hulld.toml` is a flag too, and flags go first.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use engine::{Logging, Settings};
 use image::Registries;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use spec::Isolation;
 use spec::options::{Accel, Vm};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::Error;
 use crate::log::Format;
+use crate::tls;
 
 /// Read when no other is named; need not exist.
 const FILE: &str = "/etc/hull/hulld.toml";
 /// Where authorities for registries are looked for; the second is docker's.
 const CERTIFICATES: [&str; 2] = ["/etc/hull/certs.d", "/etc/docker/certs.d"];
+/// What a daemon that listens on TCP must be told.
+const ALL_OF_TLS: &str = "TCP wants all of --tlsverify, --tlscacert, --tlscert and --tlskey";
 /// The shim's program, beside the daemon's.
 const SHIM: &str = "containerd-shim-hull-v2";
 
@@ -41,12 +45,29 @@ struct Options {
     /// Directory of what does not [/run/hull].
     #[arg(long, value_name = "DIR")]
     exec_root: Option<PathBuf>,
-    /// Socket of the Docker API, a path or unix://PATH [<exec-root>/hull.sock].
+    /// Socket of the Docker API, a path or unix://PATH [<exec-root>/hull.sock]; beside it
+    /// tcp://ADDRESS:PORT for clients that prove themselves by TLS, repeatable.
     #[arg(long, short = 'H', value_name = "SOCKET")]
-    host: Option<String>,
+    #[serde(deserialize_with = "one_or_more")]
+    host: Vec<String>,
     /// Group that may use the socket, by name or number [hull if there is one, else root].
     #[arg(long, short = 'G', value_name = "GROUP")]
     group: Option<String>,
+    /// Clients of TCP must show a certificate: there is no TCP without it.
+    #[arg(long)]
+    tlsverify: bool,
+    /// Authority of their certificates.
+    #[arg(long, value_name = "FILE")]
+    tlscacert: Option<PathBuf>,
+    /// The daemon's certificate.
+    #[arg(long, value_name = "FILE")]
+    tlscert: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE")]
+    tlskey: Option<PathBuf>,
+    /// Where Prometheus reads /metrics, a loopback address [nowhere].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_addr: Option<String>,
     /// The shim's program [containerd-shim-hull-v2 beside hulld].
     #[arg(long, value_name = "FILE")]
     shim: Option<PathBuf>,
@@ -110,6 +131,12 @@ pub(crate) struct Configuration {
     pub(crate) settings: Settings,
     /// The API's socket.
     pub(crate) host: PathBuf,
+    /// Where it is served over TCP.
+    pub(crate) tcp: Vec<SocketAddr>,
+    /// Who we are there; present where `tcp` is not empty.
+    pub(crate) tls: Option<tls::Files>,
+    /// Where numbers for Prometheus are.
+    pub(crate) metrics: Option<SocketAddr>,
     /// The group that may connect.
     pub(crate) group: Option<String>,
     /// Which messages are written.
@@ -154,7 +181,12 @@ impl Options {
         Self {
             data_root: self.data_root.or(other.data_root),
             exec_root: self.exec_root.or(other.exec_root),
-            host: self.host.or(other.host),
+            host: list(self.host, other.host),
+            tlsverify: self.tlsverify || other.tlsverify,
+            tlscacert: self.tlscacert.or(other.tlscacert),
+            tlscert: self.tlscert.or(other.tlscert),
+            tlskey: self.tlskey.or(other.tlskey),
+            metrics_addr: self.metrics_addr.or(other.metrics_addr),
             group: self.group.or(other.group),
             shim: self.shim.or(other.shim),
             bridge: self.bridge.or(other.bridge),
@@ -180,10 +212,25 @@ impl Options {
     fn complete(self) -> Result<Configuration, Error> {
         let data_root = root("data-root", self.data_root, "/var/lib/hull")?;
         let exec_root = root("exec-root", self.exec_root, "/run/hull")?;
-        let host = match self.host {
-            Some(host) => socket(&host)?,
-            None => exec_root.join("hull.sock"),
+        let (host, tcp) = hosts(&self.host)?;
+        let host = host.unwrap_or_else(|| exec_root.join("hull.sock"));
+        let tls = match (self.tlscacert, self.tlscert, self.tlskey) {
+            (Some(authority), Some(certificate), Some(key)) if self.tlsverify => {
+                Some(tls::Files { authority, certificate, key })
+            }
+            (None, None, None) if !self.tlsverify => None,
+            _ => return Err(value("tlsverify", &self.tlsverify.to_string(), ALL_OF_TLS)),
         };
+        match (tcp.first(), &tls) {
+            (Some(address), None) => {
+                return Err(value("host", &format!("tcp://{address}"), ALL_OF_TLS));
+            }
+            (None, Some(_)) => {
+                return Err(value("tlsverify", &self.tlsverify.to_string(), "want --host tcp://…"));
+            }
+            _ => {}
+        }
+        let metrics = self.metrics_addr.as_deref().map(loopback).transpose()?;
         let isolation = match self.isolation.as_deref() {
             None | Some("default") => Isolation::default(),
             Some(text) => text.parse().map_err(|error: spec::isolation::InvalidIsolation| {
@@ -221,7 +268,7 @@ impl Options {
             },
             vm,
         };
-        Ok(Configuration { settings, host, group: self.group, log, log_format })
+        Ok(Configuration { settings, host, tcp, tls, metrics, group: self.group, log, log_format })
     }
 }
 
@@ -248,10 +295,49 @@ fn absolute(flag: &'static str, path: Option<PathBuf>) -> Result<Option<PathBuf>
     path.map(whole).transpose()
 }
 
+/// A string, or a list of them.
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Strings {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match Strings::deserialize(from)? {
+        Strings::One(string) => vec![string],
+        Strings::More(strings) => strings,
+    })
+}
+
+/// The socket, if one is named, and the addresses.
+fn hosts(hosts: &[String]) -> Result<(Option<PathBuf>, Vec<SocketAddr>), Error> {
+    let (mut path, mut tcp) = (None, Vec::new());
+    for host in hosts {
+        if let Some(text) = host.strip_prefix("tcp://") {
+            let address = text.parse::<SocketAddr>();
+            tcp.push(address.map_err(|error| value("host", host, error.to_string()))?);
+        } else if path.replace(socket(host)?).is_some() {
+            return Err(value("host", host, "there is one socket"));
+        }
+    }
+    Ok((path, tcp))
+}
+
+/// Numbers are for this machine: nobody is asked who they are.
+fn loopback(text: &str) -> Result<SocketAddr, Error> {
+    let address = text.parse::<SocketAddr>();
+    let address = address.map_err(|error| value("metrics-addr", text, error.to_string()))?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(value("metrics-addr", text, "want a loopback address"))
+    }
+}
+
 fn socket(host: &str) -> Result<PathBuf, Error> {
     let path = host.strip_prefix("unix://").unwrap_or(host);
     if path.contains("://") {
-        return Err(value("host", host, "only unix sockets are served"));
+        return Err(value("host", host, "want unix://PATH or tcp://ADDRESS:PORT"));
     }
     std::path::absolute(path).map_err(|error| value("host", host, error.to_string()))
 }
@@ -320,10 +406,18 @@ mod tests {
     fn a_value_that_makes_no_sense_is_named() {
         let isolation =
             |text: &str| Options { isolation: Some(text.to_owned()), ..Default::default() };
+        let host = |text: &str| Options { host: vec![text.to_owned()], ..Default::default() };
         let cases = [
             (isolation("none"), "--isolation none"),
             (Options { vm_accel: Some("xen".into()), ..Default::default() }, "--vm-accel xen"),
-            (Options { host: Some("tcp://0".into()), ..Default::default() }, "--host tcp://0"),
+            (host("tcp://0"), "--host tcp://0"),
+            (host("tcp://127.0.0.1:1"), "--host tcp://127.0.0.1:1: TCP wants all of --tlsverify"),
+            (host("http://x"), "--host http://x"),
+            (Options { tlsverify: true, ..Default::default() }, "--tlsverify"),
+            (
+                Options { metrics_addr: Some("0.0.0.0:9".into()), ..Default::default() },
+                "--metrics-addr 0.0.0.0:9: want a loopback address",
+            ),
             (Options { log_format: Some("xml".into()), ..Default::default() }, "--log-format xml"),
             (
                 Options { log_driver: Some("syslog".into()), ..Default::default() },
@@ -336,6 +430,15 @@ mod tests {
             let error = options.complete().expect_err(want).to_string();
             assert!(error.starts_with(want), "{error}");
         }
+    }
+
+    #[test]
+    fn the_file_may_name_one_host_or_more() {
+        for text in ["host = '/a'", "host = ['unix:///a']"] {
+            let file: Options = toml::from_str(text).expect("valid");
+            assert_eq!(file.complete().expect("valid").host, Path::new("/a"), "{text}");
+        }
+        assert!(hosts(&["/a".to_owned(), "/b".to_owned()]).is_err(), "two sockets");
     }
 
     #[test]

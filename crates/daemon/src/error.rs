@@ -1,6 +1,7 @@
 //! Why the daemon does not run.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Why the daemon does not run.
@@ -39,6 +40,22 @@ pub(crate) enum Error {
     Process {
         /// What was tried.
         doing: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A certificate or key cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Certificate {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+    /// An address cannot be listened at.
+    #[error("listen at {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
         /// Why not.
         source: io::Error,
     },

@@ -10,21 +10,27 @@ mod config;
 mod error;
 mod lock;
 mod log;
+mod metrics;
 mod socket;
 mod systemd;
+mod tls;
 
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 
 use clap::Parser;
+use docker::Answers;
 use engine::Engine;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
 use config::{Arguments, Configuration};
 use error::Error;
 use lock::Lock;
 use log::Level;
+use metrics::Metrics;
 use socket::Socket;
+use tls::Tls;
 
 fn main() -> ExitCode {
     // Before anything else is opened.
@@ -41,7 +47,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, passed: Option<UnixListener>) -> Result<(), Error> {
-    let Configuration { settings, host, group, log, log_format } = arguments.configuration()?;
+    let configuration = arguments.configuration()?;
+    let Configuration { settings, host, tcp, tls, metrics, group, log, log_format } = configuration;
     let level = log::begin(log_format, log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -52,13 +59,26 @@ fn run(arguments: &Arguments, passed: Option<UnixListener>) -> Result<(), Error>
         let mut hang_up = listen(SignalKind::hangup())?;
         let engine = Engine::open(settings).await?;
         let (socket, listener) = Socket::listen(passed, &host, group.as_deref())?;
+        // Ends with what it is in: when the API is no longer served.
+        let mut beside = JoinSet::new();
+        for address in tcp {
+            let files = tls.as_ref().expect("checked with the configuration");
+            beside.spawn(Tls::listen(address, files).await?.serve(socket.path.clone()));
+            tracing::info!(%address, "serving the Docker API to clients with a certificate");
+        }
+        let answers = Answers::default();
+        if let Some(address) = metrics {
+            let (engine, answers) = (engine.clone(), answers.clone());
+            beside.spawn(Metrics::listen(address, engine, answers).await?.serve());
+        }
         tracing::info!(host = %socket.path.display(), "serving the Docker API");
-        let serve = docker::serve(engine.clone(), listener, told_to_stop()?);
+        let serve = docker::serve(engine.clone(), listener, answers, told_to_stop()?);
         systemd::notify("READY=1");
         tokio::select! {
             () = serve => {}
             () = async { while hang_up.recv().await.is_some() { reload(arguments, &level); } } => {}
         }
+        drop(beside);
         socket.remove();
         engine.close().await?;
         lock.release();

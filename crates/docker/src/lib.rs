@@ -14,6 +14,7 @@
 //!
 //! Spec: Docker Engine API 1.51; what clients really send is recorded in `tests/recorded`.
 
+mod answers;
 mod archive;
 mod auth;
 mod call;
@@ -38,4 +39,5 @@ mod usage;
 mod version;
 mod volumes;
 
+pub use answers::Answers;
 pub use server::serve;

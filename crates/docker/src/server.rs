@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use crate::answers::Answers;
 use crate::error::Error;
 use crate::reply::Reply;
 use crate::route;
@@ -37,8 +38,13 @@ const BEAT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Serves the Docker API on `listener` until `shutdown` resolves; then lets requests end, but not for
-/// longer than two seconds.
-pub async fn serve(engine: Engine, listener: UnixListener, shutdown: impl Future<Output = ()>) {
+/// longer than two seconds. Counts what it answers.
+pub async fn serve(
+    engine: Engine,
+    listener: UnixListener,
+    answers: Answers,
+    shutdown: impl Future<Output = ()>,
+) {
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -46,7 +52,8 @@ pub async fn serve(engine: Engine, listener: UnixListener, shutdown: impl Future
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(engine.clone(), stream, stopping.clone()));
+                    let (engine, answers) = (engine.clone(), answers.clone());
+                    connections.spawn(connection(engine, stream, answers, stopping.clone()));
                 }
                 Err(error) => {
                     warn!(%error, "connection not accepted");
@@ -65,9 +72,14 @@ pub async fn serve(engine: Engine, listener: UnixListener, shutdown: impl Future
 }
 
 /// Serves one connection until its client hangs up, or `stopping` closes and no request is left.
-async fn connection(engine: Engine, stream: UnixStream, mut stopping: watch::Receiver<()>) {
+async fn connection(
+    engine: Engine,
+    stream: UnixStream,
+    answers: Answers,
+    mut stopping: watch::Receiver<()>,
+) {
     let hung_up = HangUp::of(&stream);
-    let service = service_fn(move |request| answer(engine.clone(), request));
+    let service = service_fn(move |request| answer(engine.clone(), answers.clone(), request));
     let mut http = http1::Builder::new();
     http.half_close(true).timer(TokioTimer::new()).header_read_timeout(IDLE);
     let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
@@ -123,7 +135,11 @@ fn closed(fd: &OwnedFd) -> bool {
 }
 
 /// Answers one request in a task of its own, which a lost connection does not end.
-async fn answer(engine: Engine, request: Request<Incoming>) -> Result<Reply, Infallible> {
+async fn answer(
+    engine: Engine,
+    answers: Answers,
+    request: Request<Incoming>,
+) -> Result<Reply, Infallible> {
     let answered = tokio::spawn(route::answer(engine, request)).await;
     let mut reply = match answered {
         Ok(Ok(reply)) => reply,
@@ -131,6 +147,7 @@ async fn answer(engine: Engine, request: Request<Incoming>) -> Result<Reply, Inf
         Err(_) => Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the handler panicked").reply(),
     };
     introduce(reply.headers_mut());
+    answers.count(reply.status());
     Ok(reply)
 }
 

@@ -79,3 +79,58 @@ pub(crate) fn systemd_listens_for_the_engine_and_is_told_of_it(host: &mut Host) 
     let _ = host.engine.on_host("ip", &["link", "delete", "hull9"]);
     let _ = host.engine.on_host("nft", &["delete", "table", "inet", "hull-hull9"]);
 }
+
+pub(crate) fn tcp_is_for_those_with_a_certificate(host: &mut Host) {
+    let at = |name: &str| host.dir().join(name).to_string_lossy().into_owned();
+    let make = |name: &str, more: &[&str]| {
+        let (key, certificate) = (at(&format!("{name}.key")), at(&format!("{name}.pem")));
+        let flags = ["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"];
+        let curve = ["ec_paramgen_curve:prime256v1", "-days", "2", "-keyout", &key, "-out"];
+        let subject = format!("/CN={name}");
+        let all = [&flags[..], &curve, &[&certificate, "-subj", &subject], more].concat();
+        host.engine.on_host("openssl", &all).ok();
+    };
+    let (ca, ca_key) = (at("tls-ca.pem"), at("tls-ca.key"));
+    let signed = ["-CA", &ca, "-CAkey", &ca_key, "-addext", "basicConstraints=critical,CA:FALSE"];
+    make("tls-ca", &[]);
+    make("tls-stranger", &[]);
+    make("tls-client", &signed);
+    make("tls-server", &[&signed[..], &["-addext", "subjectAltName=IP:127.0.0.1"]].concat());
+    let address = "tcp://127.0.0.1:2376";
+    let (certificate, key) = (at("tls-server.pem"), at("tls-server.key"));
+    let files = ["--tlscacert", &ca, "--tlscert", &certificate, "--tlskey", &key];
+    let _engine =
+        host.another_engine_with(&[&["--host", address, "--tlsverify"], &files[..]].concat());
+
+    let docker = |who: &str| {
+        let (certificate, key) = (at(&format!("{who}.pem")), at(&format!("{who}.key")));
+        let files = ["--tlscacert", &ca, "--tlscert", &certificate, "--tlskey", &key];
+        let flags = ["-H", address, "--tlsverify"];
+        host.engine.on_host("docker", &[&flags, &files[..], &["ps", "-aq"]].concat())
+    };
+    assert_eq!(docker("tls-client").ok(), "");
+    assert_ne!(docker("tls-stranger").code, 0, "no certificate of the authority");
+    let without = host.engine.on_host("docker", &["-H", "tcp://127.0.0.1:2376", "ps"]);
+    assert_ne!(without.code, 0, "no TLS at all");
+}
+
+pub(crate) fn prometheus_reads_what_the_engine_counts(host: &mut Host) {
+    let engine = host.another_engine_with(&["--metrics-addr", "127.0.0.1:9323"]);
+    engine.docker(&["pull", "-q", tests::host::IMAGE]).ok();
+    engine.docker(&["run", tests::host::IMAGE, "true"]).ok();
+    engine.docker(&["run", tests::host::IMAGE, "sh", "-c", "exit 3"]).fails(3);
+    engine.docker(&["inspect", "nobody"]).fails(1);
+    let fetch = || engine.fetch_page("127.0.0.1:9323", "/metrics").expect("it answers");
+    eventually("what happened is counted", || fetch().contains("hull_container_failures_total 1"));
+    let page = fetch();
+    for line in [
+        "hull_containers{state=\"exited\"} 2",
+        "hull_container_starts_total 2",
+        "hull_image_pulls_total 1",
+    ] {
+        assert!(page.lines().any(|one| one == line), "{line} in {page}");
+    }
+    for part in ["hull_api_requests_total{status=\"404\"} ", "process_resident_memory_bytes "] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+}

@@ -121,6 +121,8 @@ const SUITE: Suite = Suite {
         once!(volumes::a_volume_can_be_what_its_options_say),
         once!(volumes::binds_show_the_hosts_files),
         once!(volumes::a_vm_refuses_the_hosts_files_with_the_reason),
+        once!(daemon::tcp_is_for_those_with_a_certificate),
+        once!(daemon::prometheus_reads_what_the_engine_counts),
         both!(crash::a_killed_engine_finds_its_containers_again),
         both!(crash::a_killed_shim_means_a_dead_container),
         once!(errors::a_wrong_isolation_is_refused_with_the_legal_ones),

@@ -1,0 +1,253 @@
+//! What Prometheus reads: `GET /metrics` on a loopback address.
+//!
+//! Written by hand: the format is a line a number, and a library for it would be more than this.
+//!
+//! Spec: Prometheus text exposition format 0.0.4.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use docker::Answers;
+use engine::{Engine, Event, EventKind, List};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::error::Error;
+
+/// The largest request that is read.
+const REQUEST: usize = 8 << 10;
+/// How long a client may take for all of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pause after a connection could not be accepted.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// The page, and what it is made of.
+pub(crate) struct Metrics {
+    listener: TcpListener,
+    engine: Engine,
+    answers: Answers,
+}
+
+/// What is counted as it happens.
+#[derive(Debug, Default)]
+struct Counts {
+    starts: AtomicU64,
+    failures: AtomicU64,
+    pulls: AtomicU64,
+}
+
+/// The numbers of one moment.
+#[derive(Debug, Default)]
+struct Numbers {
+    states: BTreeMap<&'static str, u64>,
+    starts: u64,
+    failures: u64,
+    pulls: u64,
+    requests: BTreeMap<u16, u64>,
+    memory: u64,
+}
+
+impl Metrics {
+    /// Listens at `address`.
+    pub(crate) async fn listen(
+        address: SocketAddr,
+        engine: Engine,
+        answers: Answers,
+    ) -> Result<Self, Error> {
+        let failed = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        Ok(Self { listener, engine, answers })
+    }
+
+    /// Answers until it is dropped.
+    pub(crate) async fn serve(self) {
+        let counts = Arc::<Counts>::default();
+        let mut events = self.engine.events(None);
+        let count = async {
+            while let Some(event) = events.next().await {
+                counts.see(&event);
+            }
+        };
+        let answer = async {
+            loop {
+                let Ok((stream, _)) = self.listener.accept().await else {
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                };
+                // One after the other: a scraper comes every few seconds. One that is too slow, or
+                // that goes away, gets nothing.
+                let page = page(stream, || numbers(&self.engine, &self.answers, &counts));
+                let _ = tokio::time::timeout(PATIENCE, page).await;
+            }
+        };
+        tokio::join!(count, answer);
+    }
+}
+
+impl Counts {
+    fn see(&self, event: &Event) {
+        let counter = match (event.kind, event.action.as_str()) {
+            (EventKind::Container, "start") => &self.starts,
+            (EventKind::Container, "die") if event.attributes.get("exitCode").is_some_and(bad) => {
+                &self.failures
+            }
+            (EventKind::Image, "pull") => &self.pulls,
+            _ => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn bad(code: &String) -> bool {
+    code != "0"
+}
+
+async fn numbers(engine: &Engine, answers: &Answers, counts: &Counts) -> Numbers {
+    let all = engine.list(List { all: true, ..List::default() }).await.unwrap_or_default();
+    let mut states = BTreeMap::new();
+    for container in all {
+        *states.entry(container.status.name()).or_default() += 1;
+    }
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    Numbers {
+        states,
+        starts: read(&counts.starts),
+        failures: read(&counts.failures),
+        pulls: read(&counts.pulls),
+        requests: answers.by_status(),
+        memory: memory(),
+    }
+}
+
+/// Bytes of this process that are in memory.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+impl Numbers {
+    fn print(&self) -> String {
+        let mut page = String::new();
+        let states = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+        let state = |name| (label("state", name), self.states.get(name).copied().unwrap_or(0));
+        let request = |(code, count): (&u16, &u64)| (label("status", code), *count);
+        let one = |number| [(String::new(), number)];
+        family(&mut page, "hull_containers", "gauge", "Containers", states.map(state));
+        let starts = one(self.starts);
+        family(&mut page, "hull_container_starts_total", "counter", "Starts", starts);
+        let (name, help) = ("hull_container_failures_total", "Ends with a status other than 0");
+        family(&mut page, name, "counter", help, one(self.failures));
+        let (name, help) = ("hull_image_pulls_total", "Images pulled");
+        family(&mut page, name, "counter", help, one(self.pulls));
+        let (name, help) = ("hull_api_requests_total", "Requests answered");
+        family(&mut page, name, "counter", help, self.requests.iter().map(request));
+        let (name, help) = ("process_resident_memory_bytes", "Memory of hulld");
+        family(&mut page, name, "gauge", help, one(self.memory));
+        page
+    }
+}
+
+fn label(name: &str, value: impl std::fmt::Display) -> String {
+    format!("{{{name}=\"{value}\"}}")
+}
+
+fn family(
+    page: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    samples: impl IntoIterator<Item = (String, u64)>,
+) {
+    // A String takes all.
+    let _ = writeln!(page, "# HELP {name} {help}.\n# TYPE {name} {kind}");
+    for (labels, number) in samples {
+        let _ = writeln!(page, "{name}{labels} {number}");
+    }
+}
+
+/// Answers one request.
+async fn page<F: Future<Output = Numbers>>(
+    mut stream: TcpStream,
+    numbers: impl FnOnce() -> F,
+) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") && request.len() < REQUEST {
+        if stream.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    }
+    let (status, body) = if asks(&request) {
+        ("200 OK", numbers().await.print())
+    } else {
+        ("404 Not Found", "see /metrics\n".to_owned())
+    };
+    let reply = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(reply.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+/// Whether the request is for our page.
+fn asks(request: &[u8]) -> bool {
+    [&b"GET /metrics "[..], b"GET /metrics?"].iter().any(|start| request.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_prometheus_format() {
+        let numbers = Numbers {
+            states: [("running", 2)].into(),
+            starts: 5,
+            requests: [(200, 7), (404, 1)].into(),
+            ..Numbers::default()
+        };
+        let page = numbers.print();
+        for line in [
+            "# TYPE hull_containers gauge",
+            "hull_containers{state=\"running\"} 2",
+            "hull_containers{state=\"paused\"} 0",
+            "hull_container_starts_total 5",
+            "hull_api_requests_total{status=\"404\"} 1",
+        ] {
+            assert!(page.lines().any(|one| one == line), "{line} in {page}");
+        }
+    }
+
+    #[test]
+    fn what_happens_is_counted() {
+        let counts = Counts::default();
+        let event = |kind, action: &str, code: &str| Event {
+            kind,
+            action: action.to_owned(),
+            actor: String::new(),
+            attributes: [("exitCode".to_owned(), code.to_owned())].into(),
+            time: std::time::SystemTime::now(),
+        };
+        for (kind, action, code) in [
+            (EventKind::Container, "start", "0"),
+            (EventKind::Container, "die", "0"),
+            (EventKind::Container, "die", "7"),
+            (EventKind::Image, "pull", "0"),
+            (EventKind::Image, "start", "0"),
+        ] {
+            counts.see(&event(kind, action, code));
+        }
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let all = [&counts.starts, &counts.failures, &counts.pulls].map(read);
+        assert_eq!(all, [1, 1, 1]);
+        assert!(asks(b"GET /metrics HTTP/1.1\r\n") && !asks(b"GET / HTTP/1.1\r\n"));
+        assert!(memory() > 0);
+    }
+}
