@@ -131,8 +131,9 @@ fn criu_is_told_what_it_needs_and_the_container_comes_back() {
     with_path(&bundle, &fake, &args).ok();
     assert_eq!(bundle.status(), "running");
     let pid = bundle.state()["pid"].clone();
-    assert!(pid != before && std::fs::read_to_string(file).expect("written") == pid.to_string());
-    assert!(std::fs::read_to_string(&hooked).expect("the hook ran").contains(&pid.to_string()));
+    let text = pid.to_string();
+    assert!(pid != before && std::fs::read_to_string(file).expect("written") == text);
+    assert!(std::fs::read_to_string(&hooked).expect("the hook ran").contains(&text));
     let asked =
         String::from_utf8_lossy(&std::fs::read(fake.join("restore")).expect("kept")).into_owned();
     for want in ["criu-root", "restore.log", "/mnt", "/usr", &bundle.id] {
