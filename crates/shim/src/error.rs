@@ -132,6 +132,6 @@ mod tests {
     fn an_error_is_one_line_with_its_causes() {
         let cause = io::Error::from_raw_os_error(11);
         let text = spec::chain(&Error::Watch(cause));
-        assert!(text.starts_with("start the thread that waits for the end: Resource"), "{text}");
+        assert!(text.starts_with("start the thread that waits for the end: resource"), "{text}");
     }
 }
