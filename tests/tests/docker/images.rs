@@ -61,10 +61,10 @@ pub(crate) fn an_imported_archive_is_an_image(host: &mut Host, isolation: Isolat
 
 /// Makes an image with one file, which nothing else has; gives its id.
 fn made(host: &Host, name: &str, flags: &[&str]) -> String {
-    let root = host.dir().join("made");
+    let root = host.dir().join("image-made");
     std::fs::create_dir_all(&root).expect("a directory");
     std::fs::write(root.join("file"), name).expect("a file");
-    let archive = host.dir().join("made.tar");
+    let archive = host.dir().join("image-made.tar");
     let [root, archive] = [root, archive].map(|path| path.display().to_string());
     host.engine.on_host("tar", &["-C", &root, "-cf", &archive, "."]).ok();
     host.docker(&[&["import"], flags, &[&archive, name]].concat()).ok()
