@@ -7,9 +7,10 @@ use serde_json::Value;
 use crate::{Verdict, cargo_command};
 
 /// Every crate of `crates/`, each above those that may depend on it (STYLE.md section 1).
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "spec",
     "sys",
+    "tree",
     "container",
     "runtime",
     "wire",

@@ -182,10 +182,13 @@ pub enum Error {
     Volume(#[from] crate::volume::Error),
     /// A tree could not be packed.
     #[error(transparent)]
-    Pack(#[from] image::pack::Error),
+    Pack(#[from] tree::pack::Error),
+    /// An archive is compressed in a way that is not understood.
+    #[error(transparent)]
+    Compression(#[from] image::compression::Error),
     /// An archive could not be unpacked.
     #[error(transparent)]
-    Extract(#[from] image::unpack::extract::Error),
+    Extract(#[from] tree::unpack::extract::Error),
     /// The engine is ending.
     #[error("the engine is shutting down")]
     Closing,
@@ -298,6 +301,7 @@ impl Error {
             Self::RemoveImage(error) => error.kind(),
             Self::Layers(error) => error.kind(),
             Self::Volume(error) => error.kind(),
+            Self::Compression(error) => error.kind(),
             Self::Extract(error) => error.kind(),
             Self::File { .. } | Self::Pack(_) | Self::Stubborn(..) | Self::NoBridge(_) => {
                 Kind::Internal

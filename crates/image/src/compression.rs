@@ -73,9 +73,7 @@ pub(crate) fn of_file(path: &Path) -> Result<Compression, Error> {
 }
 
 /// The archive in `input`, decompressed, and how it was compressed.
-pub(crate) fn decompress<'a>(
-    input: impl Read + 'a,
-) -> Result<(Box<dyn Read + 'a>, Compression), Error> {
+pub fn decompress<'a>(input: impl Read + 'a) -> Result<(Box<dyn Read + 'a>, Compression), Error> {
     let mut input = BufReader::with_capacity(128 << 10, input);
     let compression = Compression::of(input.fill_buf().map_err(Error::Read)?)?;
     let output: Box<dyn Read + 'a> = match compression {

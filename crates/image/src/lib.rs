@@ -13,12 +13,10 @@
 //!
 //! Spec: OCI image-spec; OCI distribution-spec.
 
-mod archive;
 pub mod changes;
 pub mod commit;
 pub mod compression;
 mod content;
-pub mod disk;
 pub mod distribution;
 pub mod extension;
 pub mod find;
@@ -28,7 +26,6 @@ pub mod import;
 mod index;
 pub mod load;
 pub mod manifest;
-pub mod pack;
 pub mod platform;
 pub mod progress;
 pub mod pull;
@@ -39,7 +36,6 @@ pub mod remove;
 pub mod save;
 pub mod snapshot;
 mod store;
-pub mod unpack;
 mod usage;
 
 use std::path::{Path, PathBuf};
@@ -50,7 +46,6 @@ use tokio::io::AsyncRead;
 
 use store::Store;
 
-pub use archive::Error as ArchiveError;
 pub use distribution::Remote;
 pub use extension::{Extension, Healthcheck};
 pub use hold::Snapshot;
@@ -63,6 +58,9 @@ pub use reference::{InvalidReference, Reference};
 pub use registry::{Auth, Registries};
 pub use remove::{Pruned, Removed, Use};
 pub use save::Save;
+pub use tree::archive::Error as ArchiveError;
+use tree::{archive, pack};
+pub use tree::{disk, unpack};
 pub use usage::Usage;
 
 /// All images of one data root. Cheap to clone.

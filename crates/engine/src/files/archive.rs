@@ -8,10 +8,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use image::pack::{Marks, Packer};
-use image::unpack::extract::{Extract, extract};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+use tree::pack::{Marks, Packer};
+use tree::unpack::extract::{Extract, extract};
 
 use crate::error::Error;
 
@@ -173,6 +173,7 @@ pub(crate) fn write(
         return Err(Error::Mount("extraction point is not a directory".to_owned()));
     }
     let how = Extract { base, owner, keep_kinds: how.keep_kinds, dress_base: false };
+    let (archive, _) = image::compression::decompress(archive)?;
     Ok(extract(archive, root, &how)?)
 }
 

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use image::Snapshot;
-use image::pack::{Marks, Packer};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+use tree::pack::{Marks, Packer};
 
 use super::view;
 
@@ -95,8 +95,8 @@ pub(crate) fn changes(snapshot: &Snapshot) -> io::Result<Vec<Change>> {
 }
 
 /// Writes the writable layer as a layer of an image. Blocks.
-pub(crate) fn pack(snapshot: &Snapshot, out: &mut dyn Write) -> Result<(), image::pack::Error> {
-    let failed = |source| image::pack::Error::Read { name: "the layer".to_owned(), source };
+pub(crate) fn pack(snapshot: &Snapshot, out: &mut dyn Write) -> Result<(), tree::pack::Error> {
+    let failed = |source| tree::pack::Error::Read { name: "the layer".to_owned(), source };
     let layers = Layers {
         upper: view::open(&snapshot.upper).map_err(failed)?,
         lower: view::layers(&snapshot.lower, None).map_err(failed)?,

@@ -4,10 +4,10 @@ use std::io;
 use std::path::Path;
 
 use image::Snapshot;
-use image::pack::{Marks, Packer};
-use image::unpack::extract::{Extract, extract};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use tree::pack::{Marks, Packer};
+use tree::unpack::extract::{Extract, extract};
 
 use super::view;
 use crate::error::Error;

@@ -4,13 +4,13 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use image::pack::{Marks, Packer};
 use image::{Image, Reference, Snapshot};
 use serde_json::{Map, Value, json};
 use spec::Digest;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tree::pack::{Marks, Packer};
 
 use super::archive::{self, PathStat, Put};
 use super::changes::{self, Change};

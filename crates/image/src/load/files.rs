@@ -29,7 +29,7 @@ impl Files {
         let mut files = Self { blobs: Table::new(), links: Table::new(), pins: Vec::new() };
         let mut archive = Archive::new(input);
         let mut buffer = vec![0; BUFFER];
-        while let Some(member) = archive.next()? {
+        while let Some(member) = archive.next_member()? {
             if files.blobs.len() + files.links.len() == MAX_FILES {
                 return Err(Error::Invalid("it holds more than 8192 files"));
             }

@@ -112,7 +112,7 @@ impl Error {
 /// Unpacks `archive` (not compressed) into the empty directory `root`. Directories that the archive
 /// only implies take their attributes from `lower`, the layers beneath, topmost first. Returns the bytes
 /// of all files.
-pub(crate) fn unpack(archive: impl Read, root: &Path, lower: &[PathBuf]) -> Result<u64, Error> {
+pub fn unpack(archive: impl Read, root: &Path, lower: &[PathBuf]) -> Result<u64, Error> {
     let mut unpacker = Unpacker {
         archive: Archive::new(archive),
         tree: Tree::open(root, lower)?,
@@ -120,7 +120,7 @@ pub(crate) fn unpack(archive: impl Read, root: &Path, lower: &[PathBuf]) -> Resu
         buffer: vec![0; BUFFER],
         size: 0,
     };
-    while let Some(member) = unpacker.archive.next()? {
+    while let Some(member) = unpacker.archive.next_member()? {
         unpacker.take(&member)?;
     }
     unpacker.set_directory_times()?;
@@ -303,7 +303,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// The attributes that `upper`, the root of a container's writable layer, must have so that the merged
 /// root looks as the image's does.
-pub(crate) fn copy_root_attributes(from: &Path, to: &Path) -> Result<(), disk::Error> {
+pub fn copy_root_attributes(from: &Path, to: &Path) -> Result<(), disk::Error> {
     use disk::Context;
     let source = tree::open_root(from).on("open", from)?;
     let target = tree::open_root(to).on("open", to)?;

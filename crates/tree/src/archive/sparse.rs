@@ -19,7 +19,7 @@ const BLOCK: usize = 512;
 const MAX_PIECES: u64 = 1 << 16;
 
 /// Where the bytes that the archive has belong: offset and length of each piece, in order.
-pub(crate) type Map = Vec<(u64, u64)>;
+pub(super) type Map = Vec<(u64, u64)>;
 
 /// What PAX records say of holes.
 #[derive(Default)]

@@ -16,7 +16,6 @@ use spec::Kind;
 use super::tree::{self, Existing, Tree};
 use super::{BUFFER, Place, Unpacker, check_marks, components, make, outside};
 use crate::archive::{Archive, Member, Type};
-use crate::compression::{self, decompress};
 
 /// How an archive is to be unpacked.
 #[derive(Debug, Default, Clone)]
@@ -34,9 +33,6 @@ pub struct Extract {
 /// An archive could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The archive is compressed in a way that is not understood.
-    #[error(transparent)]
-    Compression(#[from] compression::Error),
     /// The archive, or a member that cannot be made.
     #[error(transparent)]
     Unpack(#[from] super::Error),
@@ -56,24 +52,22 @@ impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Compression(error) => error.kind(),
             Self::Unpack(error) => error.kind(),
             Self::Kinds { .. } => Kind::Invalid,
         }
     }
 }
 
-/// Unpacks `archive`, compressed or not, beneath `root`. Blocks.
-pub fn extract(archive: impl Read, root: OwnedFd, how: &Extract) -> Result<(), Error> {
-    let (mut input, _) = decompress(archive)?;
+/// Unpacks `archive` (not compressed) beneath `root`. Blocks.
+pub fn extract(mut archive: impl Read, root: OwnedFd, how: &Extract) -> Result<(), Error> {
     let mut unpacker = Unpacker {
-        archive: Archive::new(&mut input),
+        archive: Archive::new(&mut archive),
         tree: Tree::at(root),
         times: Vec::new(),
         buffer: vec![0; BUFFER],
         size: 0,
     };
-    while let Some(mut member) = unpacker.archive.next().map_err(super::Error::from)? {
+    while let Some(mut member) = unpacker.archive.next_member().map_err(super::Error::from)? {
         if let Some((uid, gid)) = how.owner {
             (member.uid, member.gid) = (uid, gid);
         }
@@ -82,7 +76,7 @@ pub fn extract(archive: impl Read, root: OwnedFd, how: &Extract) -> Result<(), E
     unpacker.set_directory_times()?;
     drop(unpacker);
     // A client that still writes its padding would not see the answer.
-    let _ = io::copy(&mut input, &mut io::sink());
+    let _ = io::copy(&mut archive, &mut io::sink());
     Ok(())
 }
 

@@ -29,13 +29,13 @@ impl Error {
     }
 
     /// Whether the file was simply not there.
-    pub(crate) fn is_absence(&self) -> bool {
+    pub fn is_absence(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
 }
 
 /// What a failed write to the data root means for the caller.
-pub(crate) fn kind_of(error: &io::Error) -> Kind {
+pub fn kind_of(error: &io::Error) -> Kind {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Exhausted,
         _ => Kind::Internal,
@@ -43,7 +43,7 @@ pub(crate) fn kind_of(error: &io::Error) -> Kind {
 }
 
 /// Names what failed.
-pub(crate) trait Context<T> {
+pub trait Context<T> {
     /// The same with verb and path.
     fn on(self, action: &'static str, path: &Path) -> Result<T, Error>;
 }
@@ -55,30 +55,30 @@ impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
 }
 
 /// A name in `dir` that nothing else of this process uses; [`is_temporary`] tells it from real names.
-pub(crate) fn temporary(dir: &Path) -> PathBuf {
+pub fn temporary(dir: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     dir.join(format!("{}-{number}.tmp", std::process::id()))
 }
 
 /// Whether the path was made by [`temporary`].
-pub(crate) fn is_temporary(path: &Path) -> bool {
+pub fn is_temporary(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "tmp")
 }
 
 /// Makes `path` and what is above it.
-pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
+pub fn make_dir(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).on("create", path)
 }
 
 /// The same, closed to other users: images bring set-id programs, which are for containers alone.
-pub(crate) fn make_private(path: &Path) -> Result<(), Error> {
+pub fn make_private(path: &Path) -> Result<(), Error> {
     make_dir(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).on("change the mode of", path)
 }
 
 /// Replaces `path` by a file with these contents.
-pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), Error> {
+pub fn replace(path: &Path, contents: &[u8]) -> Result<(), Error> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let temporary = temporary(dir);
     let written = (|| {
@@ -94,14 +94,14 @@ pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), Error> {
 }
 
 /// Renames a file whose contents are on disk, and makes the new name durable.
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     fs::rename(from, to).on("rename", from)?;
     let dir = to.parent().unwrap_or(Path::new("/"));
     File::open(dir).and_then(|dir| dir.sync_all()).on("sync", dir)
 }
 
 /// Waits until everything on the filesystem of `path` is on disk.
-pub(crate) fn sync_filesystem(path: &Path) -> Result<(), Error> {
+pub fn sync_filesystem(path: &Path) -> Result<(), Error> {
     let dir = File::open(path).on("open", path)?;
     rustix::fs::syncfs(dir).on("sync the filesystem of", path)
 }
@@ -112,12 +112,12 @@ pub fn remove_tree(path: &Path) -> Result<(), Error> {
 }
 
 /// Removes a file; that there is none is no error.
-pub(crate) fn remove_file(path: &Path) -> Result<(), Error> {
+pub fn remove_file(path: &Path) -> Result<(), Error> {
     absent_is_fine(fs::remove_file(path)).on("remove", path)
 }
 
 /// The paths in a directory.
-pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+pub fn list(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = fs::read_dir(dir).on("list", dir)?;
     entries.map(|entry| entry.map(|entry| entry.path()).on("list", dir)).collect()
 }

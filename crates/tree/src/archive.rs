@@ -59,38 +59,60 @@ impl Error {
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Type {
+pub enum Type {
+    /// A regular file.
     File,
+    /// Another name of an earlier member.
     HardLink,
+    /// A symbolic link.
     Symlink,
+    /// A directory.
     Directory,
+    /// A FIFO.
     Fifo,
-    Character { major: u32, minor: u32 },
-    Block { major: u32, minor: u32 },
+    /// A character device.
+    Character {
+        /// Its driver.
+        major: u32,
+        /// Which of the driver's.
+        minor: u32,
+    },
+    /// A block device.
+    Block {
+        /// Its driver.
+        major: u32,
+        /// Which of the driver's.
+        minor: u32,
+    },
 }
 
 /// One member of an archive, all headers that describe it taken together.
 #[derive(Debug, Clone)]
-pub(crate) struct Member {
-    pub(crate) name: Vec<u8>,
+pub struct Member {
+    /// As it was written, not checked.
+    pub name: Vec<u8>,
     /// Target of a link.
-    pub(crate) link: Vec<u8>,
-    pub(crate) kind: Type,
+    pub link: Vec<u8>,
+    /// What it is.
+    pub kind: Type,
     /// Permission bits with set-id and sticky bits.
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
     /// Seconds and nanoseconds since 1970.
-    pub(crate) mtime: (i64, u32),
+    pub mtime: (i64, u32),
     /// Of the file, holes included.
-    pub(crate) size: u64,
+    pub size: u64,
     /// Where the data belongs, for a file with holes.
-    pub(crate) sparse: Option<sparse::Map>,
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub sparse: Option<Vec<(u64, u64)>>,
+    /// Names and values.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// An archive being read. Reading from it gives the data of the member that [`Archive::next`] gave last.
-pub(crate) struct Archive<R> {
+/// An archive being read. Reading from it gives the data of the member that [`Archive::next_member`] gave last.
+pub struct Archive<R> {
     input: R,
     /// Bytes of the member's data that were not read.
     left: u64,
@@ -113,12 +135,13 @@ struct Extensions {
 }
 
 impl<R: Read> Archive<R> {
-    pub(crate) fn new(input: R) -> Self {
+    /// Begins to read.
+    pub fn new(input: R) -> Self {
         Self { input, left: 0, padding: 0, last: Vec::new() }
     }
 
     /// The next member; `None` at the end mark or the end of the input.
-    pub(crate) fn next(&mut self) -> Result<Option<Member>, Error> {
+    pub fn next_member(&mut self) -> Result<Option<Member>, Error> {
         let mut extensions = Extensions::default();
         loop {
             self.skip_rest()?;
@@ -396,7 +419,7 @@ mod tests {
             let noise: Vec<u8> = (0..2048_u32)
                 .map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[2] ^ seed)
                 .collect();
-            assert!(Archive::new(&noise[..]).next().is_err(), "{seed}");
+            assert!(Archive::new(&noise[..]).next_member().is_err(), "{seed}");
         }
     }
 }
