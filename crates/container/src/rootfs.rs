@@ -26,7 +26,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
     MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount,
 };
@@ -244,8 +244,13 @@ fn attach(rootfs: &Path, opened: Option<OwnedFd>) -> io::Result<Tree> {
 }
 
 /// Swaps this directory for the root, and lets go of the old one.
+///
+/// Where mounts are shared with the host, letting go of them would take them from the host too, `/proc`
+/// first: all of the old root is separated before.
 fn pivot() -> io::Result<()> {
+    let old = open_root()?;
     rustix::process::pivot_root(".", ".")?;
+    sys::mount::set_attributes(&old, c"", true, &source::SLAVE)?;
     // The old root now lies on top of the new one, at the same place.
     unmount(".", UnmountFlags::DETACH)?;
     rustix::process::chdir("/")?;
@@ -259,8 +264,15 @@ pub(crate) fn root_here() -> io::Result<()> {
     Ok(())
 }
 
-/// The weaker way, for a root that cannot be pivoted away from.
+fn open_root() -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open("/", flags, Mode::empty())?)
+}
+
+/// The weaker way, for a root that cannot be pivoted away from. A shared root would show the new one
+/// to the host.
 fn chroot(tree: &Tree) -> io::Result<()> {
+    sys::mount::set_attributes(open_root()?, c"", false, &source::SLAVE)?;
     move_mount(tree.as_fd(), "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     root_here()
 }

@@ -83,7 +83,8 @@ pub(crate) fn copy(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
 }
 
 /// What follows to the host from a copy: nothing, but what the host mounts may still show in it.
-const SLAVE: Attributes = Attributes { set: 0, clear: 0, propagation: libc::MS_SLAVE, userns: 0 };
+pub(crate) const SLAVE: Attributes =
+    Attributes { set: 0, clear: 0, propagation: libc::MS_SLAVE, userns: 0 };
 
 /// What decides which sources are opened, and how.
 #[derive(Debug, Clone, Copy)]

@@ -273,3 +273,28 @@ fn a_shared_rootfs_propagation_lets_shared_mounts_be_shared() {
     let rootfs = bundle.rootfs().display().to_string();
     assert!(!mounts.contains(&rootfs), "{mounts}");
 }
+
+/// As systemd leaves them, all mounts of a host are shared: what a container lets go of stays there.
+#[test]
+fn a_shared_rootfs_propagation_leaves_the_hosts_mounts_alone() {
+    for words in [&["run"][..], &["run", "--no-pivot"]] {
+        let Some(bundle) = Bundle::sh("true") else { return };
+        let bundle = bundle.with("/linux/rootfsPropagation", json!("shared"));
+        let here = bundle.path().display().to_string();
+        // Mounts of others come and go.
+        let mine = |line: &&str| line.contains(&here) || line.contains(" / /proc ");
+        let mounts = || -> std::io::Result<Vec<String>> {
+            let all = fs::read_to_string("/proc/thread-self/mountinfo")?;
+            Ok(all.lines().filter(mine).map(str::to_owned).collect())
+        };
+        let (before, after) = sys::mntns::within_own(|| {
+            let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
+            rustix::mount::mount_change("/", shared)?;
+            let before = mounts()?;
+            bundle.runtime(&[words, &[&bundle.id]].concat()).ok();
+            Ok((before, mounts()?))
+        })
+        .expect("a mount namespace");
+        assert!(before.len() == 1 && before == after, "{words:?}: {before:?}, then {after:?}");
+    }
+}
