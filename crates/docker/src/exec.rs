@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::call::Call;
-use crate::containers::create::{Words, console_size};
+use crate::containers::create::{self, Words, console_size};
 use crate::containers::life;
 use crate::error::Error;
 use crate::fields;
@@ -35,11 +35,13 @@ struct CreateBody {
     working_dir: Option<String>,
 }
 
-/// The body of a start. Whether there is a terminal was said at creation, which is what counts.
+/// The body of a start. Whether there is a terminal was said at creation; here it is said again, and
+/// decides whether the client gets frames.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct StartBody {
     detach: Option<bool>,
+    tty: Option<bool>,
     #[serde(deserialize_with = "console_size")]
     console_size: Option<Size>,
 }
@@ -87,7 +89,9 @@ fn parse(mut body: Value) -> Result<ExecCreate, Error> {
 /// The process starts when the client has read the answer's head, not before: clients look for the
 /// first output in a second read, and some would lose what came with the head.
 pub(crate) async fn start(call: &mut Call, id: &str) -> Answer {
-    let body: StartBody = call.json().await?;
+    let value = call.value().await?;
+    let silent = value.is_null();
+    let body: StartBody = if silent { StartBody::default() } else { create::read("", value)? };
     let exec = call.engine.exec_inspect(id).await?;
     let how =
         ExecStart { detach: body.detach.unwrap_or_default(), console_size: body.console_size };
@@ -97,8 +101,9 @@ pub(crate) async fn start(call: &mut Call, id: &str) -> Answer {
     }
     check(call, &exec).await?;
     let keys = Keys::parse(exec.request.detach_keys.as_deref())?;
-    let (engine, tty) = (call.engine.clone(), exec.request.tty);
-    let leave = (tty && exec.request.streams.stdin).then(|| {
+    let engine = call.engine.clone();
+    let tty = if silent { exec.request.tty } else { body.tty.unwrap_or_default() };
+    let leave = (exec.request.tty && exec.request.streams.stdin).then(|| {
         let (engine, id) = (call.engine.clone(), exec.id.clone());
         Leave { keys, tell: Box::new(move || engine.exec_detached(&id)) }
     });

@@ -12,10 +12,11 @@
 //! ```
 //!
 //! The shim's socket already speaks what Docker's clients expect, so bytes are copied and not looked
-//! at. A client that asks for no upgrade gets the output as the body of a 200, and the request's body
+//! at, but for an exec whose client calls for the other form at its start. A client that asks for no upgrade gets the output as the body of a 200, and the request's body
 //! is the input.
 
 mod detach;
+mod frames;
 mod websocket;
 
 use std::io::{self, Cursor};
@@ -71,7 +72,7 @@ pub(crate) struct Line {
     pub(crate) past: Option<Logs>,
     /// The streams; `None` when the client wants the past only.
     pub(crate) live: Option<Opening>,
-    /// Whether there is a terminal.
+    /// Whether the client expects a terminal's output: raw bytes, not frames.
     pub(crate) tty: bool,
     /// The keys by which a client leaves a terminal, and who is told of it.
     pub(crate) leave: Option<Leave>,
@@ -162,7 +163,7 @@ async fn connect(client: UnixStream, early: Bytes, line: Line) -> io::Result<()>
             match live.await {
                 Ok(attached) => {
                     let input = Input { early, from: &mut input, leave: line.leave };
-                    speak(attached, input, &mut output).await?;
+                    speak(attached, input, &mut output, line.tty).await?;
                 }
                 Err(words) => {
                     output.write_all(&logs::encode(&words, line.tty, Front::default())).await?;
@@ -187,10 +188,12 @@ async fn speak(
     attached: Attached,
     input: Input<impl AsyncRead + Unpin>,
     output: &mut (impl AsyncWrite + Unpin),
+    tty: bool,
 ) -> io::Result<()> {
     let (once, ended) = (attached.stdin_once, attached.ended());
+    let framed = (!attached.tty, !tty);
     if let Some(process) = attached.stream().await {
-        if !join(input, output, process, once).await? {
+        if !join(input, output, process, once, framed).await? {
             return Ok(());
         }
         // A client that sees its stream end asks at once for an exec's exit status.
@@ -237,12 +240,14 @@ impl<R: AsyncRead + Unpin> Input<R> {
 }
 
 /// Copies both ways. Ends with the process's output, true, or when the client leaves, false: input may
-/// go on for ever. `once` tells whether the end of the input is passed on.
+/// go on for ever. `once` tells whether the end of the input is passed on, `framed` whether the process's
+/// output is in frames and whether the client expects it so.
 async fn join(
     input: Input<impl AsyncRead + Unpin>,
     output: &mut (impl AsyncWrite + Unpin),
     mut process: UnixStream,
     once: bool,
+    framed: (bool, bool),
 ) -> io::Result<bool> {
     // Halves that leave the socket alone when they are dropped: a client that goes away is not the
     // end of the input.
@@ -260,10 +265,10 @@ async fn join(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        ended = tokio::io::copy(&mut from_process, output) => match ended {
+        ended = frames::copy(&mut from_process, output, framed.0, framed.1) => match ended {
             // The process ended with input left unread: that too is the end of its output.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(true),
-            ended => ended.map(|_| true),
+            ended => ended.map(|()| true),
         },
         () = feed => Ok(false),
     }

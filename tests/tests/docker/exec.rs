@@ -1,5 +1,6 @@
 //! `docker exec`: another program in a container that runs.
 
+use serde_json::{Value, json};
 use spec::Isolation;
 use tests::Host;
 use tests::command::eventually;
@@ -50,4 +51,24 @@ pub(crate) fn nothing_is_executed_in_a_container_that_does_not_run(
     host.docker(&["wait", &id]).ok();
     let said = host.docker(&["exec", &id, "true"]).fails(1);
     assert!(said.contains("is not running"), "{said}");
+}
+
+/// By the body of the start, whether there is a terminal or not: `docker` says there what it said before,
+/// libraries may not.
+pub(crate) fn a_client_says_whether_it_wants_frames(host: &mut Host, isolation: Isolation) {
+    let id = detached(host, isolation, &[], &["sleep", "1000"]);
+    for (terminal, start, want) in [
+        (true, json!({ "Tty": false }), "\u{1}\0\0\0\0\0\0\u{4}hi\r\n"),
+        (true, json!({ "Tty": true }), "\r\nhi\r\n"),
+        (false, json!({ "Tty": true }), "\r\nhi\n"),
+        (false, json!({}), "\u{1}\0\0\0\0\0\0\u{3}hi\n"),
+    ] {
+        let body = json!({ "AttachStdout": true, "Tty": terminal, "Cmd": ["echo", "hi"] });
+        let (_, said) = host.engine.post(&format!("/containers/{id}/exec"), &body);
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        let exec = said["Id"].as_str().expect("an id");
+        let (status, said) = host.engine.post(&format!("/exec/{exec}/start"), &start);
+        // The body comes in chunks, with their lengths before them.
+        assert!(status == 200 && said.contains(want), "{terminal} {start}: {said:?}");
+    }
 }

@@ -20,7 +20,7 @@ fn connected(early: &'static [u8]) -> Connected {
         let (mut input, mut output) = server.into_split();
         let early = Bytes::from_static(early);
         let input = Input { early, from: &mut input, leave: None };
-        join(input, &mut output, shim, true).await?;
+        join(input, &mut output, shim, true, (true, true)).await?;
         output.shutdown().await
     });
     Connected { client, process, work }

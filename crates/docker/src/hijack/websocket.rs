@@ -15,6 +15,7 @@ use sha1::{Digest, Sha1};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use super::frames::Unframed;
 use crate::error::Error;
 
 /// What a server adds to a client's key, RFC 6455 section 1.3.
@@ -76,45 +77,6 @@ pub(super) async fn carry(
         ended = receive => ended?,
     }
     output.shutdown().await
-}
-
-/// Takes Docker's frames off what is read. May be given up at any time and asked again.
-#[derive(Debug, Default)]
-struct Unframed {
-    header: [u8; 8],
-    /// How much of the header is there.
-    have: usize,
-    /// How much of the payload is still to come.
-    left: usize,
-}
-
-impl Unframed {
-    async fn read(
-        &mut self,
-        from: &mut (impl AsyncRead + Unpin),
-        chunk: &mut [u8],
-        multiplexed: bool,
-    ) -> io::Result<usize> {
-        if !multiplexed {
-            return from.read(chunk).await;
-        }
-        while self.left == 0 {
-            let read = from.read(&mut self.header[self.have..]).await?;
-            if read == 0 {
-                return Ok(0);
-            }
-            self.have += read;
-            if self.have == self.header.len() {
-                let [.., a, b, c, d] = self.header;
-                self.left = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-                self.have = 0;
-            }
-        }
-        let room = chunk.len().min(self.left);
-        let read = from.read(&mut chunk[..room]).await?;
-        self.left -= read;
-        Ok(read)
-    }
 }
 
 /// Receives one frame: its opcode and payload; `None` at the end.
