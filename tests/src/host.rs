@@ -316,7 +316,8 @@ impl Engine {
         self.send("GET", path, "")
     }
 
-    fn send(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+    /// Sends a request without a client between; gives the status and the body.
+    pub fn send(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut socket = self.ask(method, path, "Connection: close\r\n", body);
         let mut reply = String::new();
         socket.read_to_string(&mut reply).expect("text");

@@ -4,6 +4,8 @@
 //! answer is, when the client goes away. A client that only ends its sending side is still there: with
 //! `half_close` hyper goes on answering it, so a full hang-up is watched for here.
 
+mod line;
+
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -78,9 +80,19 @@ async fn connection(
     answers: Answers,
     mut stopping: watch::Receiver<()>,
 ) {
+    let stream = tokio::select! {
+        stream = tokio::time::timeout(IDLE, line::legal(stream)) => match stream {
+            Ok(Ok(stream)) => stream,
+            // It has gone, or never said anything.
+            Ok(Err(_)) | Err(_) => return,
+        },
+        _ = stopping.changed() => return,
+    };
     let hung_up = HangUp::of(&stream);
     let service = service_fn(move |request| answer(engine.clone(), answers.clone(), request));
     let mut http = http1::Builder::new();
+    // Names of headers do not have a case, but scripts look for them as Go spells them.
+    http.title_case_headers(true);
     http.half_close(true).timer(TokioTimer::new()).header_read_timeout(IDLE);
     let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use engine::{Info, LogDriver};
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, HeaderValue, PRAGMA};
+use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, PRAGMA};
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -23,8 +23,12 @@ const INDEX: &str = "https://index.docker.io/v1/";
 
 /// `GET` and `HEAD /_ping`.
 pub(crate) fn ping(method: &str) -> Reply {
-    let mut reply = reply::text(if method == "HEAD" { "" } else { "OK" });
+    let head = method == "HEAD";
+    let mut reply = reply::text(if head { "" } else { "OK" });
     let headers = reply.headers_mut();
+    if head {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     let uncached = HeaderValue::from_static("no-cache, no-store, must-revalidate");
     headers.insert(CACHE_CONTROL, uncached);
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
