@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use image::{Image, Reference, Snapshot};
 use serde_json::{Map, Value, json};
-use spec::Digest;
+use spec::{Digest, Kind};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -163,7 +163,11 @@ impl Engine {
         let pack = move |out: &mut dyn Write| changes::pack(&snapshot, out);
         let made = self.shared().images.commit(&parent, request, pack).await;
         if paused {
-            self.unpause(&id).await?;
+            match self.unpause(&id).await {
+                // It ended meanwhile, or a signal has thawed it.
+                Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound) => {}
+                unpaused => unpaused?,
+            }
         }
         let image = made?;
         let mut facts = vec![("imageID", image.id.to_string())];
