@@ -5,6 +5,7 @@ use std::io::Read;
 use serde_json::{Value, json};
 use spec::Isolation;
 use tests::Host;
+use tests::host::IMAGE;
 
 use super::detached;
 
@@ -60,11 +61,48 @@ pub(crate) fn a_version_says_what_a_page_holds(host: &mut Host) {
     let mut head = String::new();
     let mut line = host.engine.ask("HEAD", "/v1.40/_ping", "Connection: close\r\n", "");
     line.read_to_string(&mut head).expect("text");
-    for header in
-        ["api-version: 1.51", "ostype: linux", "docker-experimental: false", "swarm: inactive"]
-    {
-        assert!(head.to_ascii_lowercase().contains(header), "{head}");
+    // Scripts look for them letter by letter.
+    for header in [
+        "Api-Version: 1.51",
+        "Ostype: linux",
+        "Docker-Experimental: false",
+        "Swarm: inactive",
+        "Builder-Version: 1",
+        "Content-Length: 0",
+        "Cache-Control: no-cache, no-store, must-revalidate",
+    ] {
+        assert!(head.contains(&format!("\r\n{header}\r\n")), "{header}: {head}");
     }
+}
+
+pub(crate) fn a_name_among_aliases_is_a_matter_of_the_version(host: &mut Host) {
+    host.docker(&["network", "create", "named"]).ok();
+    let id = detached(host, Isolation::Process, &["--network", "named"], &["sleep", "1000"]);
+    for (version, want) in [("1.44", json!([id[..12]])), ("1.45", Value::Null)] {
+        let (_, body) = host.engine.get(&format!("/v{version}/containers/{id}/json"));
+        let document: Value = serde_json::from_str(&body).expect("JSON");
+        let endpoint = &document["NetworkSettings"]["Networks"]["named"];
+        assert_eq!(endpoint["Aliases"], want, "{version}");
+        let names = endpoint["DNSNames"].as_array().expect("a list");
+        assert!(names.contains(&json!(id[..12])), "{version}: {endpoint}");
+    }
+    host.docker(&["rm", "-f", &id]).ok();
+    host.docker(&["network", "rm", "named"]).ok();
+}
+
+pub(crate) fn a_prune_tells_how_much_it_reclaimed(host: &mut Host) {
+    host.docker(&["run", IMAGE, "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=3"]).ok();
+    let said = host.docker(&["container", "prune", "-f"]).ok();
+    assert!(said.contains("Total reclaimed space: 3."), "{said}");
+}
+
+/// As Docker does, whose clients look for the reason there.
+pub(crate) fn an_archive_that_is_broken_is_told_of_in_the_stream(host: &mut Host) {
+    let (status, body) = host.engine.send("POST", "/images/load", "not an archive");
+    assert_eq!(status, 200, "{body}");
+    let said: Value = serde_json::from_str(body.lines().nth(1).expect("a chunk")).expect("JSON");
+    let reason = said["errorDetail"]["message"].as_str().expect("a reason");
+    assert!(reason.starts_with("read the archive") && said["error"] == reason, "{said}");
 }
 
 pub(crate) fn containers_are_found_by_what_they_have(host: &mut Host) {
@@ -81,14 +119,8 @@ pub(crate) fn containers_are_found_by_what_they_have(host: &mut Host) {
         (json!({ "label": { "a=b": true } }), true),
         (json!({ "isolation": ["process"], "network": ["bridge"] }), true),
     ] {
-        let text =
-            filters.to_string().replace('"', "%22").replace('^', "%5E").replace(['{', '}'], "");
-        let path = format!("/containers/json?size=1&filters=%7B{text}%7D");
-        let path = if filters["label"].is_object() {
-            "/containers/json?size=1&filters=%7B%22label%22:%7B%22a=b%22:true%7D%7D".to_owned()
-        } else {
-            path
-        };
+        // As curl sends it: nothing is escaped.
+        let path = format!("/containers/json?size=1&filters={filters}");
         let (status, body) = host.engine.get(&path);
         assert_eq!(status, 200, "{filters}: {body}");
         let rows: Value = serde_json::from_str(&body).expect("JSON");

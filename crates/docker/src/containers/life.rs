@@ -115,7 +115,7 @@ pub(crate) async fn prune(call: &mut Call) -> Answer {
         label: filters.values("label").map(str::to_owned).collect(),
         ..List::default()
     };
-    let mut deleted = Vec::new();
+    let (mut deleted, mut reclaimed) = (Vec::new(), 0);
     let listed = call.engine.list(which).await?.into_iter();
     let chosen = listed.filter(|container| {
         until.is_none_or(|until| container.created <= until)
@@ -123,14 +123,19 @@ pub(crate) async fn prune(call: &mut Call) -> Answer {
     });
     for container in chosen {
         let id = container.id.to_string();
+        // Of one that is gone meanwhile nothing is reclaimed.
+        let size = call.engine.written(&container).await.unwrap_or_default();
         // One that was started or removed in between is not to be pruned.
         match call.engine.remove(&id, Remove::default()).await {
-            Ok(()) => deleted.push(id),
+            Ok(()) => {
+                deleted.push(id);
+                reclaimed += size;
+            }
             Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(reply::ok(&json!({ "ContainersDeleted": deleted, "SpaceReclaimed": 0 })))
+    Ok(reply::ok(&json!({ "ContainersDeleted": deleted, "SpaceReclaimed": reclaimed })))
 }
 
 fn how_to_stop(query: &Query) -> Result<Stop, Error> {

@@ -43,6 +43,7 @@ fn gate(document: &mut Value, version: Version) {
     if !version.since_minor(43) {
         remove(&mut document["HostConfig"], "Annotations");
     }
+    let short = document["Id"].as_str().and_then(|id| id.get(..12)).unwrap_or_default().to_owned();
     let networks = document["NetworkSettings"]["Networks"].as_object_mut();
     for endpoint in networks.into_iter().flat_map(|networks| networks.values_mut()) {
         if !version.since_minor(44) {
@@ -51,6 +52,19 @@ fn gate(document: &mut Value, version: Version) {
         if !version.since_minor(48) {
             remove(endpoint, "GwPriority");
         }
+        if version.since_minor(45) {
+            // Since then it is among the DNSNames only.
+            without(&mut endpoint["Aliases"], &short);
+        }
+    }
+}
+
+/// Takes a text out of a list; `null` stands for an empty one.
+fn without(list: &mut Value, text: &str) {
+    let Some(texts) = list.as_array_mut() else { return };
+    texts.retain(|one| one != text);
+    if texts.is_empty() {
+        *list = Value::Null;
     }
 }
 

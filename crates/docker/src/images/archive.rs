@@ -12,7 +12,7 @@ use crate::call::Call;
 use crate::error::Error;
 use crate::images::check_platform;
 use crate::images::pull::{archive, message};
-use crate::images::told;
+use crate::images::told::{self, Tell};
 use crate::reply;
 use crate::route::Answer;
 
@@ -73,7 +73,7 @@ pub(crate) async fn load(call: &mut Call) -> Answer {
     let quiet = call.query.flag("quiet");
     let archive = archive(call)?;
     let engine = call.engine.clone();
-    told::answer(move |tell| async move {
+    let work = move |tell: Tell| async move {
         let bars = tell.clone();
         let progress = move |progress: Progress| {
             if !quiet {
@@ -89,6 +89,6 @@ pub(crate) async fn load(call: &mut Call) -> Answer {
             }
         }
         Ok(())
-    })
-    .await
+    };
+    Ok(told::in_stream(work).await)
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::error::Error;
-use crate::reply;
+use crate::reply::{self, Reply};
 use crate::route::Answer;
 
 /// Where work tells what it does.
@@ -45,6 +45,18 @@ where
         outcome(&mut task).await.err().map(|error| (failure(&error), None))
     });
     Ok(reply::lines(stream::once(async move { first }).chain(rest)))
+}
+
+/// The same where a failure is always told in the stream, which clients of `load` look for.
+pub(crate) async fn in_stream<W, F>(work: W) -> Reply
+where
+    W: FnOnce(Tell) -> F,
+    F: Future<Output = Result<(), engine::Error>> + Send + 'static,
+{
+    match answer(work).await {
+        Ok(reply) => reply,
+        Err(error) => reply::lines(stream::once(async move { failure(&error) })),
+    }
 }
 
 /// How the work ended.
