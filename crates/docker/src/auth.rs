@@ -33,13 +33,17 @@ struct Login {
 /// `POST /auth`.
 pub(crate) async fn login(call: &mut Call) -> Answer {
     let login: Login = call.json().await?;
-    if !login.identitytoken.is_empty() {
-        return Err(Error::invalid("identitytoken is not supported by Hull yet"));
-    }
     let host = host(&login.serveraddress);
-    let auth = Auth::Basic { username: login.username, password: login.password };
+    let auth = if login.identitytoken.is_empty() {
+        Auth::Basic { username: login.username, password: login.password }
+    } else {
+        Auth::Identity(login.identitytoken)
+    };
     match call.engine.images().log_in(host, auth).await {
-        Ok(()) => Ok(reply::ok(&json!({ "Status": "Login Succeeded", "IdentityToken": "" }))),
+        Ok(token) => {
+            let token = token.unwrap_or_default();
+            Ok(reply::ok(&json!({ "Status": "Login Succeeded", "IdentityToken": token })))
+        }
         Err(registry::Error::Denied { host }) => {
             let message =
                 format!("login attempt to {host}/v2/ failed with status: 401 Unauthorized");
@@ -86,7 +90,7 @@ fn parse(header: &str) -> Result<Option<Auth>, Error> {
     let given: AuthHeader =
         serde_json::from_slice(&bytes).map_err(|_| invalid("it is not JSON".into()))?;
     if !given.identitytoken.is_empty() {
-        return Err(invalid("identitytoken is not supported by Hull yet".into()));
+        return Ok(Some(Auth::Identity(given.identitytoken)));
     }
     if !given.registrytoken.is_empty() {
         return Ok(Some(Auth::Bearer(given.registrytoken)));
@@ -124,7 +128,9 @@ mod tests {
         assert_eq!((username.as_str(), password.as_str()), ("me", "?>~"));
         let bearer = parse(&encode(json!({ "registrytoken": "t" })));
         assert!(matches!(bearer, Ok(Some(Auth::Bearer(token))) if token == "t"));
-        for header in ["%", "AAAA", &encode(json!({ "identitytoken": "t" }))] {
+        let identity = parse(&encode(json!({ "username": "<token>", "identitytoken": "i" })));
+        assert!(matches!(identity, Ok(Some(Auth::Identity(token))) if token == "i"));
+        for header in ["%", "AAAA"] {
             assert!(parse(header).is_err(), "{header}");
         }
     }

@@ -23,12 +23,12 @@ pub struct Remote {
     pub platforms: Vec<Platform>,
 }
 
-/// Asks the registry at `host` whether it takes the credentials.
+/// Asks the registry at `host` whether it takes the credentials. Gives an identity token, where it has such.
 pub(crate) async fn log_in(
     registries: &Registries,
     host: &str,
     auth: Auth,
-) -> Result<(), registry::Error> {
+) -> Result<Option<String>, registry::Error> {
     let anything: Result<Reference, _> = format!("{host}/hull/login").parse();
     let anything = anything.map_err(|_| registry::Error::NotFound { host: host.to_owned() })?;
     let source = registries.own(anything.registry(), Some(auth));

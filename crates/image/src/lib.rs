@@ -128,8 +128,9 @@ impl Images {
         push::push(&self.store, &self.registries, auth, &request).await
     }
 
-    /// Asks the registry at `host` whether it takes the credentials.
-    pub async fn log_in(&self, host: &str, auth: Auth) -> Result<(), registry::Error> {
+    /// Asks the registry at `host` whether it takes the credentials. Gives an identity token, where the
+    /// registry has such: that is kept in the password's place.
+    pub async fn log_in(&self, host: &str, auth: Auth) -> Result<Option<String>, registry::Error> {
         distribution::log_in(&self.registries, host, auth).await
     }
 

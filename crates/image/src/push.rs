@@ -269,7 +269,7 @@ impl Upload<'_> {
                 }
             }
         };
-        futures_util::join!(upload, bars).0
+        tokio::join!(upload, bars).0
     }
 }
 

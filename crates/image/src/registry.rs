@@ -6,32 +6,28 @@
 //!
 //! Spec: OCI distribution-spec, "Pull"; "Error Codes".
 
-mod certificates;
+mod door;
 mod insecure;
+mod session;
+mod trust;
 mod upload;
 
-use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use oci_client::client::{BlobResponse, ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
-use oci_client::manifest::OciDescriptor;
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference as Remote};
-use spec::{Digest, Kind};
+use reqwest::{Client, Url};
+use spec::Kind;
 
-use crate::manifest::{ACCEPTED, Descriptor};
 use crate::reference::{DOCKER_HUB, Reference};
+use door::Door;
+pub(crate) use session::Session;
+
+/// Where Docker Hub's registry is.
+const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 
 /// How long a registry may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(15);
-/// How often a busy registry is asked for a manifest.
-const ATTEMPTS: u32 = 4;
 /// How long it may stay silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -43,8 +39,8 @@ pub struct Registries {
     /// `HOST`, `HOST:PORT` or `ADDRESS/PREFIX` that may be spoken to without TLS, or with a certificate
     /// that nobody vouches for. Loopback addresses always may.
     pub insecure: Vec<String>,
-    /// Directories with a directory `HOST` or `HOST:PORT` for a registry, whose files `*.crt` are
-    /// certificates of authorities (in PEM) that vouch for it.
+    /// Directories with a directory `HOST` or `HOST:PORT` for a registry, whose files (in PEM) `*.crt` are
+    /// certificates that vouch for it, and `NAME.cert` with `NAME.key` what is shown to it.
     pub certificates: Vec<PathBuf>,
 }
 
@@ -71,6 +67,8 @@ pub enum Auth {
     },
     /// A registry token (`registrytoken` of docker's `X-Registry-Auth`).
     Bearer(String),
+    /// What a registry gave at the login in the password's place (`identitytoken`).
+    Identity(String),
 }
 
 impl fmt::Debug for Auth {
@@ -78,6 +76,7 @@ impl fmt::Debug for Auth {
         f.write_str(match self {
             Self::Basic { .. } => "Basic",
             Self::Bearer(_) => "Bearer",
+            Self::Identity(_) => "Identity",
         })
     }
 }
@@ -124,12 +123,12 @@ pub enum Error {
         message: String,
     },
     /// It breaks the protocol.
-    #[error("{host} does not speak as a registry does")]
+    #[error("{host} does not speak as a registry does: it gives {problem}")]
     Protocol {
         /// Host and port.
         host: String,
         /// In which way.
-        source: Box<OciDistributionError>,
+        problem: &'static str,
     },
 }
 
@@ -178,7 +177,7 @@ impl Registries {
         let of_mirror = |mirror: &String| {
             let (scheme, host) = split_url(mirror)?;
             let speech = if scheme == "http" { Speech::Plain } else { Speech::Tls };
-            Some(self.source(host, speech, RegistryAuth::Anonymous))
+            Some(self.source(host, speech, None))
         };
         let of_hub = reference.registry() == DOCKER_HUB;
         let mirrors = self.mirrors.iter().filter(|_| of_hub).filter_map(of_mirror);
@@ -187,16 +186,11 @@ impl Registries {
 
     /// The registry at `host` itself.
     pub(crate) fn own(&self, host: &str, auth: Option<Auth>) -> Source {
-        let auth = match auth {
-            None => RegistryAuth::Anonymous,
-            Some(Auth::Basic { username, password }) => RegistryAuth::Basic(username, password),
-            Some(Auth::Bearer(token)) => RegistryAuth::Bearer(token),
-        };
         let any = insecure::is_insecure(&self.insecure, host);
         self.source(host, if any { Speech::Any } else { Speech::Tls }, auth)
     }
 
-    fn source(&self, host: &str, speech: Speech, auth: RegistryAuth) -> Source {
+    fn source(&self, host: &str, speech: Speech, auth: Option<Auth>) -> Source {
         Source { host: host.to_owned(), speech, auth, certificates: self.certificates.clone() }
     }
 }
@@ -215,7 +209,7 @@ fn split_url(url: &str) -> Option<(&str, &str)> {
 pub(crate) struct Source {
     pub(crate) host: String,
     speech: Speech,
-    auth: RegistryAuth,
+    auth: Option<Auth>,
     certificates: Vec<PathBuf>,
 }
 
@@ -230,21 +224,6 @@ enum Speech {
     Any,
 }
 
-/// A connection to one registry for the pull of one image.
-pub(crate) struct Session {
-    client: Client,
-    remote: Remote,
-    auth: RegistryAuth,
-    host: String,
-}
-
-/// Bytes of a blob.
-pub(crate) struct Blob {
-    /// Whether they begin at the offset that was asked for, or at 0.
-    pub(crate) resumed: bool,
-    pub(crate) stream: BoxStream<'static, io::Result<Bytes>>,
-}
-
 impl Source {
     /// Prepares to speak of `reference` here. Only who may be spoken to in any way is asked for it.
     pub(crate) async fn session(&self, reference: &Reference) -> Result<Session, Error> {
@@ -253,145 +232,34 @@ impl Source {
             Speech::Tls => false,
             Speech::Any => insecure::speaks_plainly(&self.host).await,
         };
-        let config = ClientConfig {
-            protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
-            // Without TLS there is no certificate to check, nor a need for the host's list of them.
-            accept_invalid_certificates: self.speech != Speech::Tls,
-            extra_root_certificates: certificates::of(&self.certificates, &self.host)?,
-            use_monolithic_push: true,
-            connect_timeout: Some(CONNECT),
-            read_timeout: Some(SILENCE),
-            user_agent: concat!("hull/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
+        let mut client = Client::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .user_agent(concat!("hull/", env!("CARGO_PKG_VERSION")));
+        // Without TLS there is no certificate to check, nor a need for the host's list of them.
+        if !plain || self.speech == Speech::Any {
+            let anyone = self.speech != Speech::Tls;
+            let config = trust::config(&self.certificates, &self.host, anyone)?;
+            client = client.tls_backend_preconfigured(config);
+        }
+        let unusable = |problem| Error::Protocol { host: self.host.clone(), problem };
+        let client = client.build().map_err(|_| unusable("no client can be made for it"))?;
+        let scheme = if plain { "http" } else { "https" };
+        let address = if self.host == DOCKER_HUB { DOCKER_HUB_HOST } else { &self.host };
+        let base = Url::parse(&format!("{scheme}://{address}/v2/"));
+        let target = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or("latest").to_owned(),
         };
-        let client = Client::try_from(config).map_err(|e| failure(&self.host, e))?;
-        let (host, repository) = (self.host.clone(), reference.repository().to_owned());
-        let remote = match (reference.digest(), reference.tag()) {
-            (Some(digest), _) => Remote::with_digest(host, repository, digest.to_string()),
-            (None, tag) => Remote::with_tag(host, repository, tag.unwrap_or("latest").to_owned()),
-        };
-        Ok(Session { client, remote, auth: self.auth.clone(), host: self.host.clone() })
+        Ok(Session {
+            client,
+            host: self.host.clone(),
+            base: base.map_err(|_| unusable("its address is none"))?,
+            repository: reference.repository().to_owned(),
+            target,
+            door: Door::new(self.auth.clone(), self.speech != Speech::Tls),
+        })
     }
-}
-
-impl Session {
-    /// Host and port.
-    pub(crate) fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// What the name leads to, a manifest or index; with `digest`, that one in the same repository. A
-    /// registry that is busy is asked again; one that does not answer at all is not.
-    pub(crate) async fn manifest(&self, digest: Option<&Digest>) -> Result<Bytes, Error> {
-        let remote = match digest {
-            Some(digest) => self.remote.clone_with_digest(digest.to_string()),
-            None => self.remote.clone(),
-        };
-        let mut pause = Duration::from_millis(500);
-        for _ in 1..ATTEMPTS {
-            match self.fetch(&remote).await {
-                Err(e @ Error::Answer { .. }) if e.is_passing() => {
-                    tracing::debug!(host = self.host, error = %e, "registry is busy");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                done => return done,
-            }
-        }
-        self.fetch(&remote).await
-    }
-
-    async fn fetch(&self, remote: &Remote) -> Result<Bytes, Error> {
-        let pulled = self.client.pull_manifest_raw(remote, &self.auth, &ACCEPTED).await;
-        pulled.map(|(bytes, _)| bytes).map_err(|e| failure(&self.host, e))
-    }
-
-    /// A blob's bytes, if possible from `offset` on. They are not verified.
-    pub(crate) async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<Blob, Error> {
-        let descriptor = OciDescriptor {
-            digest: blob.digest.to_string(),
-            size: i64::try_from(blob.size).unwrap_or(i64::MAX),
-            ..OciDescriptor::default()
-        };
-        self.client.store_auth_if_needed(self.remote.resolve_registry(), &self.auth).await;
-        let response =
-            self.client.pull_blob_stream_partial(&self.remote, &descriptor, offset, None).await;
-        match response.map_err(|e| failure(&self.host, e))? {
-            BlobResponse::Full(full) => Ok(Blob { resumed: offset == 0, stream: full.stream }),
-            BlobResponse::Partial(rest) => Ok(Blob { resumed: true, stream: rest.stream }),
-        }
-    }
-
-    /// The tags of the repository.
-    pub(crate) async fn tags(&self) -> Result<Vec<String>, Error> {
-        const PAGE: usize = 1000;
-        let mut tags: Vec<String> = Vec::new();
-        loop {
-            let last = tags.last().cloned();
-            let page = self.client.list_tags(&self.remote, &self.auth, Some(PAGE), last.as_deref());
-            let page = page.await.map_err(|e| failure(&self.host, e))?.tags;
-            let full = page.len() == PAGE;
-            tags.extend(page);
-            if !full {
-                return Ok(tags);
-            }
-        }
-    }
-
-    /// A stream that broke off.
-    pub(crate) fn broken(&self, error: &io::Error) -> Error {
-        Error::Unreachable { host: self.host.clone(), source: deepest(error) }
-    }
-}
-
-/// What the client's error means.
-fn failure(host: &str, error: OciDistributionError) -> Error {
-    let host = host.to_owned();
-    match error {
-        OciDistributionError::RequestError(source) => match source.status() {
-            Some(status) => answer(host, status.as_u16(), status.canonical_reason().unwrap_or("")),
-            None => Error::Unreachable { host, source: deepest(&source) },
-        },
-        OciDistributionError::UnauthorizedError { .. }
-        | OciDistributionError::AuthenticationFailure(_) => Error::Denied { host },
-        OciDistributionError::ImageManifestNotFoundError(_) => Error::NotFound { host },
-        OciDistributionError::ServerError { code, message, .. } => answer(host, code, &message),
-        OciDistributionError::RegistryError { envelope, .. } => {
-            let code = envelope.errors.first().map(|error| &error.code);
-            match code {
-                Some(
-                    OciErrorCode::ManifestUnknown
-                    | OciErrorCode::NameUnknown
-                    | OciErrorCode::NotFound
-                    | OciErrorCode::BlobUnknown
-                    | OciErrorCode::ManifestBlobUnknown,
-                ) => Error::NotFound { host },
-                Some(OciErrorCode::Denied | OciErrorCode::Unauthorized) => Error::Denied { host },
-                Some(OciErrorCode::Toomanyrequests) => answer(host, 429, &envelope.to_string()),
-                _ => answer(host, 400, &envelope.to_string()),
-            }
-        }
-        other => Error::Protocol { host, source: Box::new(other) },
-    }
-}
-
-fn answer(host: String, status: u16, message: &str) -> Error {
-    match status {
-        401 | 403 => Error::Denied { host },
-        404 => Error::NotFound { host },
-        _ => {
-            let line = message.lines().next().unwrap_or_default();
-            Error::Answer { host, status, message: line.chars().take(200).collect() }
-        }
-    }
-}
-
-fn deepest(error: &(dyn StdError + 'static)) -> Cause {
-    let mut deepest = error;
-    while let Some(cause) = deepest.source() {
-        deepest = cause;
-    }
-    Cause(deepest.to_string())
 }
 
 #[cfg(test)]
@@ -409,7 +277,7 @@ mod tests {
         let sources = |name: &str| {
             let auth = Auth::Basic { username: "me".into(), password: "secret".into() };
             let sources = registries.sources(&name.parse().expect("a name"), Some(auth));
-            let show = |s: Source| (s.host, s.speech, s.auth != RegistryAuth::Anonymous);
+            let show = |s: Source| (s.host, s.speech, s.auth.is_some());
             sources.into_iter().map(show).collect::<Vec<_>>()
         };
         let one = |host: &str, any| {
