@@ -3,7 +3,7 @@
 //! ```text
 //!   content/oci-layout
 //!   content/index.json            which manifests there are and their names (index.rs)
-//!   content/blobs/sha256/<hex>    whole, verified, on disk
+//!   content/blobs/sha256/<hex>    whole and verified; on disk before the index speaks of it
 //!   content/ingest/*.tmp          being written; removed when the store is opened
 //! ```
 //!
@@ -18,6 +18,8 @@ use spec::Digest;
 
 use crate::disk::{self, Context, Error};
 
+/// Bytes read at a time.
+const BUFFER: usize = 256 << 10;
 /// The layout's marker.
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
@@ -68,21 +70,55 @@ impl Content {
         self.path(digest).is_file()
     }
 
-    /// A small blob's bytes.
+    /// A small blob's bytes; an error with [`Error::is_damage`] when they are not what they were.
     pub(crate) fn read(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
         let path = self.path(digest);
         let mut bytes = Vec::new();
         let mut file = File::open(&path).on("open", &path)?;
         file.read_to_end(&mut bytes).on("read", &path)?;
+        if digest_of(&bytes) != *digest {
+            return Err(disk::damage(&path));
+        }
         Ok(bytes)
+    }
+
+    /// Reads the blob once; an error with [`Error::is_damage`] when it is not what it was.
+    pub(crate) fn check(&self, digest: &Digest) -> Result<(), Error> {
+        let path = self.path(digest);
+        let mut file = File::open(&path).on("open", &path)?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match file.read(&mut buffer).on("read", &path)? {
+                0 => break,
+                read => hash.update(&buffer[..read]),
+            }
+        }
+        let found = Digest::from_sha256(hash.finalize().into());
+        if found == *digest { Ok(()) } else { Err(disk::damage(&path)) }
+    }
+
+    /// Whether the blob is here as it was. One that is damaged goes, so that it can come again.
+    pub(crate) fn has_whole(&self, digest: &Digest) -> Result<bool, Error> {
+        if !self.has(digest) {
+            return Ok(false);
+        }
+        match self.check(digest) {
+            Err(e) if e.is_damage() => {
+                tracing::warn!(digest = %digest, "blob is damaged and goes");
+                disk::remove_file(&self.path(digest))?;
+                Ok(false)
+            }
+            checked => checked.map(|()| true),
+        }
     }
 
     /// Stores a small blob, unless it is here.
     pub(crate) fn put(&self, bytes: &[u8]) -> Result<Digest, Error> {
-        let mut writer = self.writer()?;
-        writer.write(bytes)?;
-        let digest = writer.digest();
-        if !self.has(&digest) {
+        let digest = digest_of(bytes);
+        if !self.has_whole(&digest)? {
+            let mut writer = self.writer()?;
+            writer.write(bytes)?;
             self.commit(writer)?;
         }
         Ok(digest)
@@ -95,13 +131,18 @@ impl Content {
         Ok(Writer { file, path, hash: Sha256::new(), length: 0 })
     }
 
-    /// Gives a finished blob its name. The caller has compared [`Writer::digest`] with what it wanted.
+    /// Gives a finished blob its name; what had it before can only have been the same, or damaged. The
+    /// caller has compared [`Writer::digest`] with what it wanted. On disk it is once its filesystem was synced.
     #[expect(clippy::needless_pass_by_value, reason = "what is committed is written no more")]
     pub(crate) fn commit(&self, writer: Writer) -> Result<Digest, Error> {
-        writer.file.sync_all().on("sync", &writer.path)?;
         let digest = writer.digest();
-        disk::rename(&writer.path, &self.path(&digest))?;
+        std::fs::rename(&writer.path, self.path(&digest)).on("rename", &writer.path)?;
         Ok(digest)
+    }
+
+    /// Where all of it is.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The digests of all blobs.

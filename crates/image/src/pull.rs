@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   sources in order  ->  manifest  ->  (index: the platform's manifest)  ->  configuration
-//!     ->  layers: up to 3 downloads at once, unpacked one after the other as they are complete
+//!     ->  layers: up to 3 at once, unpacked while they arrive, placed one on the other
 //!     ->  synced  ->  named
 //! ```
 //!
-//! Dropping the future anywhere leaves whole blobs and whole layers without a name. They save the next
-//! pull the work, or go with the next collection.
+//! A pull that fails leaves nothing. Dropping the future anywhere leaves whole blobs and whole layers
+//! without a name: they save the next pull the work, or go with the next collection.
 
 mod download;
 
@@ -16,17 +16,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use spec::{Digest, Kind};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::content::digest_of;
 use crate::disk;
 use crate::image::{self, Configuration, Image};
 use crate::manifest::{self, Descriptor, Document, Manifest};
 use crate::registry::{self, Auth, Registries, Session};
-use crate::snapshot::{self, chain_ids};
+use crate::snapshot::{self, Unpacked, chain_ids};
 use crate::store::{Pin, Store};
 use crate::{Platform, Progress, Reference, Status};
-use download::Download;
+use download::{Download, Unpacking};
 
 /// Layers that are downloaded at once; docker's number.
 const DOWNLOADS: usize = 3;
@@ -86,13 +86,25 @@ pub enum Failure {
     },
     /// The blob does not end where it should.
     #[error("{host} gave more than the {size} bytes that {digest} has")]
-    Size {
+    TooLong {
         /// The registry.
         host: String,
         /// The blob.
         digest: Digest,
         /// What its descriptor says.
         size: u64,
+    },
+    /// The blob ends before it should.
+    #[error("{host} gave {found} of the {size} bytes that {digest} has")]
+    TooShort {
+        /// The registry.
+        host: String,
+        /// The blob.
+        digest: Digest,
+        /// What its descriptor says.
+        size: u64,
+        /// What came.
+        found: u64,
     },
     /// The data root.
     #[error(transparent)]
@@ -141,7 +153,7 @@ impl Failure {
         match self {
             Self::Registry(e) => e.kind(),
             Self::Manifest(e) => e.kind(),
-            Self::Digest { .. } | Self::Size { .. } => Kind::Invalid,
+            Self::Digest { .. } | Self::TooLong { .. } | Self::TooShort { .. } => Kind::Invalid,
             Self::Disk(e) => e.kind(),
             Self::Layer { source, .. } => source.kind(),
             Self::Image(e) => e.kind(),
@@ -188,7 +200,19 @@ pub(crate) async fn pull(
     let id = if reference.digest().is_some() { Some(found.target.to_string()) } else { tag };
     let status = Status::PullingFrom(reference.repository().to_owned());
     (request.progress)(Progress { id, status, bytes: None });
-    receive(store, request, found).await
+    let received = receive(store, request, found).await;
+    if received.is_err() {
+        let store = Arc::clone(store);
+        // What came before the failure; that it cannot be removed now is not what failed.
+        let work = move || store.collect(&mut store.state()).map(drop);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(work).await {
+            tracing::warn!(
+                error = spec::chain(&error),
+                "a failed pull's blobs stay until the next start"
+            );
+        }
+    }
+    received
 }
 
 /// Finds the manifest for the platform. A mirror that fails in any way hands over to the next source;
@@ -275,7 +299,7 @@ async fn receive(store: &Arc<Store>, request: &Request<'_>, found: Found) -> Res
     let blobs = [&found.manifest.config, &found.descriptor].into_iter();
     let pins: Vec<_> = blobs.map(|blob| store.pin(&blob.digest)).collect();
     let download = Download { store, session: &found.session, progress: request.progress };
-    download.fetch(&found.manifest.config, None).await.map_err(failed)?;
+    download.fetch(&found.manifest.config).await.map_err(failed)?;
     let config = store.content.read(&found.manifest.config.digest).map_err(Failure::from);
     let config = config.and_then(|bytes| Ok(Configuration::parse(&bytes, &found.manifest)?));
     let config = config.map_err(failed)?;
@@ -309,74 +333,71 @@ async fn layers(
     for layer in &layers {
         (download.progress)(Progress::layer(&layer.blob.digest, Status::PullingFsLayer));
     }
-    let (arrived, arrivals): (Vec<_>, Vec<_>) =
-        layers.iter().map(|_| oneshot::channel::<bool>()).unzip();
+    // Fair: a layer never waits for one above it.
     let turns = Semaphore::new(DOWNLOADS);
-    let fetch = async |layer: &Layer, arrived: oneshot::Sender<bool>| {
-        let _turn = turns.acquire().await.map_err(|_| Failure::GivenUp)?;
-        let unpacked = download.layer(layer).await?;
-        // Gone only if the unpacking has failed, which says so itself.
-        let _ = arrived.send(unpacked);
-        Ok::<_, Failure>(())
-    };
-    let downloads: Vec<_> = layers.iter().zip(arrived).map(|(l, a)| fetch(l, a)).collect();
-    let unpacking = async {
-        for (layer, arrival) in layers.iter().zip(arrivals) {
-            if !arrival.await.map_err(|_| Failure::GivenUp)? {
-                download.unpack(layer).await?;
-            }
-        }
-        Ok::<_, Failure>(())
-    };
-    futures_util::try_join!(try_join_all(downloads), unpacking)?;
+    let mut beneath = None;
+    let mut all = Vec::new();
+    for layer in &layers {
+        let (placed, next) = oneshot::channel();
+        all.push(download.layer(layer, &turns, beneath.replace(next), placed));
+    }
+    try_join_all(all).await?;
     Ok(pins)
 }
 
 impl Download<'_> {
-    /// Brings a layer's blob. Returns whether the layer is unpacked already.
-    async fn layer(&self, layer: &Layer) -> Result<bool, Failure> {
-        let content = &self.store.content;
-        let here = content.has(&layer.blob.digest);
-        if here && layer.chain.last().is_some_and(|id| self.store.snapshots.has(id)) {
-            (self.progress)(Progress::layer(&layer.blob.digest, Status::AlreadyExists));
-            return Ok(true);
+    /// Brings a layer, and gives it its place once the one beneath has it.
+    async fn layer(
+        &self,
+        layer: &Layer,
+        turns: &Semaphore,
+        beneath: Option<oneshot::Receiver<()>>,
+        placed: oneshot::Sender<()>,
+    ) -> Result<(), Failure> {
+        let Some((id, below)) = layer.chain.split_last() else { return Ok(()) };
+        let turn = turns.acquire().await.map_err(|_| Failure::GivenUp)?;
+        let pin = self.store.pin(id);
+        // Until it has its place, so that of two pulls one waits for the other's work.
+        let making = pin.making.clone().lock_owned().await;
+        let kept = Arc::new((making, pin));
+        let tell = |status| (self.progress)(Progress::layer(&layer.blob.digest, status));
+        let is_placed = self.store.snapshots.has(id);
+        if is_placed && self.store.content.has(&layer.blob.digest) {
+            tell(Status::AlreadyExists);
+        } else {
+            let diff_id = layer.diff_id.clone();
+            let unpacking = (!is_placed).then(|| Unpacking { diff_id, kept: kept.clone() });
+            let unpacked = self.fetch_layer(&layer.blob, unpacking).await?;
+            drop(turn);
+            if let Some(beneath) = beneath {
+                // It says itself why it has failed.
+                beneath.await.map_err(|_| Failure::GivenUp)?;
+            }
+            if let Some(unpacked) = unpacked {
+                self.place(layer, unpacked, below, kept).await?;
+            }
+            tell(Status::PullComplete);
         }
-        self.fetch(&layer.blob, Some(&layer.blob.digest)).await?;
-        Ok(false)
+        // There is none above the topmost.
+        let _ = placed.send(());
+        Ok(())
     }
 
-    /// Unpacks a layer whose blob is here, unless it is unpacked.
-    async fn unpack(&self, layer: &Layer) -> Result<(), Failure> {
-        let Some((id, beneath)) = layer.chain.split_last() else { return Ok(()) };
-        let pin = self.store.pin(id);
-        let making = pin.making.clone().lock_owned().await;
-        let shown = &layer.blob.digest;
-        if self.store.snapshots.has(id) {
-            (self.progress)(Progress::layer(shown, Status::PullComplete));
-            return Ok(());
-        }
-        let (bytes, mut moved) = mpsc::channel(1);
-        let store = Arc::clone(self.store);
-        let (beneath, blob) = (beneath.to_vec(), store.content.path(shown));
-        let diff_id = layer.diff_id.clone();
-        // Goes on when the pull is dropped: what it makes is whole or nothing.
+    async fn place(
+        &self,
+        layer: &Layer,
+        unpacked: Unpacked,
+        beneath: &[Digest],
+        kept: Arc<dyn Send + Sync>,
+    ) -> Result<(), Failure> {
+        let (store, beneath) = (Arc::clone(self.store), beneath.to_vec());
         let work = tokio::task::spawn_blocking(move || {
-            let _kept = (making, pin);
-            // A full queue means that the bar has not caught up yet.
-            let told = |read| _ = bytes.try_send(read);
-            store.snapshots.unpack(&blob, &beneath, Some(&diff_id), &told)
+            let _kept = kept;
+            store.snapshots.place(unpacked, &beneath)
         });
-        let mut bar = Bar::default();
-        while let Some(read) = moved.recv().await {
-            if bar.moves() {
-                let size = layer.blob.size;
-                (self.progress)(Progress::bar(shown, Status::Extracting, read, size));
-            }
-        }
-        let unpacked = work.await.map_err(|_| Failure::GivenUp)?;
-        unpacked.map_err(|source| Failure::Layer { layer: shown.clone(), source })?;
-        (self.progress)(Progress::layer(shown, Status::PullComplete));
-        Ok(())
+        let placed = work.await.map_err(|_| Failure::GivenUp)?;
+        let failed = |source| Failure::Layer { layer: layer.blob.digest.clone(), source };
+        placed.map(drop).map_err(failed)
     }
 }
 

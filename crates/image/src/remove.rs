@@ -160,10 +160,9 @@ impl Store {
         let unused = |id: &&Digest| !uses.iter().any(|user| user.image == **id);
         let gone: Vec<Image> =
             images.iter().filter(unused).filter_map(|id| state.images.remove(id)).collect();
-        if gone.is_empty() {
-            return Ok(Pruned::default());
+        if !gone.is_empty() {
+            self.save_or_restore(&mut state, before)?;
         }
-        self.save_or_restore(&mut state, before)?;
         let mut pruned = Pruned::default();
         let mut counted = BTreeSet::new();
         for image in &gone {

@@ -11,7 +11,7 @@
 //! Spec: OCI image-spec, config.md "Layer DiffID", "Layer ChainID".
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ use crate::compression::{self, Compression, decompress};
 use crate::content::digest_of;
 use crate::disk::{self, Context};
 use crate::unpack;
+
+/// Bytes decompressed and hashed at a time.
+const BUFFER: usize = 256 << 10;
 
 /// Why a layer could not be unpacked into a snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +75,15 @@ pub(crate) struct Layer {
     pub(crate) diff_id: Digest,
     pub(crate) chain_id: Digest,
     pub(crate) compression: Compression,
+}
+
+/// A layer's files, which have no place yet. They go when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Unpacked {
+    temporary: Temporary,
+    found: unpack::Found,
+    diff_id: Digest,
+    compression: Compression,
 }
 
 /// `layer.json`.
@@ -141,23 +153,43 @@ impl Snapshots {
         wanted: Option<&Digest>,
         progress: &dyn Fn(u64),
     ) -> Result<Layer, Error> {
+        let input = File::open(blob).on("open", blob)?;
+        let unpacked = self.take(Counted { input, read: 0, progress }, wanted)?;
+        self.place(unpacked, beneath)
+    }
+
+    /// Unpacks an archive that needs not be here yet, and whose layers beneath need not either. Reads
+    /// `input` to its end. Blocks for long.
+    pub(crate) fn take(
+        &self,
+        input: impl Read,
+        wanted: Option<&Digest>,
+    ) -> Result<Unpacked, Error> {
         let temporary = Temporary(disk::temporary(&self.root));
         let files = temporary.0.join("fs");
         disk::make_dir(&files)?;
-        let input = File::open(blob).on("open", blob)?;
-        let (input, compression) = decompress(Counted { input, read: 0, progress })?;
-        let mut input = Hashed { input, hash: Sha256::new() };
-        let size = unpack::unpack(&mut input, &files, &self.stack(beneath))?;
+        let (input, compression) = decompress(input)?;
+        let input = Hashed { input, hash: Sha256::new() };
+        // Headers are read in small pieces; to decompress and hash such is slow.
+        let mut input = BufReader::with_capacity(BUFFER, input);
+        let found = unpack::unpack(&mut input, &files)?;
         // What follows the archive's end mark belongs to the digest.
         io::copy(&mut input, &mut io::sink()).map_err(Error::Read)?;
-        let diff_id = Digest::from_sha256(input.hash.finalize().into());
+        let diff_id = Digest::from_sha256(input.into_inner().hash.finalize().into());
         if let Some(wanted) = wanted.filter(|wanted| **wanted != diff_id) {
             return Err(Error::DiffId { wanted: wanted.clone(), found: diff_id });
         }
+        Ok(Unpacked { temporary, found, diff_id, compression })
+    }
+
+    /// Gives an unpacked layer its place on `beneath` (lowest first), unless something is there.
+    pub(crate) fn place(&self, layer: Unpacked, beneath: &[Digest]) -> Result<Layer, Error> {
+        let Unpacked { temporary, found, diff_id, compression } = layer;
+        unpack::settle(&temporary.0.join("fs"), &self.stack(beneath), &found)?;
         let chain_id = above(beneath.last(), &diff_id);
         let facts = temporary.0.join("layer.json");
         let beneath = beneath.last().cloned();
-        let text = serde_json::to_vec(&Facts { size, beneath }).on("write", &facts)?;
+        let text = serde_json::to_vec(&Facts { size: found.size, beneath }).on("write", &facts)?;
         std::fs::write(&facts, text).on("write", &facts)?;
         let target = self.root.join(chain_id.hex());
         let renamed = std::fs::rename(&temporary.0, &target).on("rename", &temporary.0);
@@ -183,9 +215,9 @@ impl Snapshots {
         Ok(Temporary(to))
     }
 
-    /// Waits until all that was unpacked is on disk.
-    pub(crate) fn sync(&self) -> Result<(), disk::Error> {
-        disk::sync_filesystem(&self.root)
+    /// Where all of it is.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 }
 

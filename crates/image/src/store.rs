@@ -62,7 +62,7 @@ impl Store {
             match Image::load(&content, &snapshots, &entry) {
                 Ok(image) => state.insert(image),
                 // What cannot be read now may be read later: nothing is given up for that.
-                Err(image::Error::Disk(e)) if !e.is_absence() => return Err(e),
+                Err(image::Error::Disk(e)) if !e.is_absence() && !e.is_damage() => return Err(e),
                 Err(e) => {
                     let (error, digest) = (spec::chain(&e), &entry.manifest.digest);
                     tracing::error!(error, manifest = %digest, "image is damaged and left out");
@@ -101,13 +101,15 @@ impl Store {
     ) -> Result<(Image, bool), image::Error> {
         let entry = index::Entry { manifest, names: Vec::new() };
         let image = Image::load(&self.content, &self.snapshots, &entry)?;
-        self.snapshots.sync()?;
-        let mut state = self.state();
-        let before = state.images.clone();
         let id = image.id.clone();
         let known = |images: &BTreeMap<Digest, Image>| {
             images.get(&id).is_some_and(|image| names.iter().all(|name| image.has_name(name)))
         };
+        if !known(&self.state().images) {
+            disk::sync_filesystems(&[self.content.root(), self.snapshots.root()])?;
+        }
+        let mut state = self.state();
+        let before = state.images.clone();
         let changed = !known(&before);
         if !before.contains_key(&id) {
             state.insert(image);

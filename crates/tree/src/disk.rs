@@ -4,7 +4,7 @@ mod removal;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,10 +28,24 @@ impl Error {
         kind_of(&self.source)
     }
 
+    /// Whether the bytes of the file are not those that its name promises.
+    pub fn is_damage(&self) -> bool {
+        self.source.kind() == io::ErrorKind::InvalidData
+    }
+
     /// Whether the file was simply not there.
     pub fn is_absence(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
+}
+
+/// The file at `path` has other bytes than its name promises.
+pub fn damage(path: &Path) -> Error {
+    let source = io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the file is damaged: remove the image and get it anew",
+    );
+    Error { action: "verify", path: path.to_owned(), source }
 }
 
 /// What a failed write to the data root means for the caller.
@@ -100,10 +114,18 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     File::open(dir).and_then(|dir| dir.sync_all()).on("sync", dir)
 }
 
-/// Waits until everything on the filesystem of `path` is on disk.
-pub fn sync_filesystem(path: &Path) -> Result<(), Error> {
-    let dir = File::open(path).on("open", path)?;
-    rustix::fs::syncfs(dir).on("sync the filesystem of", path)
+/// Waits until everything on the filesystems of `paths` is on disk.
+pub fn sync_filesystems(paths: &[&Path]) -> Result<(), Error> {
+    let mut synced = Vec::new();
+    for path in paths {
+        let dir = File::open(path).on("open", path)?;
+        let device = dir.metadata().on("read", path)?.dev();
+        if !synced.contains(&device) {
+            rustix::fs::syncfs(dir).on("sync the filesystem of", path)?;
+            synced.push(device);
+        }
+    }
+    Ok(())
 }
 
 /// Removes a directory with all that is in it; that there is none is no error.

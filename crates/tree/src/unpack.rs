@@ -1,8 +1,9 @@
 //! Unpacking a layer's archive into a directory that overlayfs can stack.
 //!
-//! Runs on a blocking thread, once for each layer, with the layers beneath it already there. Members
-//! are taken in order; a later one replaces an earlier one of the same name. Whiteouts become
-//! overlayfs's own marks:
+//! Runs on a blocking thread, once for each layer, while its bytes still arrive: the layers beneath it
+//! need not be there. Members are taken in order; a later one replaces an earlier one of the same name.
+//! Directories that the archive only implies look as they do beneath, which is seen to last ([`settle`]).
+//! Whiteouts become overlayfs's own marks:
 //!
 //! ```text
 //!   dir/.wh.name      ->  dir/name, a character device 0:0
@@ -22,6 +23,7 @@
 pub mod extract;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
@@ -109,22 +111,39 @@ impl Error {
     }
 }
 
-/// Unpacks `archive` (not compressed) into the empty directory `root`. Directories that the archive
-/// only implies take their attributes from `lower`, the layers beneath, topmost first. Returns the bytes
-/// of all files.
-pub fn unpack(archive: impl Read, root: &Path, lower: &[PathBuf]) -> Result<u64, Error> {
-    let mut unpacker = Unpacker {
-        archive: Archive::new(archive),
-        tree: Tree::open(root, lower)?,
-        times: Vec::new(),
-        buffer: vec![0; BUFFER],
-        size: 0,
-    };
+/// What an archive turned out to be.
+#[derive(Debug)]
+pub struct Found {
+    /// Bytes of all files.
+    pub size: u64,
+    /// Directories that it only implies, outermost first; an empty name is the root.
+    implied: BTreeSet<Vec<u8>>,
+}
+
+/// Unpacks `archive` (not compressed) into the empty directory `root`.
+pub fn unpack(archive: impl Read, root: &Path) -> Result<Found, Error> {
+    let mut unpacker = Unpacker::new(archive, Tree::open(root)?);
+    unpacker.implied.insert(Vec::new());
     while let Some(member) = unpacker.archive.next_member()? {
         unpacker.take(&member)?;
     }
     unpacker.set_directory_times()?;
-    Ok(unpacker.size)
+    Ok(Found { size: unpacker.size, implied: unpacker.implied })
+}
+
+/// Gives the directories that an archive only implied the attributes that they have in `lower`, the layers
+/// beneath, topmost first.
+pub fn settle(root: &Path, lower: &[PathBuf], found: &Found) -> Result<(), Error> {
+    let tree = Tree::open(root)?;
+    let lower = tree::Lower::open(lower)?;
+    for path in &found.implied {
+        tree.settle(path, &lower).map_err(|source| Error::Make {
+            action: "set up",
+            name: text(path),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 struct Unpacker<R> {
@@ -132,6 +151,8 @@ struct Unpacker<R> {
     tree: Tree,
     /// Directories whose time is set last, because making what is in them changes it.
     times: Vec<(Vec<u8>, (i64, u32))>,
+    /// Directories that were made for what is in them.
+    implied: BTreeSet<Vec<u8>>,
     buffer: Vec<u8>,
     size: u64,
 }
@@ -143,12 +164,23 @@ struct Place<'a> {
 }
 
 impl<R: Read> Unpacker<R> {
+    fn new(archive: R, tree: Tree) -> Self {
+        Self {
+            archive: Archive::new(archive),
+            tree,
+            times: Vec::new(),
+            implied: BTreeSet::new(),
+            buffer: vec![0; BUFFER],
+            size: 0,
+        }
+    }
+
     fn take(&mut self, member: &Member) -> Result<(), Error> {
         check_marks(member)?;
         let parts = components(&member.name).ok_or_else(|| outside(&member.name))?;
         let Some((leaf, parents)) = parts.split_last() else { return self.root(member) };
         let made = |source| make("make the directory of", member, source);
-        let dir = self.tree.make_dir(parents, &mut self.times).map_err(made)?;
+        let dir = self.tree.make_dir(parents, &mut self.implied).map_err(made)?;
         if let Some(hidden) = leaf.strip_prefix(WHITEOUT) {
             return whiteout(member, hidden, &dir);
         }
@@ -156,7 +188,9 @@ impl<R: Read> Unpacker<R> {
         let hides = clear(member, &place)?;
         self.create(member, &place, hides)?;
         if member.kind == Type::Directory {
-            self.times.push((parts.join(&b'/'), member.mtime));
+            let path = parts.join(&b'/');
+            self.implied.remove(&path);
+            self.times.push((path, member.mtime));
         }
         Ok(())
     }
@@ -167,6 +201,7 @@ impl<R: Read> Unpacker<R> {
             return Err(outside(&member.name));
         }
         tree::dress(self.tree.root(), member).map_err(|e| make("set up", member, e))?;
+        self.implied.remove(&Vec::new());
         self.times.push((Vec::new(), member.mtime));
         Ok(())
     }

@@ -48,9 +48,7 @@ impl Files {
                     }
                     let digest = writer.digest();
                     files.pins.push(store.pin(&digest));
-                    if !store.content.has(&digest) {
-                        store.content.commit(writer)?;
-                    }
+                    store.content.commit(writer)?;
                     files.blobs.insert(name, (digest, member.size));
                 }
                 Type::Symlink => {

@@ -1,10 +1,21 @@
-//! Fetching one blob: hashed while it streams, resumed where the connection broke.
+//! Fetching blobs: hashed and written while they stream, layers unpacked from the same stream, resumed
+//! where the connection broke.
+//!
+//! ```text
+//!             ┌─▶  hash, write           ─▶  digest right?  ─▶  blob has its name
+//!   network  ─┤                                                       │
+//!             └─▶  decompress, hash, unpack  ──────────────▶  layer can have its place
+//! ```
+//!
+//! A layer is read from the disk only where its blob was there before.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
+use spec::Digest;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -13,6 +24,7 @@ use crate::content::Writer;
 use crate::disk;
 use crate::manifest::Descriptor;
 use crate::registry::{self, Session};
+use crate::snapshot::{self, Unpacked};
 use crate::store::Store;
 use crate::{Progress, Status};
 
@@ -28,44 +40,91 @@ pub(super) struct Download<'a> {
     pub(super) progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
-/// Why an attempt ended, with what it had written.
+/// What is to become of a blob's bytes besides the blob.
+pub(super) struct Unpacking {
+    /// The digest of the archive in it.
+    pub(super) diff_id: Digest,
+    /// What must not end before the unpacking does, be it heard or not.
+    pub(super) kept: Arc<dyn Send + Sync>,
+}
+
+/// The threads that a blob's bytes go to.
+struct Flow {
+    writing: Queue<Result<Writer, disk::Error>>,
+    unpacking: Option<Queue<Result<Unpacked, snapshot::Error>>>,
+    /// Bytes so far.
+    length: u64,
+}
+
+/// A thread with its input.
+struct Queue<T> {
+    pieces: mpsc::Sender<Bytes>,
+    work: JoinHandle<T>,
+}
+
+/// Why an attempt ended, with what goes on with the next.
 struct Broken {
-    writer: Option<Writer>,
+    flow: Option<Flow>,
     cause: Failure,
 }
 
 impl Download<'_> {
-    /// Brings the blob into the store, unless it is there. With `shown`, its line tells how.
-    pub(super) async fn fetch(
-        &self,
-        blob: &Descriptor,
-        shown: Option<&spec::Digest>,
-    ) -> Result<(), Failure> {
-        let tell = |status| {
-            if let Some(layer) = shown {
-                (self.progress)(Progress::layer(layer, status));
-            }
-        };
+    /// Brings a small blob into the store, unless it is there.
+    pub(super) async fn fetch(&self, blob: &Descriptor) -> Result<(), Failure> {
         let pin = self.store.pin(&blob.digest);
         let _making = pin.making.lock().await;
-        if self.store.content.has(&blob.digest) {
-            tell(Status::DownloadComplete);
-            return Ok(());
+        if !self.has_whole(blob).await? {
+            self.stream(blob, None).await?;
         }
-        let mut writer = None;
+        Ok(())
+    }
+
+    /// Brings a layer's blob into the store, unless it is there, and unpacks it if that is wanted.
+    pub(super) async fn fetch_layer(
+        &self,
+        blob: &Descriptor,
+        unpacking: Option<Unpacking>,
+    ) -> Result<Option<Unpacked>, Failure> {
+        let pin = self.store.pin(&blob.digest);
+        let _making = pin.making.lock().await;
+        if !self.has_whole(blob).await? {
+            return self.stream(blob, unpacking).await;
+        }
+        self.tell(blob, Status::DownloadComplete);
+        let Some(unpacking) = unpacking else { return Ok(None) };
+        let (store, path) = (Arc::clone(self.store), self.store.content.path(&blob.digest));
+        let work = tokio::task::spawn_blocking(move || {
+            use disk::Context;
+            let _kept = unpacking.kept;
+            let input = std::fs::File::open(&path).on("open", &path)?;
+            store.snapshots.take(input, Some(&unpacking.diff_id))
+        });
+        let unpacked = work.await.map_err(|_| Failure::GivenUp)?;
+        unpacked.map(Some).map_err(|source| layer(blob, source))
+    }
+
+    async fn has_whole(&self, blob: &Descriptor) -> Result<bool, Failure> {
+        let (store, digest) = (Arc::clone(self.store), blob.digest.clone());
+        let work = tokio::task::spawn_blocking(move || store.content.has_whole(&digest));
+        Ok(work.await.map_err(|_| Failure::GivenUp)??)
+    }
+
+    /// Takes the blob from the network, in as many attempts as it may need.
+    async fn stream(
+        &self,
+        blob: &Descriptor,
+        unpacking: Option<Unpacking>,
+    ) -> Result<Option<Unpacked>, Failure> {
+        let is_layer = unpacking.is_some();
+        let mut flow = None;
         for attempt in 1.. {
-            match self.attempt(blob, writer.take(), shown).await {
-                Ok(whole) => {
-                    tell(Status::VerifyingChecksum);
-                    self.commit(blob, whole).await?;
-                    tell(Status::DownloadComplete);
-                    return Ok(());
-                }
+            match self.attempt(blob, flow.take(), unpacking.as_ref()).await {
+                Ok(whole) => return self.finish(blob, whole, is_layer).await,
                 Err(broken) if attempt < ATTEMPTS && is_passing(&broken.cause) => {
-                    writer = broken.writer;
+                    flow = broken.flow;
                     let seconds = 1 << (attempt - 1);
                     tracing::debug!(digest = %blob.digest, seconds, "download broke, trying again");
-                    tell(Status::Retrying(seconds));
+                    self.tell(blob, Status::Retrying(seconds));
                     tokio::time::sleep(Duration::from_secs(seconds)).await;
                 }
                 Err(broken) => return Err(broken.cause),
@@ -74,90 +133,170 @@ impl Download<'_> {
         Err(Failure::GivenUp)
     }
 
-    /// One request. Goes on after what `writer` has, if the registry can.
+    /// One request. Goes on after what `flow` has, if the registry can.
     async fn attempt(
         &self,
         blob: &Descriptor,
-        writer: Option<Writer>,
-        shown: Option<&spec::Digest>,
-    ) -> Result<Writer, Broken> {
-        let offset = writer.as_ref().map_or(0, Writer::length);
+        flow: Option<Flow>,
+        unpacking: Option<&Unpacking>,
+    ) -> Result<Flow, Broken> {
+        let offset = flow.as_ref().map_or(0, |flow| flow.length);
         let mut answer = match self.session.blob(blob, offset).await {
             Ok(answer) => answer,
-            Err(e) => return Err(Broken { writer, cause: e.into() }),
+            Err(e) => return Err(Broken { flow, cause: e.into() }),
         };
-        let writer = writer.filter(|_| answer.resumed);
-        let writer = match writer.map_or_else(|| self.store.content.writer(), Ok) {
-            Ok(writer) => writer,
-            Err(e) => return Err(Broken { writer: None, cause: e.into() }),
+        let flow = flow.filter(|_| answer.resumed);
+        let mut flow = match flow.map_or_else(|| self.flow(unpacking), Ok) {
+            Ok(flow) => flow,
+            Err(cause) => return Err(Broken { flow: None, cause }),
         };
-        let mut length = writer.length();
-        let (pieces, queue) = mpsc::channel::<Bytes>(QUEUE);
-        let disk = write_all(writer, queue);
+        let start = flow.length;
         let mut bar = Bar::default();
-        let mut cause = None;
         while let Some(piece) = answer.stream.next().await {
             let piece = match piece {
                 Ok(piece) => piece,
                 Err(e) => {
-                    cause = Some(self.session.broken(&e).into());
-                    break;
+                    let cause = self.session.broken(&e).into();
+                    return Err(Broken { flow: Some(flow), cause });
                 }
             };
-            length += piece.len() as u64;
-            if length > blob.size {
-                cause = Some(self.too_long(blob));
-                break;
+            flow.length += piece.len() as u64;
+            if flow.length > blob.size {
+                return Err(Broken { flow: None, cause: self.wrong_size(blob, None) });
             }
-            if pieces.send(piece).await.is_err() {
-                break;
+            if !flow.push(piece).await {
+                return Err(Broken { flow: None, cause: flow.failed().await });
             }
-            if let Some(layer) = shown.filter(|_| bar.moves()) {
-                let status = Status::Downloading;
-                (self.progress)(Progress::bar(layer, status, length, blob.size));
+            if unpacking.is_some() && bar.moves() {
+                let (done, all) = (flow.length, blob.size);
+                (self.progress)(Progress::bar(&blob.digest, Status::Downloading, done, all));
             }
         }
-        drop(pieces);
-        let writer = match disk.await {
-            Ok(Ok(writer)) => writer,
-            Ok(Err(e)) => return Err(Broken { writer: None, cause: e.into() }),
-            Err(_) => return Err(Broken { writer: None, cause: Failure::GivenUp }),
-        };
-        let short = || {
-            let early = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-            self.session.broken(&early).into()
-        };
-        match cause.or_else(|| (length < blob.size).then(short)) {
-            Some(cause) => Err(Broken { writer: Some(writer), cause }),
-            None => Ok(writer),
+        if flow.length == blob.size {
+            return Ok(flow);
         }
+        // The end of a connection can look like an end; an answer with nothing in it is one.
+        let found = flow.length;
+        let cause = if offset > 0 && found == start {
+            self.wrong_size(blob, Some(found))
+        } else {
+            self.session.broken(&io::ErrorKind::UnexpectedEof.into()).into()
+        };
+        Err(Broken { flow: Some(flow), cause })
     }
 
-    async fn commit(&self, blob: &Descriptor, writer: Writer) -> Result<(), Failure> {
+    fn flow(&self, unpacking: Option<&Unpacking>) -> Result<Flow, Failure> {
+        let mut writer = self.store.content.writer()?;
+        let writing = Queue::start(move |mut queue| {
+            while let Some(piece) = queue.blocking_recv() {
+                writer.write(&piece)?;
+            }
+            Ok(writer)
+        });
+        let unpacking = unpacking.map(|unpacking| {
+            let (store, kept) = (Arc::clone(self.store), Arc::clone(&unpacking.kept));
+            let diff_id = unpacking.diff_id.clone();
+            Queue::start(move |queue| {
+                let _kept = kept;
+                store.snapshots.take(Pieces { queue, piece: Bytes::new() }, Some(&diff_id))
+            })
+        });
+        Ok(Flow { writing, unpacking, length: 0 })
+    }
+
+    /// Compares what came with what was asked for, and only then believes what the unpacking says.
+    async fn finish(
+        &self,
+        blob: &Descriptor,
+        flow: Flow,
+        is_layer: bool,
+    ) -> Result<Option<Unpacked>, Failure> {
+        let Flow { writing, unpacking, .. } = flow;
+        let tell = |status| {
+            if is_layer {
+                self.tell(blob, status);
+            }
+        };
+        // An early end of the unpacking's input would be a failure of its own.
+        let unpacking = unpacking.map(Queue::close);
+        let writer = writing.close().await.map_err(|_| Failure::GivenUp)??;
+        tell(Status::VerifyingChecksum);
         verify(self.session, &blob.digest, &writer.digest())?;
-        let store = Arc::clone(self.store);
-        let work = tokio::task::spawn_blocking(move || store.content.commit(writer));
-        work.await.map_err(|_| Failure::GivenUp)??;
-        Ok(())
+        self.store.content.commit(writer)?;
+        tell(Status::DownloadComplete);
+        let Some(unpacking) = unpacking else { return Ok(None) };
+        tell(Status::Extracting);
+        let unpacked = unpacking.await.map_err(|_| Failure::GivenUp)?;
+        unpacked.map(Some).map_err(|source| layer(blob, source))
     }
 
-    fn too_long(&self, blob: &Descriptor) -> Failure {
+    fn tell(&self, layer: &Descriptor, status: Status) {
+        (self.progress)(Progress::layer(&layer.digest, status));
+    }
+
+    fn wrong_size(&self, blob: &Descriptor, found: Option<u64>) -> Failure {
         let (host, digest) = (self.session.host().to_owned(), blob.digest.clone());
-        Failure::Size { host, digest, size: blob.size }
+        match found {
+            Some(found) => Failure::TooShort { host, digest, size: blob.size, found },
+            None => Failure::TooLong { host, digest, size: blob.size },
+        }
     }
 }
 
-/// Takes pieces to the disk, on a thread that may block.
-fn write_all(
-    mut writer: Writer,
-    mut queue: mpsc::Receiver<Bytes>,
-) -> JoinHandle<Result<Writer, disk::Error>> {
-    tokio::task::spawn_blocking(move || {
-        while let Some(piece) = queue.blocking_recv() {
-            writer.write(&piece)?;
+impl Flow {
+    /// Hands a piece on. False when it could not be written; that it could not be unpacked is nothing to
+    /// stop for: the bytes may be others than those that were asked for, which is the better error.
+    async fn push(&mut self, piece: Bytes) -> bool {
+        if let Some(unpacking) = &self.unpacking {
+            let _ = unpacking.pieces.send(piece.clone()).await;
         }
-        Ok(writer)
-    })
+        self.writing.pieces.send(piece).await.is_ok()
+    }
+
+    /// Why the writing ended early.
+    async fn failed(self) -> Failure {
+        match self.writing.close().await {
+            Ok(Err(error)) => error.into(),
+            _ => Failure::GivenUp,
+        }
+    }
+}
+
+impl<T: Send + 'static> Queue<T> {
+    /// Starts `work` where it may block.
+    fn start(work: impl FnOnce(mpsc::Receiver<Bytes>) -> T + Send + 'static) -> Self {
+        let (pieces, queue) = mpsc::channel(QUEUE);
+        Self { pieces, work: tokio::task::spawn_blocking(move || work(queue)) }
+    }
+
+    /// Ends the input.
+    fn close(self) -> JoinHandle<T> {
+        self.work
+    }
+}
+
+/// A stream's pieces, for who may block.
+struct Pieces {
+    queue: mpsc::Receiver<Bytes>,
+    piece: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.queue.blocking_recv() {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let read = buffer.len().min(self.piece.len());
+        self.piece.copy_to_slice(&mut buffer[..read]);
+        Ok(read)
+    }
+}
+
+fn layer(blob: &Descriptor, source: snapshot::Error) -> Failure {
+    Failure::Layer { layer: blob.digest.clone(), source }
 }
 
 fn is_passing(cause: &Failure) -> bool {

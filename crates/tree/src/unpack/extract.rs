@@ -14,8 +14,8 @@ use std::os::unix::ffi::OsStrExt;
 use spec::Kind;
 
 use super::tree::{self, Existing, Tree};
-use super::{BUFFER, Place, Unpacker, check_marks, components, make, outside};
-use crate::archive::{Archive, Member, Type};
+use super::{Place, Unpacker, check_marks, components, make, outside};
+use crate::archive::{Member, Type};
 
 /// How an archive is to be unpacked.
 #[derive(Debug, Default, Clone)]
@@ -60,13 +60,7 @@ impl Error {
 
 /// Unpacks `archive` (not compressed) beneath `root`. Blocks.
 pub fn extract(mut archive: impl Read, root: OwnedFd, how: &Extract) -> Result<(), Error> {
-    let mut unpacker = Unpacker {
-        archive: Archive::new(&mut archive),
-        tree: Tree::at(root),
-        times: Vec::new(),
-        buffer: vec![0; BUFFER],
-        size: 0,
-    };
+    let mut unpacker = Unpacker::new(&mut archive, Tree::at(root));
     while let Some(mut member) = unpacker.archive.next_member().map_err(super::Error::from)? {
         if let Some((uid, gid)) = how.owner {
             (member.uid, member.gid) = (uid, gid);
@@ -88,12 +82,12 @@ fn take<R: Read>(unpacker: &mut Unpacker<R>, member: &Member, how: &Extract) -> 
     let made = |source| make("make the directory of", member, source);
     let Some((leaf, parents)) = parts.split_last().filter(|_| !inner.is_empty()) else {
         if how.dress_base && member.kind == Type::Directory {
-            let dir = unpacker.tree.make_dir(&base, &mut unpacker.times).map_err(made)?;
+            let dir = unpacker.tree.make_dir(&base, &mut unpacker.implied).map_err(made)?;
             tree::dress(&dir, member).map_err(|e| make("set up", member, e))?;
         }
         return Ok(());
     };
-    let dir = unpacker.tree.make_dir(parents, &mut unpacker.times).map_err(made)?;
+    let dir = unpacker.tree.make_dir(parents, &mut unpacker.implied).map_err(made)?;
     let place = Place { dir, leaf: OsStr::from_bytes(leaf) };
     clear(member, &place, how)?;
     if member.kind == Type::HardLink {

@@ -3,6 +3,7 @@
 //! Directories are found by openat2 with `RESOLVE_IN_ROOT`: the kernel itself keeps `..` and symlinks
 //! inside. Everything else is done with one name in an open directory and never follows it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -26,11 +27,13 @@ const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICL
 /// Overlayfs's mark of a directory that shows nothing of the layers beneath.
 const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 
-/// The layer being filled and the layers beneath it.
+/// The layer being filled.
 pub(super) struct Tree {
     root: OwnedFd,
-    lower: Vec<OwnedFd>,
 }
+
+/// The layers beneath it, topmost first.
+pub(super) struct Lower(Vec<OwnedFd>);
 
 /// What is at a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,41 +53,33 @@ pub(super) struct Attributes {
 }
 
 impl Tree {
-    /// Opens `root`, which takes the attributes of the topmost of `lower`.
-    pub(super) fn open(root: &Path, lower: &[PathBuf]) -> Result<Self, disk::Error> {
-        let open = |path: &PathBuf| open_root(path).on("open", path);
-        let tree = Self {
-            root: open_root(root).on("open", root)?,
-            lower: lower.iter().map(open).collect::<Result<_, _>>()?,
-        };
-        if let Some(top) = tree.lower.first() {
-            let copied = Attributes::of(top).and_then(|attributes| attributes.apply(&tree.root));
-            copied.on("set the attributes of", root)?;
-        }
-        Ok(tree)
+    /// Opens `root`.
+    pub(super) fn open(root: &Path) -> Result<Self, disk::Error> {
+        Ok(Self { root: open_root(root).on("open", root)? })
     }
 
-    /// A tree that stands on nothing.
+    /// A tree whose root is open already.
     pub(super) fn at(root: OwnedFd) -> Self {
-        Self { root, lower: Vec::new() }
+        Self { root }
     }
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
 
-    /// The directory at `parts`, made if need be; what is made is noted in `times`.
+    /// The directory at `parts`, made if need be; what is made is noted in `implied`, unless it hides what
+    /// is beneath.
     pub(super) fn make_dir(
         &self,
         parts: &[&[u8]],
-        times: &mut Vec<(Vec<u8>, (i64, u32))>,
+        implied: &mut BTreeSet<Vec<u8>>,
     ) -> io::Result<OwnedFd> {
         match self.find_dir(&parts.join(&b'/')) {
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             found => return Ok(found?),
         }
         let (leaf, parents) = parts.split_last().ok_or(io::ErrorKind::NotFound)?;
-        let parent = self.make_dir(parents, times)?;
+        let parent = self.make_dir(parents, implied)?;
         let leaf = OsStr::from_bytes(leaf);
         let hidden = existing(&parent, leaf)? == Existing::Whiteout;
         if hidden {
@@ -94,25 +89,20 @@ impl Tree {
         let made = rustix::fs::openat(&parent, leaf, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
         if hidden {
             make_opaque(&made)?;
-        } else if let Some(attributes) = self.beneath(&parts.join(&b'/')) {
-            attributes.apply(&made)?;
-            times.push((parts.join(&b'/'), attributes.mtime));
+        } else {
+            implied.insert(parts.join(&b'/'));
         }
         Ok(made)
     }
 
-    /// What the layers beneath say of the directory at `path`.
-    fn beneath(&self, path: &[u8]) -> Option<Attributes> {
-        let strict = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        for layer in &self.lower {
-            let path = OsStr::from_bytes(path);
-            match rustix::fs::openat2(layer, path, DIRECTORY, Mode::empty(), strict) {
-                Ok(found) => return Attributes::of(&found).ok(),
-                Err(Errno::NOENT) => {}
-                Err(_) => return None,
-            }
+    /// Gives the directory at `path` the attributes that it has in `lower`, if both are there.
+    pub(super) fn settle(&self, path: &[u8], lower: &Lower) -> io::Result<()> {
+        let Some(attributes) = lower.find(path) else { return Ok(()) };
+        match self.find_dir(path) {
+            Ok(dir) => attributes.apply(dir),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            Err(e) => Err(e.into()),
         }
-        None
     }
 
     fn find_dir(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
@@ -139,6 +129,27 @@ impl Tree {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+impl Lower {
+    pub(super) fn open(layers: &[PathBuf]) -> Result<Self, disk::Error> {
+        let open = |path: &PathBuf| open_root(path).on("open", path);
+        Ok(Self(layers.iter().map(open).collect::<Result<_, _>>()?))
+    }
+
+    /// What the layers say of the directory at `path`.
+    fn find(&self, path: &[u8]) -> Option<Attributes> {
+        let strict = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let path = if path.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(path) };
+        for layer in &self.0 {
+            match rustix::fs::openat2(layer, path, DIRECTORY, Mode::empty(), strict) {
+                Ok(found) => return Attributes::of(&found).ok(),
+                Err(Errno::NOENT) => {}
+                Err(_) => return None,
+            }
+        }
+        None
     }
 }
 
