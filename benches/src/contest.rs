@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Contestant<'a> {
     name: &'static str,
     job: Box<dyn FnMut() + 'a>,
+    /// Makes ready for the next round; not timed.
+    then: Box<dyn FnMut() + 'a>,
 }
 
 /// What each contestant needed, in the order in which they came.
@@ -13,7 +15,12 @@ pub(crate) struct Times(Vec<(&'static str, Vec<Duration>)>);
 
 impl<'a> Contestant<'a> {
     pub(crate) fn new(name: &'static str, job: impl FnMut() + 'a) -> Self {
-        Self { name, job: Box::new(job) }
+        Self { name, job: Box::new(job), then: Box::new(|| ()) }
+    }
+
+    /// What is done after each round without being timed.
+    pub(crate) fn then(self, then: impl FnMut() + 'a) -> Self {
+        Self { then: Box::new(then), ..self }
     }
 }
 
@@ -24,9 +31,11 @@ pub(crate) fn race(rounds: usize, mut contestants: Vec<Contestant<'_>>) -> Times
         for (one, (_, times)) in contestants.iter_mut().zip(&mut times) {
             let start = Instant::now();
             (one.job)();
+            let elapsed = start.elapsed();
             if round > 0 {
-                times.push(start.elapsed());
+                times.push(elapsed);
             }
+            (one.then)();
         }
     }
     for (_, times) in &mut times {

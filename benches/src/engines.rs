@@ -46,32 +46,45 @@ pub(crate) fn compare(host: &Host) {
     dockerd.docker(&["rm", "-f", "idle"], b"").ok();
 }
 
-/// Debian's dockerd with its own roots, in a network namespace of its own.
-struct Dockerd {
+/// Debian's dockerd with its own roots.
+pub(crate) struct Dockerd {
     dir: TempDir,
     child: Child,
 }
 
 impl Dockerd {
+    /// Starts it in a network namespace of its own.
     fn start() -> Self {
+        let mut inside = Command::new("unshare");
+        inside.args(["--net", "sh", "-c", "ip link set lo up; exec \"$@\"", "sh", "dockerd"]);
+        Self::start_by(&mut inside, |command| command.spawn().expect("util-linux"))
+    }
+
+    /// The same beside the host's engine, where its registry is; it has no network for containers then.
+    pub(crate) fn beside(host: &Host) -> Self {
+        let mut command = Command::new("dockerd");
+        command.args(["--bridge", "none", "--iptables=false", "--ip-forward=false"]);
+        Self::start_by(&mut command, |command| host.engine.spawn_beside(command))
+    }
+
+    fn start_by(command: &mut Command, spawn: impl FnOnce(&mut Command) -> Child) -> Self {
         let dir = tempfile::Builder::new().prefix("hull-dockerd-").tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name).display().to_string();
         let log = File::create(dir.path().join("log")).expect("a file");
-        let child = Command::new("unshare")
-            .args(["--net", "sh", "-c", "ip link set lo up; exec \"$@\"", "sh", "dockerd"])
+        command
             .args(["--data-root", &at("data"), "--exec-root", &at("exec")])
             .args(["--pidfile", &at("pid"), "--host", &format!("unix://{}", at("sock"))])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a descriptor"))
-            .stderr(log)
-            .spawn()
-            .expect("util-linux");
+            .stderr(log);
+        let child = spawn(command);
         let dockerd = Self { dir, child };
         eventually("dockerd answers", || dockerd.docker(&["version"], b"").code == 0);
         dockerd
     }
 
-    fn docker(&self, arguments: &[&str], input: &[u8]) -> Ran {
+    /// Runs the client to its end.
+    pub(crate) fn docker(&self, arguments: &[&str], input: &[u8]) -> Ran {
         let mut docker = Command::new("docker");
         docker
             .args(arguments)

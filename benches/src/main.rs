@@ -3,10 +3,13 @@
 //! Each comparison takes turns, one run each in every round, so that a busy moment of the machine
 //! hits all alike; what counts is the ratio of the medians. Numbers of different runs or machines
 //! are not comparable.
+//!
+//! Words on the command line choose comparisons: `runtimes`, `engines`, `pull`, `machines`.
 
 mod contest;
 mod engines;
 mod machines;
+mod pull;
 mod runtimes;
 
 use std::env;
@@ -22,8 +25,15 @@ fn main() {
     {
         return runtimes::measure(Path::new(bundle));
     }
+    let comparisons: [(&str, fn(&Host)); 4] = [
+        ("runtimes", runtimes::compare),
+        ("engines", engines::compare),
+        ("pull", pull::compare),
+        ("machines", machines::compare),
+    ];
+    let chosen = |name: &str| arguments.is_empty() || arguments.iter().any(|word| word == name);
     let host = Host::start();
-    runtimes::compare(&host);
-    engines::compare(&host);
-    machines::compare(&host);
+    for (_, compare) in comparisons.iter().filter(|(name, _)| chosen(name)) {
+        compare(&host);
+    }
 }
