@@ -78,8 +78,8 @@ impl Engine {
     }
 
     /// Chooses images to save, see [`Images::save`].
-    pub fn save(&self, names: &[String]) -> Result<Save, Error> {
-        let save = self.shared.images.save(names)?;
+    pub async fn save(&self, names: &[String]) -> Result<Save, Error> {
+        let save = self.shared.images.save(names).await?;
         for id in save.ids() {
             let image = self.shared.images.get(&id.to_string()).ok();
             self.tell_image("save", &id.to_string(), &id.to_string(), image.as_ref());

@@ -91,6 +91,7 @@ impl Error {
             Self::Disk(error) => error.kind(),
             Self::Unpack(error) => error.kind(),
             Self::Image(error) => error.kind(),
+            Self::Pack(pack::Error::Write(error)) => disk::kind_of(error),
             Self::Pack(_) | Self::Parent(_) => Kind::Internal,
             Self::GivenUp => Kind::Unavailable,
         }
@@ -108,7 +109,7 @@ impl Images {
         let changes = Changes::parse(&commit.changes)?;
         let parent = self.get(&parent.to_string())?;
         let store = Arc::clone(&self.store);
-        let work = move || make(&store, &parent, &commit, &changes, pack);
+        let work = move || store.tidy(make(&store, &parent, &commit, &changes, pack));
         tokio::task::spawn_blocking(work).await.map_err(|_| Error::GivenUp)?
     }
 }

@@ -83,7 +83,9 @@ pub(crate) async fn import(
     let writer = receive(store.content.writer()?, archive).await?;
     let names: Vec<Reference> = name.cloned().into_iter().collect();
     let (store, import) = (Arc::clone(store), import.clone());
-    let work = tokio::task::spawn_blocking(move || make(&store, writer, &names, &changes, &import));
+    let work = tokio::task::spawn_blocking(move || {
+        store.tidy(make(&store, writer, &names, &changes, &import))
+    });
     work.await.map_err(|_| Error::GivenUp)?
 }
 

@@ -153,9 +153,10 @@ impl Images {
     }
 
     /// Chooses images to save: by id without a name, by repository with all of its tags. They are kept
-    /// until what is returned is dropped.
-    pub fn save(&self, names: &[String]) -> Result<Save, save::Error> {
-        Ok(save::choose(&self.store, names)?)
+    /// until what is returned is dropped. One that is damaged on disk is refused.
+    pub async fn save(&self, names: &[String]) -> Result<Save, save::Error> {
+        let save = save::choose(&self.store, names)?;
+        blocking(move || save.check().map(|()| save)).await
     }
 
     /// Takes in the images of an archive of [`Images::save`], of docker, or of an OCI image layout.

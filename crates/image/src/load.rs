@@ -269,7 +269,7 @@ impl Loading<'_> {
             self.keep(&layer.digest)?;
             let pin = self.store.pin(&chain[at]);
             let made = {
-                let _making = pin.making.blocking_lock();
+                let _making = pin.layer.blocking_lock();
                 self.unpack(layer, diff_id, &chain[..=at])
             };
             self.pins.push(pin);

@@ -201,18 +201,9 @@ pub(crate) async fn pull(
     let status = Status::PullingFrom(reference.repository().to_owned());
     (request.progress)(Progress { id, status, bytes: None });
     let received = receive(store, request, found).await;
-    if received.is_err() {
-        let store = Arc::clone(store);
-        // What came before the failure; that it cannot be removed now is not what failed.
-        let work = move || store.collect(&mut store.state()).map(drop);
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(work).await {
-            tracing::warn!(
-                error = spec::chain(&error),
-                "a failed pull's blobs stay until the next start"
-            );
-        }
-    }
-    received
+    let store = Arc::clone(store);
+    let tidied = tokio::task::spawn_blocking(move || store.tidy(received)).await;
+    tidied.map_err(|_| Error::of(reference, Failure::GivenUp))?
 }
 
 /// Finds the manifest for the platform. A mirror that fails in any way hands over to the next source;
@@ -358,7 +349,7 @@ impl Download<'_> {
         let turn = turns.acquire().await.map_err(|_| Failure::GivenUp)?;
         let pin = self.store.pin(id);
         // Until it has its place, so that of two pulls one waits for the other's work.
-        let making = pin.making.clone().lock_owned().await;
+        let making = pin.layer.clone().lock_owned().await;
         let kept = Arc::new((making, pin));
         let tell = |status| (self.progress)(Progress::layer(&layer.blob.digest, status));
         let is_placed = self.store.snapshots.has(id);

@@ -218,7 +218,10 @@ impl Upload<'_> {
                     return Ok(());
                 }
                 Ok(true) => Ok(()),
-                Ok(false) => self.attempt(blob, shown).await,
+                Ok(false) => {
+                    self.check(&blob.digest).await?;
+                    self.attempt(blob, shown).await
+                }
                 Err(error) => Err(error),
             };
             match sent {
@@ -234,6 +237,13 @@ impl Upload<'_> {
         }
         tell(Status::Pushed);
         Ok(())
+    }
+
+    /// A registry that refuses a damaged blob could not say what is wrong.
+    async fn check(&self, blob: &Digest) -> Result<(), Error> {
+        let (store, blob) = (Arc::clone(self.store), blob.clone());
+        let work = tokio::task::spawn_blocking(move || store.content.check(&blob));
+        Ok(work.await.map_err(|_| Error::GivenUp)??)
     }
 
     /// One upload, from the beginning.

@@ -119,6 +119,13 @@ impl Save {
         self.images.iter().map(|chosen| &chosen.image.id)
     }
 
+    /// Reads all of it once, so that damage is told before anything is written. Blocks.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let blobs: BTreeSet<&Digest> =
+            self.images.iter().flat_map(|one| &one.image.blobs).collect();
+        blobs.into_iter().try_for_each(|blob| Ok(self.store.content.check(blob)?))
+    }
+
     /// Writes the archive. Blocks.
     pub fn write(&self, output: impl Write) -> Result<(), Error> {
         let mut archive = tar::Builder::new(output);

@@ -43,10 +43,14 @@ pub(crate) struct State {
 }
 
 /// Keeps a blob or layer from being collected. Whoever makes the thing holds its lock meanwhile, so that
-/// it is made once.
+/// it is made once. The lowest layer of an image that is not compressed has the digest of its blob: who
+/// needs both locks takes the layer's first.
 #[derive(Debug, Default)]
 pub(crate) struct Pin {
-    pub(crate) making: Arc<tokio::sync::Mutex<()>>,
+    /// Of the blob of this digest.
+    pub(crate) blob: Arc<tokio::sync::Mutex<()>>,
+    /// Of the layer whose chain id this is.
+    pub(crate) layer: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Store {
@@ -135,6 +139,16 @@ impl Store {
             state.images = before;
         }
         written
+    }
+
+    /// `done`; after a failure without what came before it. Nothing may be pinned for it any more. Blocks.
+    pub(crate) fn tidy<T, E>(&self, done: Result<T, E>) -> Result<T, E> {
+        if done.is_err()
+            && let Err(error) = self.collect(&mut self.state())
+        {
+            tracing::warn!(error = spec::chain(&error), "rubbish stays until the next start");
+        }
+        done
     }
 
     /// Removes blobs and layers that no image, container or pin leads to. What is returned removes the

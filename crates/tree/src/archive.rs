@@ -204,13 +204,15 @@ impl<R: Read> Archive<R> {
             let id = id.and_then(|id| u32::try_from(id).ok()).filter(|id| *id != u32::MAX);
             id.ok_or_else(|| self.damaged(what))
         };
+        let old = header.as_old();
+        let mode = blank_is_zero(header.mode(), &old.mode);
         let mtime = header.mtime().ok().and_then(|seconds| i64::try_from(seconds).ok());
         let member = Member {
             link: extensions.link.unwrap_or_else(own_link),
             kind,
-            mode: header.mode().map_err(|_| self.damaged("mode"))? & 0o7777,
-            uid: id(header.uid(), extensions.uid, "uid")?,
-            gid: id(header.gid(), extensions.gid, "gid")?,
+            mode: mode.map_err(|_| self.damaged("mode"))? & 0o7777,
+            uid: id(blank_is_zero(header.uid(), &old.uid), extensions.uid, "uid")?,
+            gid: id(blank_is_zero(header.gid(), &old.gid), extensions.gid, "gid")?,
             mtime: extensions.mtime.unwrap_or((mtime.unwrap_or(0), 0)),
             size,
             sparse,
@@ -300,6 +302,12 @@ impl<R: Read> Read for Archive<R> {
         self.left -= read as u64;
         Ok(read)
     }
+}
+
+/// A number that is not there is 0, as other readers have it.
+fn blank_is_zero<T: From<u8>>(number: io::Result<T>, field: &[u8]) -> io::Result<T> {
+    let is_blank = field.iter().all(|b| matches!(b, 0 | b' '));
+    if is_blank { Ok(T::from(0)) } else { number }
 }
 
 /// `Err(Some)` names what is not supported, `Err(None)` is a damaged device number.

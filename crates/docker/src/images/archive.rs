@@ -22,7 +22,7 @@ const PIECE: usize = 256 << 10;
 const QUEUE: usize = 8;
 
 /// `GET /images/get?names=` and `GET /images/NAME/get`.
-pub(crate) fn save(call: &mut Call, name: Option<&str>) -> Answer {
+pub(crate) async fn save(call: &mut Call, name: Option<&str>) -> Answer {
     let names: Vec<String> = match name {
         Some(name) => vec![name.to_owned()],
         None => call.query.all("names").map(str::to_owned).collect(),
@@ -33,7 +33,7 @@ pub(crate) fn save(call: &mut Call, name: Option<&str>) -> Answer {
     if let Some(platform) = call.query.text("platform") {
         names.iter().try_for_each(|name| check_platform(name, platform))?;
     }
-    let save = call.engine.save(&names)?;
+    let save = call.engine.save(&names).await?;
     let (pieces, queue) = mpsc::channel(QUEUE);
     tokio::task::spawn_blocking(move || {
         let output = BufWriter::with_capacity(PIECE, Pipe(pieces.clone()));

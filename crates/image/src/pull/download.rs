@@ -72,7 +72,7 @@ impl Download<'_> {
     /// Brings a small blob into the store, unless it is there.
     pub(super) async fn fetch(&self, blob: &Descriptor) -> Result<(), Failure> {
         let pin = self.store.pin(&blob.digest);
-        let _making = pin.making.lock().await;
+        let _making = pin.blob.lock().await;
         if !self.has_whole(blob).await? {
             self.stream(blob, None).await?;
         }
@@ -86,7 +86,7 @@ impl Download<'_> {
         unpacking: Option<Unpacking>,
     ) -> Result<Option<Unpacked>, Failure> {
         let pin = self.store.pin(&blob.digest);
-        let _making = pin.making.lock().await;
+        let _making = pin.blob.lock().await;
         if !self.has_whole(blob).await? {
             return self.stream(blob, unpacking).await;
         }
@@ -127,7 +127,12 @@ impl Download<'_> {
                     self.tell(blob, Status::Retrying(seconds));
                     tokio::time::sleep(Duration::from_secs(seconds)).await;
                 }
-                Err(broken) => return Err(broken.cause),
+                Err(broken) => {
+                    if let Some(flow) = broken.flow {
+                        flow.end().await;
+                    }
+                    return Err(broken.cause);
+                }
             }
         }
         Err(Failure::GivenUp)
@@ -150,7 +155,6 @@ impl Download<'_> {
             Ok(flow) => flow,
             Err(cause) => return Err(Broken { flow: None, cause }),
         };
-        let start = flow.length;
         let mut bar = Bar::default();
         while let Some(piece) = answer.stream.next().await {
             let piece = match piece {
@@ -162,7 +166,7 @@ impl Download<'_> {
             };
             flow.length += piece.len() as u64;
             if flow.length > blob.size {
-                return Err(Broken { flow: None, cause: self.wrong_size(blob, None) });
+                return Err(Broken { flow: Some(flow), cause: self.wrong_size(blob, None) });
             }
             if !flow.push(piece).await {
                 return Err(Broken { flow: None, cause: flow.failed().await });
@@ -175,9 +179,9 @@ impl Download<'_> {
         if flow.length == blob.size {
             return Ok(flow);
         }
-        // The end of a connection can look like an end; an answer with nothing in it is one.
+        // The end of a connection can look like a blob's end; where it ends twice at one place, it is.
         let found = flow.length;
-        let cause = if offset > 0 && found == start {
+        let cause = if offset > 0 && found <= offset {
             self.wrong_size(blob, Some(found))
         } else {
             self.session.broken(&io::ErrorKind::UnexpectedEof.into()).into()
@@ -221,12 +225,15 @@ impl Download<'_> {
         let unpacking = unpacking.map(Queue::close);
         let writer = writing.close().await.map_err(|_| Failure::GivenUp)??;
         tell(Status::VerifyingChecksum);
-        verify(self.session, &blob.digest, &writer.digest())?;
-        self.store.content.commit(writer)?;
-        tell(Status::DownloadComplete);
-        let Some(unpacking) = unpacking else { return Ok(None) };
+        let verified = verify(self.session, &blob.digest, &writer.digest());
+        if verified.is_ok() {
+            self.store.content.commit(writer)?;
+            tell(Status::DownloadComplete);
+        }
+        let Some(unpacking) = unpacking else { return verified.map(|()| None) };
         tell(Status::Extracting);
         let unpacked = unpacking.await.map_err(|_| Failure::GivenUp)?;
+        verified?;
         unpacked.map(Some).map_err(|source| layer(blob, source))
     }
 
@@ -255,10 +262,20 @@ impl Flow {
 
     /// Why the writing ended early.
     async fn failed(self) -> Failure {
-        match self.writing.close().await {
-            Ok(Err(error)) => error.into(),
-            _ => Failure::GivenUp,
+        match self.end().await {
+            Some(error) => error.into(),
+            None => Failure::GivenUp,
         }
+    }
+
+    /// Waits until both threads have cleaned up. Gives why the writing failed, if it did.
+    async fn end(self) -> Option<disk::Error> {
+        let unpacking = self.unpacking.map(Queue::close);
+        let written = self.writing.close().await;
+        if let Some(unpacking) = unpacking {
+            drop(unpacking.await);
+        }
+        written.ok().and_then(Result::err)
     }
 }
 

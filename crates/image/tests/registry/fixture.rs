@@ -16,6 +16,10 @@ use tempfile::TempDir;
 /// `secret` for the user `me`, as htpasswd has it.
 const HTPASSWD: &str = "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
+/// The lower layer of most images.
+pub(crate) const BASE: &str =
+    "mkdir -p bin etc; echo base >etc/motd; echo gone >etc/old; echo sh >bin/sh";
+
 /// A running docker-registry; killed when dropped.
 pub(crate) struct Registry {
     process: Child,
@@ -198,7 +202,10 @@ impl Root {
     }
 
     pub(crate) fn with(registries: Registries) -> Self {
-        let dir = tempfile::tempdir().expect("temporary directory");
+        Self::at(tempfile::tempdir().expect("temporary directory"), registries)
+    }
+
+    pub(crate) fn at(dir: TempDir, registries: Registries) -> Self {
         let images = Images::open(dir.path(), registries).expect("open");
         Self { dir, images }
     }
@@ -214,11 +221,15 @@ impl Root {
         entries.map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// Waits until no blob is half there. Threads that write hear a moment later that a pull has ended.
+    /// Waits until no blob or layer is half there. Threads that write hear a moment later that a pull has ended.
     pub(crate) fn settle(&self) {
         let end = Instant::now() + Duration::from_secs(10);
-        while !self.list("content/ingest").is_empty() {
-            assert!(Instant::now() < end, "left: {:?}", self.list("content/ingest"));
+        let half = || {
+            let names = ["content/ingest", "snapshots"].map(|dir| self.list(dir)).concat();
+            names.into_iter().filter(|name| name.ends_with(".tmp")).collect::<Vec<_>>()
+        };
+        while !half().is_empty() {
+            assert!(Instant::now() < end, "left: {:?}", half());
             thread::sleep(Duration::from_millis(10));
         }
     }

@@ -1,16 +1,17 @@
 //! Images from a real registry: pull, run-time layout, removal, and everything that goes wrong.
 
+mod failures;
 mod fixture;
+mod liar;
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::atomic::Ordering;
 
-use fixture::{Breaking, Layout, Registry, Root, Told, free_port, read, text};
+use fixture::{BASE, Breaking, Layout, Registry, Root, Told, free_port, read, text};
 use image::{Auth, Image, Images, Platform, Reference, Registries, Removed, Use, pull};
 use spec::{ContainerId, Kind};
 
-const BASE: &str = "mkdir -p bin etc; echo base >etc/motd; echo gone >etc/old; echo sh >bin/sh";
 const TOP: &str = "mkdir etc; echo top >etc/motd; touch etc/.wh.old";
 
 async fn pull(images: &Images, name: &str) -> Result<(Image, Told), pull::Error> {
