@@ -17,6 +17,9 @@ use std::path::Path;
 
 use tests::Host;
 
+/// Has everyone do the same job, and prints how they compare.
+type Comparison = fn(&Host);
+
 fn main() {
     // `runtimes::compare` runs this program again, in a mount namespace of its own.
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -25,7 +28,7 @@ fn main() {
     {
         return runtimes::measure(Path::new(bundle));
     }
-    let comparisons: [(&str, fn(&Host)); 4] = [
+    let comparisons: [(&str, Comparison); 4] = [
         ("runtimes", runtimes::compare),
         ("engines", engines::compare),
         ("pull", pull::compare),

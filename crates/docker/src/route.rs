@@ -104,9 +104,7 @@ async fn image_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("POST", ["create"]) => images::pull::create(call).await,
         ("GET", ["search"]) => Err(Error::unsupported("search")),
         ("GET", ["get"]) => images::archive::save(call, None).await,
-        ("GET", [name @ .., "get"]) => {
-            images::archive::save(call, Some(&name.join("/"))).await
-        }
+        ("GET", [name @ .., "get"]) => images::archive::save(call, Some(&name.join("/"))).await,
         ("POST", ["load"]) => images::archive::load(call).await,
         ("POST", ["prune"]) => images::prune::prune(call).await,
         ("POST", [_, .., "push"]) => {

@@ -201,9 +201,12 @@ pub(crate) async fn pull(
     let status = Status::PullingFrom(reference.repository().to_owned());
     (request.progress)(Progress { id, status, bytes: None });
     let received = receive(store, request, found).await;
-    let store = Arc::clone(store);
-    let tidied = tokio::task::spawn_blocking(move || store.tidy(received)).await;
-    tidied.map_err(|_| Error::of(reference, Failure::GivenUp))?
+    if received.is_err() {
+        let store = Arc::clone(store);
+        // It ends well or not at all, with the program.
+        let _ = tokio::task::spawn_blocking(move || store.sweep()).await;
+    }
+    received
 }
 
 /// Finds the manifest for the platform. A mirror that fails in any way hands over to the next source;

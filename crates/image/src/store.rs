@@ -143,12 +143,17 @@ impl Store {
 
     /// `done`; after a failure without what came before it. Nothing may be pinned for it any more. Blocks.
     pub(crate) fn tidy<T, E>(&self, done: Result<T, E>) -> Result<T, E> {
-        if done.is_err()
-            && let Err(error) = self.collect(&mut self.state())
-        {
-            tracing::warn!(error = spec::chain(&error), "rubbish stays until the next start");
+        if done.is_err() {
+            self.sweep();
         }
         done
+    }
+
+    /// Collects after a failure, which is not to be hidden by another. Blocks.
+    pub(crate) fn sweep(&self) {
+        if let Err(error) = self.collect(&mut self.state()) {
+            tracing::warn!(error = spec::chain(&error), "rubbish stays until the next start");
+        }
     }
 
     /// Removes blobs and layers that no image, container or pin leads to. What is returned removes the

@@ -77,11 +77,10 @@ impl Door {
             return Ok(key.clone());
         }
         let found = match (challenge(refusal), &self.auth) {
-            (_, Some(Auth::Bearer(_))) | (None, _) => None,
             (Some(Challenge::Basic), Some(Auth::Basic { username, password })) => {
                 basic(username, password)
             }
-            (Some(Challenge::Basic), _) => None,
+            (_, Some(Auth::Bearer(_))) | (Some(Challenge::Basic) | None, _) => None,
             (Some(bearer), _) => {
                 let tokens = self.ask(session, &bearer, false).await?;
                 header(&format!("Bearer {}", tokens.access()))
@@ -100,18 +99,14 @@ impl Door {
         session: &Session,
         refusal: &Response,
     ) -> Result<Option<String>, Error> {
-        match challenge(refusal) {
-            Some(bearer @ Challenge::Bearer { .. }) => {
-                let tokens = self.ask(session, &bearer, true).await?;
-                Ok(Some(tokens.refresh_token).filter(|token| !token.is_empty()))
-            }
-            _ => {
-                let key = self.open(session, refusal, None).await?;
-                let page = session.request(Method::GET, &session.base);
-                let answer = session.once(page, key.as_ref()).await?;
-                session.good(answer).await.map(|_| None)
-            }
+        if let Some(bearer @ Challenge::Bearer { .. }) = challenge(refusal) {
+            let tokens = self.ask(session, &bearer, true).await?;
+            return Ok(Some(tokens.refresh_token).filter(|token| !token.is_empty()));
         }
+        let key = self.open(session, refusal, None).await?;
+        let page = session.request(Method::GET, &session.base);
+        let answer = session.once(page, key.as_ref()).await?;
+        session.good(answer).await.map(|_| None)
     }
 
     /// Asks the token service; with `keep`, for an identity token too.

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use image::{Auth, Image, Import, Platform, Reference, Registries};
-use serde_json::json;
+use serde_json::{Value, json};
 use spec::Kind;
 
 use super::fixture::{BASE, Layout, Registry, Root, read, text};
@@ -60,7 +60,7 @@ async fn a_registry_that_lies_is_found_out() {
         })
     };
     let plain = |parts: Parts| Liar::new(move |question| parts.answer(question));
-    let spoilt = |layer: &[u8], config| plain(Parts::described(layer.to_vec(), config));
+    let spoilt = |layer: &[u8], config: Value| plain(Parts::described(layer.to_vec(), &config));
     let is_for = |diff_ids: &[&str]| {
         json!({ "architecture": "amd64", "os": "linux",
             "rootfs": { "type": "layers", "diff_ids": diff_ids } })

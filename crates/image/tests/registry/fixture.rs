@@ -226,7 +226,7 @@ impl Root {
         let end = Instant::now() + Duration::from_secs(10);
         let half = || {
             let names = ["content/ingest", "snapshots"].map(|dir| self.list(dir)).concat();
-            names.into_iter().filter(|name| name.ends_with(".tmp")).collect::<Vec<_>>()
+            names.into_iter().filter(|name| name.contains(".tmp")).collect::<Vec<_>>()
         };
         while !half().is_empty() {
             assert!(Instant::now() < end, "left: {:?}", half());

@@ -109,7 +109,7 @@ fn read(stream: &TcpStream) -> Option<Question> {
             if line.is_empty() {
                 break;
             }
-            question.line = line.trim_end_matches(" HTTP/1.1").to_owned();
+            line.trim_end_matches(" HTTP/1.1").clone_into(&mut question.line);
             continue;
         };
         match key.to_ascii_lowercase().as_str() {
@@ -131,11 +131,11 @@ fn write(mut stream: TcpStream, reply: &Reply) {
         Some(length) => format!("Content-Length: {length}\r\n"),
         None => String::new(),
     };
-    let headers: String = reply.headers.iter().map(|header| format!("{header}\r\n")).collect();
-    let head = format!("HTTP/1.1 {} X\r\nConnection: close\r\n{length}{headers}\r\n", reply.status);
+    let headers = [&["Connection: close".to_owned()], &reply.headers[..]].concat().join("\r\n");
+    let head = format!("HTTP/1.1 {} X\r\n{length}{headers}\r\n\r\n", reply.status);
     let mut sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&reply.body));
     while reply.promised.is_none() && sent.is_ok() {
-        sent = stream.write_all(&[b' '; 64 << 10]);
+        sent = stream.write_all(&[b' '; 4096]);
     }
     if reply.promised.is_some_and(|length| length > reply.body.len()) {
         // What was sent has arrived before the connection is gone.
@@ -144,8 +144,7 @@ fn write(mut stream: TcpStream, reply: &Reply) {
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    spec::Digest::from_sha256(Sha256::digest(bytes).into()).to_string()
 }
 
 /// An image of one layer, whose parts a test may spoil.
@@ -182,10 +181,10 @@ impl Parts {
             "architecture": "amd64", "os": "linux", "config": {},
             "rootfs": { "type": "layers", "diff_ids": [diff_id] },
         });
-        Self::described(layer, config)
+        Self::described(layer, &config)
     }
 
-    pub(crate) fn described(layer: Vec<u8>, config: Value) -> Self {
+    pub(crate) fn described(layer: Vec<u8>, config: &Value) -> Self {
         let config = config.to_string().into_bytes();
         let kind = "application/vnd.oci.image";
         let manifest = json!({
