@@ -111,6 +111,7 @@ const SUITE: Suite = Suite {
         once!(registries::a_pushed_image_keeps_its_digest),
         once!(registries::a_registry_with_passwords_wants_a_login),
         once!(registries::only_an_authority_that_is_trusted_vouches_for_a_registry),
+        once!(registries::a_registry_may_want_a_certificate_of_the_client),
         once!(daemon::the_socket_is_the_groups),
         once!(daemon::a_hang_up_reads_the_configuration_again),
         once!(daemon::systemd_listens_for_the_engine_and_is_told_of_it),

@@ -76,8 +76,8 @@ pub(crate) fn only_an_authority_that_is_trusted_vouches_for_a_registry(host: &mu
     let flags = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=hull";
     let flags: Vec<&str> = flags.split(' ').collect();
     let files = ["-keyout", &key, "-out", &certificate, "-addext", &names];
-    let leaf = ["-addext", "basicConstraints=critical,CA:FALSE"];
-    host.engine.on_host("openssl", &[&flags[..], &files[..], &leaf[..]].concat()).ok();
+    // As most people make one: it calls itself an authority.
+    host.engine.on_host("openssl", &[&flags[..], &files[..]].concat()).ok();
     let tls = format!(", tls: {{certificate: {certificate}, key: {key}}}");
     let address = format!("{BRIDGE}:5443");
     // A loopback address needs no authority, but it is spoken to by TLS where it speaks it.
@@ -99,4 +99,43 @@ pub(crate) fn only_an_authority_that_is_trusted_vouches_for_a_registry(host: &mu
     host.docker(&["rmi", &image]).ok();
     host.docker(&["pull", "-q", &image]).ok();
     host.docker(&["rmi", &image, "127.0.0.1:5443/safe:1"]).ok();
+
+    // One that is none of its own, by an authority that is not known.
+    let other = trusted.join("ca.crt").display().to_string();
+    let files = ["-keyout", &at("other.key"), "-out", &other, "-addext", &names];
+    host.engine.on_host("openssl", &[&flags[..], &files[..]].concat()).ok();
+    let said = host.docker(&["pull", &image]).fails(1);
+    assert!(said.contains("certificate"), "{said}");
+}
+
+pub(crate) fn a_registry_may_want_a_certificate_of_the_client(host: &mut Host) {
+    let at = |name: &str| host.dir().join(name).display().to_string();
+    let address = format!("{BRIDGE}:5444");
+    let trusted = host.engine.data_root().join("certs").join(&address);
+    std::fs::create_dir_all(&trusted).expect("a directory");
+    let own = |name: &str| trusted.join(name).display().to_string();
+    let request = |key: &str, certificate: &str, names: &str| {
+        let words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=hull -addext";
+        let words: Vec<&str> = words.split(' ').collect();
+        let files = [names, "-keyout", key, "-out", certificate];
+        host.engine.on_host("openssl", &[&words[..], &files[..]].concat()).ok();
+    };
+    let (key, certificate) = (at("mutual.key"), at("mutual.crt"));
+    request(&key, &certificate, &format!("subjectAltName=IP:{BRIDGE}"));
+    request(&own("client.key"), &own("client.cert"), "subjectAltName=DNS:client");
+    std::fs::copy(&certificate, own("ca.crt")).expect("a copy");
+    let tls = format!(
+        ", tls: {{certificate: {certificate}, key: {key}, clientcas: [{}]}}",
+        own("client.cert")
+    );
+    let _registry = host.another_registry(&address, &tls, "");
+    let image = format!("{address}/mutual:1");
+    host.docker(&["tag", IMAGE, &image]).ok();
+    host.docker(&["push", &image]).ok();
+    host.docker(&["rmi", &image]).ok();
+    host.docker(&["pull", "-q", &image]).ok();
+    std::fs::rename(own("client.cert"), own("client.away")).expect("renamed");
+    let said = host.docker(&["pull", &image]).fails(1);
+    assert!(said.contains(&address) && said.contains("ertificate"), "{said}");
+    host.docker(&["rmi", &image]).ok();
 }
