@@ -14,7 +14,6 @@ mod process;
 mod sysctl;
 
 pub(crate) use process::process;
-pub(crate) use sysctl::path as sysctl_path;
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -17,6 +17,7 @@ pub mod pid;
 pub mod process;
 pub mod signal;
 pub mod state;
+pub mod sysctl;
 pub mod usage;
 
 pub use chain::chain;

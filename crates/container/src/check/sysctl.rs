@@ -3,23 +3,12 @@
 //! Spec: OCI runtime-spec, config-linux.md "Sysctl"; runc's rules for which parameter is whose.
 
 use std::collections::HashMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use spec::oci::runtime::LinuxNamespaceType as Type;
+use spec::sysctl::{name, owner, path};
 
 use super::Error;
-
-/// The parameters of a System V IPC namespace.
-const IPC: [&str; 8] = [
-    "kernel.msgmax",
-    "kernel.msgmnb",
-    "kernel.msgmni",
-    "kernel.sem",
-    "kernel.shmall",
-    "kernel.shmmax",
-    "kernel.shmmni",
-    "kernel.shm_rmid_forced",
-];
 
 /// Checks `linux.sysctl`. `is_apart`: whether the container has a namespace of this type that is not
 /// the launcher's.
@@ -29,17 +18,13 @@ pub(crate) fn sysctl(
 ) -> Result<(), Error> {
     let invalid = |reason: String| Err(Error::invalid("linux.sysctl", reason));
     for key in sysctl.keys() {
-        let path = path(key);
-        let names = path.components().all(|part| matches!(part, Component::Normal(_)));
-        if !names || key.contains('\0') {
+        let Some(name) = name(key) else {
             return invalid(format!("{key:?} is not a parameter's name"));
-        }
-        // The parameter's name as the tables have it.
-        let name = path.to_string_lossy().replace('/', ".");
+        };
         if name == "kernel.hostname" {
             return invalid(format!("{key} conflicts with hostname, which sets it"));
         }
-        let Some(kind) = owner(&name) else {
+        let Some(kind) = owner(key) else {
             return invalid(format!("{key} is not in a separate kernel namespace"));
         };
         if !is_apart(kind) {
@@ -59,33 +44,4 @@ pub(crate) fn agrees(sysctl: &HashMap<String, String>, domainname: &str) -> Resu
         }
         _ => Ok(()),
     }
-}
-
-/// The type of namespace that a parameter belongs to.
-fn owner(name: &str) -> Option<Type> {
-    if IPC.contains(&name) || name.starts_with("fs.mqueue.") {
-        Some(Type::Ipc)
-    } else if name.starts_with("net.") {
-        Some(Type::Network)
-    } else if name == "kernel.domainname" {
-        Some(Type::Uts)
-    } else if name.starts_with("user.") {
-        Some(Type::User)
-    } else {
-        None
-    }
-}
-
-/// The file beneath `/proc/sys`: dots separate names, unless a slash comes first, see sysctl(8).
-pub(crate) fn path(key: &str) -> PathBuf {
-    let slash_first = key.find(['.', '/']).is_some_and(|at| key[at..].starts_with('/'));
-    if slash_first {
-        return key.into();
-    }
-    let swap = |c| match c {
-        '.' => '/',
-        '/' => '.',
-        c => c,
-    };
-    Path::new(&key.chars().map(swap).collect::<String>()).to_owned()
 }

@@ -11,7 +11,7 @@ fn a_kernel_parameter_is_a_file_by_either_separator() {
         ("net/ipv4/conf/eth0.1/forwarding", "net/ipv4/conf/eth0.1/forwarding"),
         ("kernel.sem", "kernel/sem"),
     ] {
-        assert_eq!(sysctl_path(key), Path::new(want), "{key}");
+        assert_eq!(spec::sysctl::path(key), Path::new(want), "{key}");
     }
 }
 

@@ -131,7 +131,7 @@ pub(super) fn set_parameters(parameters: &HashMap<String, String>) -> Result<(),
 }
 
 fn set_parameter(proc: &OwnedFd, name: &str, value: &str) -> io::Result<()> {
-    let path = Path::new("sys").join(crate::check::sysctl_path(name));
+    let path = Path::new("sys").join(spec::sysctl::path(name));
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = openat2(proc, &path, flags, Mode::empty(), how)?;

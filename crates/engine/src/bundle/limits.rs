@@ -3,6 +3,7 @@
 //! Spec: OCI runtime-spec, config-linux.md "Control groups"; Docker's rules for `HostConfig`.
 
 use serde_json::{Map, Value, json};
+use spec::sysctl;
 
 use super::devices::rates;
 use crate::config::{Blkio, HostConfig, MEMORY_MIN, Resources, Share, Ulimit};
@@ -30,26 +31,13 @@ const ULIMITS: [&str; 15] = [
     "stack",
 ];
 
-/// Parameters of the namespaces that every container has.
-const SYSCTLS: [&str; 9] = [
-    "kernel.msgmax",
-    "kernel.msgmnb",
-    "kernel.msgmni",
-    "kernel.sem",
-    "kernel.shmall",
-    "kernel.shmmax",
-    "kernel.shmmni",
-    "kernel.shm_rmid_forced",
-    "kernel.domainname",
-];
-
 /// Refuses what no host could do.
 pub(crate) fn check(host: &HostConfig) -> Result<(), Error> {
     memory(&host.resources)?;
     processors(&host.resources)?;
     others(&host.resources)?;
     host.ulimits.iter().try_for_each(ulimit)?;
-    host.sysctls.keys().try_for_each(|name| sysctl(name))?;
+    host.sysctls.keys().try_for_each(|name| check_sysctl(name))?;
     if host.openings.network == Share::Host
         && let Some(name) = host.sysctls.keys().find(|name| name.starts_with("net."))
     {
@@ -167,12 +155,10 @@ fn ulimit(limit: &Ulimit) -> Result<(), Error> {
     Ok(())
 }
 
-fn sysctl(name: &str) -> Result<(), Error> {
-    let mine =
-        SYSCTLS.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue.");
-    let safe = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte))
-        && !name.contains("..");
-    if mine && safe {
+fn check_sysctl(name: &str) -> Result<(), Error> {
+    use spec::oci::runtime::LinuxNamespaceType as Type;
+    // Containers have no user namespace of their own.
+    if sysctl::owner(name).is_some_and(|owner| owner != Type::User) {
         return Ok(());
     }
     let problem = format!("sysctl {name:?} is not in a separate kernel namespace");
@@ -306,7 +292,7 @@ mod tests {
             ("kernel.panic", false),
             ("net.../../kernel/panic", false),
         ] {
-            assert_eq!(sysctl(name).is_ok(), mine, "{name}");
+            assert_eq!(check_sysctl(name).is_ok(), mine, "{name}");
         }
     }
 }
