@@ -48,6 +48,10 @@ pub(crate) struct Inputs<'a> {
     pub(crate) network: Option<&'a Path>,
     /// Where the processes are that it joins.
     pub(crate) pid: Option<&'a Path>,
+    /// Where the interprocess communication is that it joins.
+    pub(crate) ipc: Option<&'a Path>,
+    /// The shared memory that it has together with others.
+    pub(crate) shm: Option<&'a Path>,
     pub(crate) bundle: &'a Path,
     pub(crate) size: Option<Size>,
 }
@@ -69,17 +73,19 @@ pub(crate) fn accounts(snapshot: &Snapshot) -> Result<Accounts, Error> {
     Ok(Accounts::read(&layers)?)
 }
 
-/// With the host's interprocess communication comes its shared memory; without any there is none.
-fn shared_memory(mounts: &mut Vec<Value>, ipc: &Share) {
-    let at = |mount: &Value, path: &str| mount["destination"] == path;
-    match ipc {
-        Share::Host => {
-            mounts.retain(|mount| !at(mount, "/dev/shm"));
-            let path = "/dev/shm";
-            mounts.push(defaults::mount(path, "bind", path, &["rbind", "rprivate"]));
-        }
-        Share::None => mounts.retain(|mount| !at(mount, "/dev/shm")),
-        Share::Own | Share::Shareable | Share::Container(_) => {}
+/// With another's interprocess communication comes its shared memory; without any there is none.
+fn shared_memory(mounts: &mut Vec<Value>, ipc: &Share, shm: Option<&Path>) {
+    const AT: &str = "/dev/shm";
+    let source = match ipc {
+        Share::Host => Some(Path::new(AT)),
+        Share::Own | Share::None | Share::Shareable | Share::Container(_) => shm,
+    };
+    if source.is_some() || *ipc == Share::None {
+        mounts.retain(|mount| mount["destination"] != AT);
+    }
+    if let Some(source) = source {
+        let options = ["rbind", "rprivate", "nosuid", "nodev", "noexec"];
+        mounts.push(defaults::mount(AT, "bind", &source.to_string_lossy(), &options));
     }
 }
 
@@ -87,7 +93,7 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
     let container = inputs.container;
     let (config, host) = (&container.config, &container.host);
     let identity = accounts(inputs.snapshot)?.resolve(&config.user, &host.group_add)?;
-    let (mounts, engine_files) = mounts(container)?;
+    let (mounts, engine_files) = mounts(container, inputs.shm)?;
     let mut spec = json!({
         "ociVersion": "1.2.0",
         "process": process::of_init(container, &identity, inputs.size)?,
@@ -174,7 +180,12 @@ fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
     ];
     let mut list = vec![json!({ "type": "mount" })];
     let own = own.iter().filter(|(_, share)| **share != Share::Host);
-    list.extend(own.map(|(kind, _)| match inputs.pid.filter(|_| *kind == "pid") {
+    let joined = |kind: &str| match kind {
+        "pid" => inputs.pid,
+        "ipc" => inputs.ipc,
+        _ => None,
+    };
+    list.extend(own.map(|(kind, _)| match joined(kind) {
         Some(path) => json!({ "type": kind, "path": path }),
         None => json!({ "type": kind }),
     }));
@@ -183,7 +194,7 @@ fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
 }
 
 /// All mounts in order, and the destinations of those that are the engine's own files.
-fn mounts(container: &Container) -> Result<(Vec<Value>, Vec<String>), Error> {
+fn mounts(container: &Container, shm: Option<&Path>) -> Result<(Vec<Value>, Vec<String>), Error> {
     let host = &container.host;
     let mut asked = mounts::tmpfs(&host.tmpfs)?;
     asked.extend(container.mounts.iter().map(mounts::of));
@@ -200,7 +211,7 @@ fn mounts(container: &Container) -> Result<(Vec<Value>, Vec<String>), Error> {
     ];
     let own: Vec<_> = own.iter().filter(|(at, _)| !taken.iter().any(|other| other == at)).collect();
     let mut mounts = defaults::mounts(host.shm_size);
-    shared_memory(&mut mounts, &host.openings.ipc);
+    shared_memory(&mut mounts, &host.openings.ipc, shm);
     // A default mount gives way to one that was asked for in its place.
     mounts.retain(|mount| !taken.contains(&destination(mount)));
     for (at, file) in &own {

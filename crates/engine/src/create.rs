@@ -57,7 +57,8 @@ impl Engine {
 
     /// Names whom it joins by id, where that is there already, and takes the name of the network's host.
     fn join(&self, config: &mut Config, host: &mut crate::config::HostConfig) {
-        for share in [&mut host.openings.network, &mut host.openings.pid] {
+        let openings = &mut host.openings;
+        for share in [&mut openings.network, &mut openings.pid, &mut openings.ipc] {
             if let Share::Container(name) = share
                 && let Ok(other) = self.find(name)
             {
@@ -100,6 +101,7 @@ impl Engine {
         }
         let isolation = host.isolation.unwrap_or(self.shared().settings.isolation);
         host.isolation = Some(isolation);
+        merge::check_wall(&host.openings, isolation)?;
         host.resources.complete();
         let logging = host.logging.take().unwrap_or_default();
         let logging = logging.over(&self.shared().settings.logging)?;

@@ -224,6 +224,12 @@ pub enum StateError {
     /// Whose namespace it is to join does not run.
     #[error("cannot join {0} of a non running container: {1}")]
     JoinStopped(&'static str, String),
+    /// Whose interprocess communication it is to join does not offer it.
+    #[error(
+        "cannot join IPC of container {0}: non-shareable IPC (hint: use IpcMode:shareable for the \
+         donor container)"
+    )]
+    JoinPrivate(String),
     /// It is between two runs.
     #[error("Container {0} is restarting, wait until the container is running")]
     Restarting(String),

@@ -31,6 +31,7 @@ mod sample;
 mod settings;
 mod shared;
 mod shim;
+mod shm;
 mod stats;
 mod store;
 mod top;

@@ -3,7 +3,7 @@
 //! Spec: OCI image-spec, config.md; Docker's rules for `ENTRYPOINT`, `CMD` and `ENV`.
 
 use spec::oci::image::ImageConfiguration;
-use spec::{Signal, annotation};
+use spec::{Isolation, Signal, annotation};
 
 use crate::bundle::devices;
 use crate::bundle::limits;
@@ -155,13 +155,23 @@ fn openings(openings: &Openings) -> Result<(), Error> {
         let problem = format!("{:?} leads out of itself", openings.cgroup_parent);
         return invalid("HostConfig.CgroupParent", problem);
     }
+    Ok(())
+}
+
+/// Refuses namespaces that `isolation` cannot share.
+pub(crate) fn check_wall(openings: &Openings, isolation: Isolation) -> Result<(), Error> {
+    if isolation.shares_kernel() {
+        return Ok(());
+    }
     for (field, share) in [
+        ("HostConfig.NetworkMode", &openings.network),
         ("HostConfig.IpcMode", &openings.ipc),
+        ("HostConfig.PidMode", &openings.pid),
         ("HostConfig.UTSMode", &openings.uts),
         ("HostConfig.CgroupnsMode", &openings.cgroup),
     ] {
-        if matches!(share, Share::Container(_) | Share::Shareable) {
-            let problem = format!("{share}: namespaces are not shared between containers yet");
+        if matches!(share, Share::Host | Share::Container(_) | Share::Shareable) {
+            let problem = format!("{share}: a namespace cannot cross the wall of a VM");
             return Err(Error::Unsupported { field, problem });
         }
     }

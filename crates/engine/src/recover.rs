@@ -25,6 +25,7 @@ use crate::owner::{Handle, Owner, blocking};
 use crate::settings::{Places, Settings};
 use crate::shared::Shared;
 use crate::shim;
+use crate::shm;
 use crate::store::{Records, Store};
 use crate::volume::Volumes;
 
@@ -62,7 +63,8 @@ fn stores(settings: Settings) -> Result<(Shared, Vec<Container>), Error> {
     for dir in [&settings.data_root, &settings.containers()] {
         directory(dir, 0o710)?;
     }
-    for dir in [&settings.exec_root, &settings.streams(), &settings.shim_address()] {
+    for dir in [&settings.exec_root, &settings.streams(), &settings.shim_address(), &settings.shm()]
+    {
         directory(dir, 0o711)?;
     }
     let (store, Records { containers, networks }) = Store::open(&settings.database())?;
@@ -112,6 +114,11 @@ async fn collect(shared: &Arc<Shared>) {
         let Ok(container) = id.parse() else { continue };
         if let Err(error) = shared.namespaces.delete(&container) {
             tracing::warn!(id, error = %spec::chain(&error), "orphaned network namespace");
+        }
+    }
+    for id in names_in(&shared.settings.shm()).into_iter().filter(|id| !known.contains(id)) {
+        if let Err(error) = shm::unmount(&shared.settings.shm().join(&id)) {
+            tracing::warn!(id, error = %spec::chain(&error), "orphaned shared memory");
         }
     }
     let used: Vec<_> = known.iter().map(|id| Places::of(&shared.settings, id).streams).collect();

@@ -61,6 +61,11 @@ impl Settings {
         self.exec_root.join("netns")
     }
 
+    /// The directory of shared memory that containers offer to others.
+    pub(crate) fn shm(&self) -> PathBuf {
+        self.exec_root.join("shm")
+    }
+
     /// The directory that holds one directory of stream sockets a container.
     pub(crate) fn streams(&self) -> PathBuf {
         self.exec_root.join("io")
@@ -81,6 +86,8 @@ pub(crate) struct Places {
     pub(crate) streams: PathBuf,
     /// Its network namespace.
     pub(crate) netns: PathBuf,
+    /// The shared memory that it offers to others.
+    pub(crate) shm: PathBuf,
 }
 
 impl Places {
@@ -90,6 +97,7 @@ impl Places {
             bundle: settings.containers().join(id),
             streams: settings.streams().join(id.get(..16).unwrap_or(id)),
             netns: settings.netns().join(id),
+            shm: settings.shm().join(id),
         }
     }
 

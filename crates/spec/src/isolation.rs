@@ -17,6 +17,16 @@ pub enum Isolation {
 }
 
 impl Isolation {
+    /// Whether the container has the host's kernel, so that it can have namespaces together with the host
+    /// and with others.
+    #[must_use]
+    pub fn shares_kernel(self) -> bool {
+        match self {
+            Self::Process => true,
+            Self::Vm => false,
+        }
+    }
+
     /// Whether what a container writes lies in files of the host, where the engine reaches it.
     #[must_use]
     pub fn files_on_host(self) -> bool {

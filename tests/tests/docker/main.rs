@@ -14,6 +14,7 @@ mod images;
 mod lifecycle;
 mod limits;
 mod logging;
+mod namespaces;
 mod network;
 mod networks;
 mod openings;
@@ -84,6 +85,8 @@ const SUITE: Suite = Suite {
         once!(openings::namespaces_of_the_host_are_shared_where_there_is_no_wall),
         both!(openings::what_was_asked_is_shown),
         once!(openings::a_network_can_be_the_hosts_or_anothers),
+        once!(namespaces::shared_memory_is_for_those_who_are_offered_it),
+        once!(namespaces::no_namespace_crosses_the_wall_of_a_vm),
         both!(limits::stats_tell_what_a_container_uses),
         both!(limits::limits_change_while_it_runs),
         once!(limits::a_vm_does_not_grow),

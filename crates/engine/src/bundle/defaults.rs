@@ -8,9 +8,6 @@ use serde_json::{Value, json};
 /// `PATH` where neither image nor client has one.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Bytes in `/dev/shm`.
-const SHM_SIZE: u64 = 64 << 20;
-
 /// What root in a container may do unless the client says otherwise.
 pub(super) const CAPABILITIES: [&str; 14] = [
     "CAP_CHOWN",
@@ -96,7 +93,7 @@ pub(super) const READONLY: [&str; 5] =
 
 /// The file systems under every container's programs, in order of mounting.
 pub(super) fn mounts(shm_size: Option<u64>) -> Vec<Value> {
-    let shm = format!("size={}", shm_size.unwrap_or(SHM_SIZE));
+    let shm = format!("size={}", shm_size.unwrap_or(crate::shm::SIZE));
     let dev = ["nosuid", "strictatime", "mode=755", "size=65536k"];
     let pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
     let quiet = ["nosuid", "noexec", "nodev"];

@@ -18,6 +18,10 @@ pub(super) struct Joined {
     pub(super) network: Option<PathBuf>,
     /// `None` for the host's or its own.
     pub(super) pid: Option<PathBuf>,
+    /// As for `pid`.
+    pub(super) ipc: Option<PathBuf>,
+    /// The shared memory that it offers, or that it is offered.
+    pub(super) shm: Option<PathBuf>,
     /// Files that it has in place of its own.
     hosts: Vec<(PathBuf, PathBuf)>,
 }
@@ -47,6 +51,19 @@ impl Owner {
         if let Share::Container(name) = &openings.pid {
             let pid = self.donor("PID", name)?.status.pid().map_or(0, spec::Pid::raw);
             joined.pid = Some(Path::new("/proc").join(pid.to_string()).join("ns/pid"));
+        }
+        match &openings.ipc {
+            Share::Shareable => joined.shm = Some(self.places.shm.clone()),
+            Share::Container(name) => {
+                let other = self.donor("IPC", name)?;
+                if other.host.openings.ipc != Share::Shareable {
+                    return Err(StateError::JoinPrivate(other.id.to_string()).into());
+                }
+                let pid = other.status.pid().map_or(0, spec::Pid::raw);
+                joined.ipc = Some(Path::new("/proc").join(pid.to_string()).join("ns/ipc"));
+                joined.shm = Some(self.shared.places(other.id.as_str()).shm);
+            }
+            _ => {}
         }
         Ok(joined)
     }

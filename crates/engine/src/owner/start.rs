@@ -20,6 +20,7 @@ use crate::error::{Error, StateError};
 use crate::logging;
 use crate::request::Change;
 use crate::shim::{self, Creation, Shim};
+use crate::shm;
 
 /// Where the shim tells what the wall is made of.
 const WALL: &str = "isolation.json";
@@ -134,12 +135,17 @@ impl Owner {
         let joined = self.joined()?;
         let neighbours = self.shared.neighbours(&container);
         blocking(move || {
+            if container.host.openings.ipc == Share::Shareable {
+                shm::mount(&places.shm, container.host.shm_size)?;
+            }
             shared.mount_volumes(&container)?;
             bundle::write(&bundle::Inputs {
                 container: &container,
                 snapshot: &snapshot,
                 network: joined.network.as_deref(),
                 pid: joined.pid.as_deref(),
+                ipc: joined.ipc.as_deref(),
+                shm: joined.shm.as_deref(),
                 bundle: &places.bundle,
                 size,
             })?;
@@ -264,8 +270,14 @@ impl Owner {
         let container = self.container.clone();
         // A network that is gone has no addresses to give back.
         let bridge = shared.bridge_of(&container.host.network).ok().flatten();
+        let shm = self.places.shm.clone();
         let free = move || {
             shared.unmount_volumes(&container);
+            if container.host.openings.ipc == Share::Shareable
+                && let Err(error) = shm::unmount(&shm)
+            {
+                tracing::warn!(container = %container.id, error = %spec::chain(&error), "shared memory is still mounted");
+            }
             free_network(&shared, bridge.as_deref(), &id, endpoint.as_ref())
         };
         if let Err(error) = blocking(free).await {
