@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The initramfs is left for an empty tmpfs because pivot_root(2) refuses to work on it; the agent's
-//! own program stays there, out of everybody's sight.
+//! own program stays there, and is seen as [`PROGRAM`] by whoever mounts it as a container's init.
 
 use std::fs;
 use std::io;
@@ -17,6 +17,8 @@ use crate::port::{self, Port};
 
 /// The modules to load, in order, one absolute path a line.
 const MODULES: &str = "/modules";
+/// The agent's own program, before and after the initramfs is left.
+pub(crate) const PROGRAM: &str = "/init";
 /// The root directory to be, before it is.
 const NEW_ROOT: &str = "/root";
 /// What the agent's root directory holds.
@@ -37,6 +39,9 @@ pub(crate) enum Error {
     /// The kernel does not take a module.
     #[error("load module {path}")]
     Module { path: String, source: io::Error },
+    /// The agent's program cannot be kept in sight.
+    #[error("mount {PROGRAM} in the new root directory")]
+    Program(#[source] io::Error),
     /// The initramfs could not be left.
     #[error("move to the new root directory")]
     Root(#[source] io::Error),
@@ -61,6 +66,7 @@ pub(crate) fn boot() -> Result<Port, Error> {
     let devices = MountFlags::NOSUID | MountFlags::NOEXEC;
     mount("devtmpfs", &Path::new(NEW_ROOT).join("dev"), devices, "mode=755")?;
     load_modules()?;
+    keep_program().map_err(Error::Program)?;
     leave_initramfs().map_err(|error| Error::Root(error.into()))?;
     mount("cgroup2", Path::new("/sys/fs/cgroup"), kernel, "")?;
     enable_controllers().map_err(Error::Controllers)?;
@@ -99,6 +105,13 @@ fn load_module(path: &str) -> io::Result<()> {
         Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Lets the agent's program be seen in the root directory to be.
+fn keep_program() -> io::Result<()> {
+    let kept = Path::new(NEW_ROOT).join(PROGRAM.trim_start_matches('/'));
+    fs::File::create(&kept)?;
+    Ok(rustix::mount::mount_bind(PROGRAM, &kept)?)
 }
 
 fn leave_initramfs() -> rustix::io::Result<()> {

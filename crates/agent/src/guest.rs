@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use container::{CreateOptions, ExecOptions, Recipients, Store};
 use spec::oci::runtime as oci;
-use spec::{ContainerId, Kind, ProcessId, Signal};
+use spec::{ContainerId, Kind, ProcessId, Signal, annotation};
 use wire::message::{Create, Exec};
 use wire::server::Streams;
 use wire::{Failure, Reply, Request};
 
+use crate::boot::PROGRAM;
 use crate::network::{self, Namespace};
 use crate::process::Process;
 use crate::rootfs::{self, Place};
@@ -127,6 +128,10 @@ impl Guest {
         join_network(&mut spec, netns.path());
         for (file, path) in create.files.iter().zip(&files) {
             mount_from(&mut spec, Path::new(&file.path), path);
+        }
+        let annotations = spec.annotations().as_ref();
+        if let Some(on) = annotations.and_then(|all| all.get(annotation::INIT)).cloned() {
+            mount_from(&mut spec, Path::new(&on), Path::new(PROGRAM));
         }
         let mut options = CreateOptions::new(place.dir(), &spec);
         options.rootfs = Some(place.rootfs());

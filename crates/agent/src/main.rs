@@ -7,10 +7,13 @@
 //! Boots the guest as far as a container needs it, opens the channel to the shim and serves its calls
 //! with the `container` crate, as the runtime does on the host. It never exits, since the kernel
 //! would panic: whatever ends it powers the machine off, and what it had to say is on the console.
+//!
+//! Called `docker-init` it is something else: see [`init`].
 
 mod boot;
 mod configure;
 mod guest;
+mod init;
 mod network;
 mod port;
 mod process;
@@ -19,6 +22,7 @@ mod stdio;
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
@@ -30,7 +34,11 @@ use crate::guest::Guest;
 /// What a booted agent writes before anything else; the hypervisor's driver waits for it.
 const READY: &[u8; 8] = b"HULLAGNT";
 
-fn main() {
+fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if words.next().is_some_and(|name| init::is_called(&name)) {
+        return init::main(words);
+    }
     container::init::dispatch();
     if let Err(error) = run() {
         eprintln!("hull-agent: {}", spec::chain(error.as_ref()));

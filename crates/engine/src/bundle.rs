@@ -53,6 +53,8 @@ pub(crate) struct Inputs<'a> {
     /// The shared memory that it has together with others.
     pub(crate) shm: Option<&'a Path>,
     pub(crate) bundle: &'a Path,
+    /// The program that is PID 1 where one is asked for.
+    pub(crate) init: &'a Path,
     pub(crate) size: Option<Size>,
 }
 
@@ -93,10 +95,15 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
     let container = inputs.container;
     let (config, host) = (&container.config, &container.host);
     let identity = accounts(inputs.snapshot)?.resolve(&config.user, &host.group_add)?;
-    let (mounts, engine_files) = mounts(container, inputs.shm)?;
+    let (mut mounts, engine_files) = mounts(container, inputs.shm)?;
+    let mut process = process::of_init(container, &identity, inputs.size)?;
+    if host.init {
+        process::put_init_first(&mut process);
+        mounts.push(init(inputs.init)?);
+    }
     let mut spec = json!({
         "ociVersion": "1.2.0",
-        "process": process::of_init(container, &identity, inputs.size)?,
+        "process": process,
         "root": { "path": "rootfs", "readonly": host.readonly_rootfs },
         "mounts": mounts,
         "annotations": {
@@ -110,6 +117,9 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
             "sysctl": limits::sysctls(host),
         },
     });
+    if host.init {
+        spec["annotations"][annotation::INIT] = process::INIT.into();
+    }
     let named = host.openings.uts != Share::Host;
     if named {
         spec["hostname"] = config.hostname.as_str().into();
@@ -122,6 +132,16 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
     }
     open_up(&mut spec, host)?;
     Ok(spec)
+}
+
+/// The mount of the program that is PID 1.
+fn init(program: &Path) -> Result<Value, Error> {
+    if !program.exists() {
+        let problem = format!("{} is not there: install hull-agent", program.display());
+        return Err(Error::Unsupported { field: "HostConfig.Init", problem });
+    }
+    let options = ["bind", "ro", "rprivate"];
+    Ok(defaults::mount(process::INIT, "bind", &program.to_string_lossy(), &options))
 }
 
 /// What is the container's own choice in `linux`: paths, devices, filter, control group.

@@ -130,6 +130,8 @@ pub struct HostConfig {
     pub openings: Openings,
     /// How its output is kept; `None` takes the engine's default.
     pub logging: Option<Logging>,
+    /// Whether a program of Hull's is PID 1, which reaps and passes signals on.
+    pub init: bool,
     /// Whether it is removed when it ends.
     pub auto_remove: bool,
     /// Whether it runs again when it has ended.

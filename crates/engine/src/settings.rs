@@ -41,6 +41,11 @@ impl Settings {
         }
     }
 
+    /// The program that is PID 1 where a container asks for one: the guest's agent, which can be both.
+    pub(crate) fn init(&self) -> PathBuf {
+        self.vm.agent.clone().unwrap_or_else(|| self.shim.with_file_name("hull-agent"))
+    }
+
     /// Where the records are.
     pub(crate) fn database(&self) -> PathBuf {
         self.data_root.join("meta.redb")

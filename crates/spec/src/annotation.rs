@@ -7,6 +7,10 @@ pub const ISOLATION: &str = "dev.hull.isolation";
 /// (`/etc/hosts` and its like). A VM gets copies of these; every other bind mount is the user's.
 pub const ENGINE_FILES: &str = "dev.hull.engine-files";
 
+/// The destination of a bind mount of the container's init, `hull-agent`: each side of the wall has its
+/// own.
+pub const INIT: &str = "dev.hull.init";
+
 /// `all`: besides its own the container gets every device node of its side of the wall.
 pub const HOST_DEVICES: &str = "dev.hull.host-devices";
 

@@ -61,6 +61,21 @@ impl SignalFd {
     }
 }
 
+/// Lets all signals of this thread through again; those that wait arrive at once.
+///
+/// # Errors
+///
+/// None that pthread_sigmask(3) can have here.
+pub fn release() -> io::Result<()> {
+    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set it is given.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: the set was initialised just above; a null old set is allowed.
+    let ret =
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
+    if ret == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(ret)) }
+}
+
 impl AsFd for SignalFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

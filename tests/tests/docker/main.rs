@@ -11,6 +11,7 @@ mod exec;
 mod files;
 mod health;
 mod images;
+mod init;
 mod lifecycle;
 mod limits;
 mod logging;
@@ -87,6 +88,9 @@ const SUITE: Suite = Suite {
         once!(openings::a_network_can_be_the_hosts_or_anothers),
         once!(namespaces::shared_memory_is_for_those_who_are_offered_it),
         once!(namespaces::no_namespace_crosses_the_wall_of_a_vm),
+        both!(init::an_init_ends_as_its_program_did),
+        both!(init::an_init_reaps_and_passes_signals_on),
+        both!(init::a_program_behind_an_init_has_the_terminal),
         both!(limits::stats_tell_what_a_container_uses),
         both!(limits::limits_change_while_it_runs),
         once!(limits::a_vm_does_not_grow),

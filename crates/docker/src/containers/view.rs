@@ -240,7 +240,7 @@ fn host_config(container: &Container) -> Value {
         "ShmSize": host.shm_size.unwrap_or(64 << 20),
         "Runtime": "hull",
         "Isolation": container.isolation.to_string(),
-        "Init": false,
+        "Init": host.init,
     });
     if !host.mounts.is_empty() {
         document["Mounts"] = json!(host.mounts);

@@ -66,6 +66,16 @@ pub(super) fn of_init(
     Ok(process)
 }
 
+/// Where a container sees the program that is PID 1, if one is asked for; named as Docker's.
+pub(crate) const INIT: &str = "/sbin/docker-init";
+
+/// Has the container's program started by [`INIT`].
+pub(super) fn put_init_first(process: &mut Value) {
+    if let Some(args) = process["args"].as_array_mut() {
+        args.splice(0..0, [INIT, "--"].map(Value::from));
+    }
+}
+
 /// Another process in it.
 pub(crate) fn of_exec(
     container: &Container,

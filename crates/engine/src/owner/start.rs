@@ -147,6 +147,7 @@ impl Owner {
                 ipc: joined.ipc.as_deref(),
                 shm: joined.shm.as_deref(),
                 bundle: &places.bundle,
+                init: &shared.settings.init(),
                 size,
             })?;
             if !neighbours.is_empty() {

@@ -121,10 +121,15 @@ fn files(spec: &oci::Spec) -> Result<Vec<message::File>, Error> {
     let list = annotations.and_then(|all| all.get(annotation::ENGINE_FILES));
     let ours: Vec<&Path> =
         list.into_iter().flat_map(|list| list.split(':')).map(Path::new).collect();
+    let init = annotations.and_then(|all| all.get(annotation::INIT)).map(Path::new);
     let mut files = Vec::new();
     for mount in spec.mounts().iter().flatten().filter(|mount| is_bind(mount)) {
         let from = mount.source().clone().unwrap_or_default();
         let on = mount.destination();
+        if Some(on.as_path()) == init {
+            // The agent mounts its own program there.
+            continue;
+        }
         if !ours.contains(&on.as_path()) {
             return Err(Error::Bind { from, on: on.clone() });
         }

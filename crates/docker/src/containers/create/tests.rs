@@ -15,7 +15,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("--network mine --ip", "NetworkingConfig.EndpointsConfig.mine.IPAMConfig"),
     ("--mac-address", "NetworkingConfig.EndpointsConfig.default.MacAddress"),
     ("--link", "HostConfig.Links"),
-    ("--init", "HostConfig.Init"),
     ("--storage-opt", "HostConfig.StorageOpt"),
 ];
 
