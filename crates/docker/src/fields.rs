@@ -100,6 +100,7 @@ pub(crate) const CONFIG: Table = Table {
         "Hostname",
         "Image",
         "Labels",
+        "MacAddress",
         "NetworkingConfig",
         "OpenStdin",
         "Shell",
@@ -111,7 +112,7 @@ pub(crate) const CONFIG: Table = Table {
         "Volumes",
         "WorkingDir",
     ],
-    unset: &[("ArgsEscaped", &[]), ("MacAddress", &[]), ("NetworkDisabled", &[]), ("OnBuild", &[])],
+    unset: &[("ArgsEscaped", &[]), ("NetworkDisabled", &[]), ("OnBuild", &[])],
     null: &[],
 };
 
@@ -151,6 +152,7 @@ pub(crate) const HOST_CONFIG: Table = Table {
         "IpcMode",
         "Isolation",
         "KernelMemoryTCP",
+        "Links",
         "LogConfig",
         "MaskedPaths",
         "Memory",
@@ -164,7 +166,9 @@ pub(crate) const HOST_CONFIG: Table = Table {
         "OomScoreAdj",
         "PidMode",
         "PidsLimit",
+        "PortBindings",
         "Privileged",
+        "PublishAllPorts",
         "ReadonlyPaths",
         "ReadonlyRootfs",
         "RestartPolicy",
@@ -189,9 +193,6 @@ pub(crate) const HOST_CONFIG: Table = Table {
         ("IOMaximumBandwidth", &[]),
         ("IOMaximumIOps", &[]),
         ("KernelMemory", &[]),
-        ("Links", &[]),
-        ("PortBindings", &[]),
-        ("PublishAllPorts", &[]),
         ("StorageOpt", &[]),
     ],
     null: &[],
@@ -320,7 +321,7 @@ mod tests {
     fn a_field_that_asks_for_something_is_refused_by_name() {
         let cases = [
             (json!({"CpuCount": 1}), "HostConfig.CpuCount"),
-            (json!({"links": ["a"]}), "HostConfig.Links"),
+            (json!({"devicerequests": [{}, {"Count": 1}]}), "HostConfig.DeviceRequests"),
         ];
         for (body, name) in cases {
             let message = check(&HOST_CONFIG, body).unwrap_err().to_string();

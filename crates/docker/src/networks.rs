@@ -2,12 +2,14 @@
 
 mod create;
 
-use engine::{Container, List, Network};
+use engine::{Container, List, Network, NetworkError, Plan, builtin_id};
 use hyper::StatusCode;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::call::Call;
 use crate::clock;
+use crate::containers::create::attachment;
 use crate::error::Error;
 use crate::filters::Filters;
 use crate::reply;
@@ -23,21 +25,21 @@ struct Seen {
     driver: &'static str,
     builtin: bool,
     created: String,
-    subnet: Option<(String, String)>,
+    plan: Option<Plan>,
     labels: Value,
     options: Value,
 }
 
 impl Seen {
     fn bridge(call: &Call) -> Self {
-        let (subnet, bridge) = (call.engine.subnet(), &call.engine.settings().bridge);
+        let (layout, bridge) = (call.engine.layout(), &call.engine.settings().bridge);
         Self {
             id: call.engine.network_id(),
             name: "bridge".to_owned(),
             driver: "bridge",
             builtin: true,
             created: clock::zero().to_owned(),
-            subnet: Some((subnet.to_string(), subnet.gateway().to_string())),
+            plan: Some(layout.clone().into()),
             labels: json!({}),
             options: json!({
                 "com.docker.network.bridge.default_bridge": "true",
@@ -46,14 +48,15 @@ impl Seen {
         }
     }
 
-    fn none() -> Self {
+    /// One that has no bridge: `none` or `host`.
+    fn without(name: &str, driver: &'static str) -> Self {
         Self {
-            id: format!("{:0<64}", "6e6f6e65"),
-            name: "none".to_owned(),
-            driver: "null",
+            id: builtin_id(name),
+            name: name.to_owned(),
+            driver,
             builtin: true,
             created: clock::zero().to_owned(),
-            subnet: None,
+            plan: None,
             labels: json!({}),
             options: json!({}),
         }
@@ -64,7 +67,7 @@ impl Seen {
             driver: "bridge",
             builtin: false,
             created: clock::rfc3339(network.created),
-            subnet: Some((network.subnet.to_string(), network.subnet.gateway().to_string())),
+            plan: Some(network.plan),
             labels: json!(network.labels),
             options: json!(network.options),
             id: network.id,
@@ -76,7 +79,9 @@ impl Seen {
 /// Every network.
 fn all(call: &Call) -> Vec<Seen> {
     let made = call.engine.networks().into_iter().map(Seen::made);
-    [Seen::bridge(call), Seen::none()].into_iter().chain(made).collect()
+    let builtin =
+        [Seen::bridge(call), Seen::without("host", "host"), Seen::without("none", "null")];
+    builtin.into_iter().chain(made).collect()
 }
 
 /// `GET /networks`.
@@ -89,8 +94,9 @@ pub(crate) async fn list(call: &mut Call) -> Answer {
     }
     let dangling = filters.switch("dangling")?;
     let containers = call.engine.list(List::default()).await?;
-    let used =
-        |seen: &Seen| containers.iter().any(|one| call.engine.network_of(one).0 == seen.name);
+    let used = |seen: &Seen| {
+        containers.iter().any(|one| call.engine.networks_of(one).contains_key(&seen.name))
+    };
     let chosen = all(call).into_iter().filter(|seen| {
         matches(seen, &filters)
             && dangling.is_none_or(|wanted| wanted == (!seen.builtin && !used(seen)))
@@ -142,7 +148,8 @@ pub(crate) async fn prune(call: &mut Call) -> Answer {
     let containers = call.engine.list(all).await?;
     let mut deleted = Vec::new();
     for network in call.engine.networks() {
-        let used = containers.iter().any(|one| call.engine.network_of(one).1 == network.id);
+        let mut on = containers.iter().map(|one| call.engine.networks_of(one));
+        let used = on.any(|networks| networks.values().any(|id| *id == network.id));
         let kept = filters.values("label!").any(|wanted| match wanted.split_once('=') {
             Some((key, value)) => network.labels.get(key).is_some_and(|found| found == value),
             None => network.labels.contains_key(wanted),
@@ -180,22 +187,19 @@ fn absent(name: &str) -> Error {
 /// A network with its members.
 fn document(call: &Call, seen: &Seen, members: &[Container]) -> Value {
     let mut containers = Map::new();
-    for container in members {
-        let Some(endpoint) = &container.endpoint else { continue };
+    for container in members.iter().filter(|container| container.status.is_live()) {
+        let endpoint = container.endpoints.get(&seen.name);
+        let address = endpoint.map(|endpoint| format!("{}/{}", endpoint.address, endpoint.prefix));
         let member = json!({
             "Name": container.name,
             "EndpointID": container.id,
-            "MacAddress": endpoint.mac.to_string(),
-            "IPv4Address": format!("{}/{}", endpoint.address, endpoint.prefix),
+            "MacAddress": endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
+            "IPv4Address": address.unwrap_or_default(),
             "IPv6Address": "",
         });
         containers.insert(container.id.to_string(), member);
     }
-    let config: Vec<_> = seen
-        .subnet
-        .iter()
-        .map(|(subnet, gateway)| json!({ "Subnet": subnet, "Gateway": gateway }))
-        .collect();
+    let config: Vec<_> = seen.plan.iter().map(addresses).collect();
     let mut document = json!({
         "Name": seen.name,
         "Id": seen.id,
@@ -204,7 +208,7 @@ fn document(call: &Call, seen: &Seen, members: &[Container]) -> Value {
         "Driver": seen.driver,
         "EnableIPv6": false,
         "IPAM": { "Driver": "default", "Options": null, "Config": config },
-        "Internal": false,
+        "Internal": seen.plan.as_ref().is_some_and(|plan| plan.internal),
         "Attachable": false,
         "Ingress": false,
         "ConfigFrom": { "Network": "" },
@@ -219,11 +223,52 @@ fn document(call: &Call, seen: &Seen, members: &[Container]) -> Value {
     document
 }
 
-/// What clients ask of networks that a running container comes to or leaves.
-pub(crate) async fn move_container(call: &mut Call, name: &str, what: &str) -> Answer {
-    find(all(call), name)?;
-    call.value().await?;
-    Err(Error::unsupported(what))
+/// One of `IPAM.Config`.
+fn addresses(plan: &Plan) -> Value {
+    let layout = &plan.layout;
+    let mut config = json!({ "Subnet": layout.subnet.to_string(), "Gateway": layout.gateway });
+    if let Some(range) = layout.range {
+        config["IPRange"] = json!(range.to_string());
+    }
+    if !layout.reserved.is_empty() {
+        config["AuxiliaryAddresses"] = json!(layout.reserved);
+    }
+    config
+}
+
+/// The body of a connect and of a disconnect, whose `Force` asks for what is always done.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct MoveBody {
+    container: String,
+    endpoint_config: Option<Value>,
+}
+
+/// `POST /networks/NAME/connect`.
+pub(crate) async fn connect(call: &mut Call, name: &str) -> Answer {
+    let (network, body) = moved(call, name).await?;
+    let settings = body.endpoint_config.unwrap_or_default();
+    let attachment = attachment("EndpointConfig", settings)?;
+    call.engine.connect_network(&network, &body.container, attachment).await?;
+    Ok(reply::empty(StatusCode::OK))
+}
+
+/// `POST /networks/NAME/disconnect`.
+pub(crate) async fn disconnect(call: &mut Call, name: &str) -> Answer {
+    let (network, body) = moved(call, name).await?;
+    call.engine.disconnect_network(&network, &body.container).await?;
+    Ok(reply::empty(StatusCode::OK))
+}
+
+/// The network that a container is to come to or to leave, and which container.
+async fn moved(call: &mut Call, name: &str) -> Result<(String, MoveBody), Error> {
+    let seen = find(all(call), name)?;
+    let body: MoveBody = call.json().await?;
+    match seen.name.as_str() {
+        "host" => Err(engine::Error::from(NetworkError::OfHost).into()),
+        "none" => Err(engine::Error::from(NetworkError::Private).into()),
+        _ => Ok((seen.name, body)),
+    }
 }
 
 #[cfg(test)]
@@ -233,7 +278,10 @@ mod tests {
     #[test]
     fn a_network_is_found_by_name_and_by_the_beginning_of_its_id() {
         let all = || {
-            vec![Seen::none(), Seen { name: "mine".into(), id: "ab".repeat(32), ..Seen::none() }]
+            vec![
+                Seen::without("none", "null"),
+                Seen { name: "mine".into(), id: "ab".repeat(32), ..Seen::without("none", "null") },
+            ]
         };
         let name = |text: &str| find(all(), text).map(|seen| seen.name).ok();
         assert_eq!(name("mine").as_deref(), Some("mine"));
@@ -244,7 +292,8 @@ mod tests {
 
     #[test]
     fn networks_are_narrowed_down() {
-        let mine = Seen { builtin: false, labels: json!({ "a": "b" }), ..Seen::none() };
+        let mine =
+            Seen { builtin: false, labels: json!({ "a": "b" }), ..Seen::without("none", "null") };
         for (filters, want) in [
             (json!({ "type": ["custom"] }), true),
             (json!({ "type": ["builtin"] }), false),

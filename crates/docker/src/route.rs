@@ -125,12 +125,8 @@ async fn network_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("POST", ["prune"]) => networks::prune(call).await,
         ("GET", [name]) => networks::inspect(call, name).await,
         ("DELETE", [name]) => networks::remove(call, name).await,
-        ("POST", [name, "connect"]) => {
-            networks::move_container(call, name, "network connect").await
-        }
-        ("POST", [name, "disconnect"]) => {
-            networks::move_container(call, name, "network disconnect").await
-        }
+        ("POST", [name, "connect"]) => networks::connect(call, name).await,
+        ("POST", [name, "disconnect"]) => networks::disconnect(call, name).await,
         _ => Err(Error::no_page()),
     }
 }

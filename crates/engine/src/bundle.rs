@@ -24,6 +24,7 @@ mod seccomp;
 pub(crate) mod security;
 pub(crate) mod user;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use image::Snapshot;
@@ -46,6 +47,10 @@ pub(crate) struct Inputs<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// Where the network is; `None` for the host's.
     pub(crate) network: Option<&'a Path>,
+    /// Variables that tell of those it is linked to.
+    pub(crate) links: &'a [String],
+    /// Where the host is for containers that have no gateway of their own.
+    pub(crate) gateway: Ipv4Addr,
     /// Where the processes are that it joins.
     pub(crate) pid: Option<&'a Path>,
     /// Where the interprocess communication is that it joins.
@@ -60,7 +65,7 @@ pub(crate) struct Inputs<'a> {
 
 /// Writes the bundle. Blocks.
 pub(crate) fn write(inputs: &Inputs<'_>) -> Result<(), Error> {
-    files::write(inputs.container)?;
+    files::write(inputs.container, inputs.gateway)?;
     for point in &inputs.container.mounts {
         mounts::source(point)?;
     }
@@ -96,7 +101,7 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
     let (config, host) = (&container.config, &container.host);
     let identity = accounts(inputs.snapshot)?.resolve(&config.user, &host.group_add)?;
     let (mut mounts, engine_files) = mounts(container, inputs.shm)?;
-    let mut process = process::of_init(container, &identity, inputs.size)?;
+    let mut process = process::of_init(container, &identity, inputs.size, inputs.links)?;
     if host.init {
         process::put_init_first(&mut process);
         mounts.push(init(inputs.init)?);

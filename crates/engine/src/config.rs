@@ -3,6 +3,7 @@
 //! These hold only what Hull can do. A field of Docker's that is missing here is refused, by its name,
 //! by the front that reads it; a value that cannot be honoured is refused by [`crate::Engine::create`].
 
+mod attachment;
 mod wall;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use crate::health::Healthcheck;
 use crate::logging::Logging;
 use crate::restart::RestartPolicy;
 
+pub use attachment::{Attachment, HostPort};
+pub(crate) use attachment::{split_link, usual, wanted};
 pub use wall::{Blkio, Device, OfDevice, Openings, Share};
 
 /// A container to be made.
@@ -86,8 +89,15 @@ pub struct HostConfig {
     pub isolation: Option<Isolation>,
     /// How it is connected.
     pub network: NetworkMode,
-    /// Other names by which its neighbours on a network of a user's find it.
-    pub aliases: Vec<String>,
+    /// The networks it is on, by name; where that is its own to say, and a request says nothing, the
+    /// one of `network`.
+    pub attachments: BTreeMap<String, Attachment>,
+    /// `CONTAINER[:NAME]`: names by which it finds others on the default network.
+    pub links: Vec<String>,
+    /// Its ports that the host has: `80/tcp` to the host's.
+    pub ports: BTreeMap<String, Vec<HostPort>>,
+    /// Whether all that it exposes are published.
+    pub publish_all: bool,
     /// Memory, processors, processes.
     pub resources: Resources,
     /// Capabilities added to the default ones; `ALL`, with or without `CAP_`, any case.

@@ -1,9 +1,10 @@
 //! The record of a container: what `inspect` shows and what the database keeps.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use network::Endpoint;
+use network::{Endpoint, Published};
 use serde::{Deserialize, Serialize};
 use spec::{ContainerId, Isolation, Pid};
 
@@ -51,8 +52,12 @@ pub struct Container {
     pub started: Option<SystemTime>,
     /// When it last ended.
     pub finished: Option<SystemTime>,
-    /// Its address while it is connected.
-    pub endpoint: Option<Endpoint>,
+    /// Its places on networks while it is connected, by the networks' names.
+    #[serde(default)]
+    pub endpoints: BTreeMap<String, Endpoint>,
+    /// Its ports that the host has now.
+    #[serde(default)]
+    pub ports: Vec<Published>,
     /// What its wall is made of, while there is one.
     pub wall: Option<Wall>,
     /// The socket of the shim that holds it.

@@ -4,16 +4,20 @@
 //!   check, merge with the image  ->  name  ->  layer, volumes  ->  record  ->  owner
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use image::Image;
 use spec::Kind;
 
-use crate::config::{Config, Create, Share};
+use crate::config::{
+    Attachment, Config, Create, HostConfig, NetworkMode, Share, split_link, usual, wanted,
+};
 use crate::container::{Container, Files, Status};
 use crate::engine::Engine;
-use crate::error::Error;
+use crate::error::{Error, NetworkError};
+use crate::networks::DEFAULT;
 use crate::owner::Owner;
 use crate::request::Created;
 use crate::shared::Shared;
@@ -56,7 +60,7 @@ impl Engine {
     }
 
     /// Names whom it joins by id, where that is there already, and takes the name of the network's host.
-    fn join(&self, config: &mut Config, host: &mut crate::config::HostConfig) {
+    fn join(&self, config: &mut Config, host: &mut HostConfig) {
         let openings = &mut host.openings;
         for share in [&mut openings.network, &mut openings.pid, &mut openings.ipc] {
             if let Share::Container(name) = share
@@ -82,26 +86,84 @@ impl Engine {
         }
     }
 
+    /// Completes how it is connected, and refuses what cannot be; gives warnings.
+    fn connect(&self, host: &mut HostConfig, exposed: &[String]) -> Result<Vec<String>, Error> {
+        let published = !wanted(host, exposed)?.is_empty();
+        let mode = match (&host.openings.network, &host.network) {
+            (Share::Own, NetworkMode::None) => NetworkMode::None.to_string(),
+            (Share::Own, mode) => return self.place(&mode.clone(), host).map(|()| Vec::new()),
+            (share, _) => share.to_string(),
+        };
+        // Clients name the mode once more, without a wish.
+        host.attachments.retain(|name, wish| *name != mode || *wish != Attachment::default());
+        if let Some(name) = host.attachments.keys().next() {
+            let problem = format!("{name}: a container with the network {mode} is on no other");
+            return Err(Error::Invalid { field: "NetworkingConfig.EndpointsConfig", problem });
+        }
+        match host.openings.network {
+            Share::Container(_) if published => Err(Error::Invalid {
+                field: "HostConfig.PortBindings",
+                problem: "conflicting options: port publishing and the container type network mode"
+                    .to_owned(),
+            }),
+            _ if published => {
+                Ok(vec![format!("Published ports are discarded when using {mode} network mode")])
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Names the networks it is to be on.
+    fn place(&self, mode: &NetworkMode, host: &mut HostConfig) -> Result<(), Error> {
+        let given = std::mem::take(&mut host.attachments);
+        let given = if given.is_empty() { usual(mode) } else { given };
+        for (name, mut attachment) in given {
+            let found = self.shared().site(&name);
+            if name == DEFAULT {
+                attachment.links.extend(host.links.iter().cloned());
+            }
+            attachment.check()?;
+            for link in &attachment.links {
+                let (other, _) = split_link(link)?;
+                self.find(other).map_err(|error| Error::Invalid {
+                    field: "Links",
+                    problem: format!("could not get container for {other}: {error}"),
+                })?;
+            }
+            // One that is not there is missed at the start.
+            let name = match found {
+                Ok(site) => site.allows(&attachment).map(|()| site.name)?,
+                Err(_) => name,
+            };
+            host.attachments.insert(name, attachment);
+        }
+        Ok(())
+    }
+
     /// The record of a container that is to be made.
     fn describe(
         &self,
         id: &str,
         mut config: Config,
-        mut host: crate::config::HostConfig,
+        mut host: HostConfig,
         image: &Image,
     ) -> Result<(Container, Vec<String>), Error> {
         health::inherit(&mut config.healthcheck, image.extension.healthcheck.as_ref());
         if config.shell.is_empty() {
             config.shell = image.extension.shell.clone().unwrap_or_default();
         }
-        let ((path, args), warnings) = merge::merge(&mut config, &image.config)?;
+        let ((path, args), mut warnings) = merge::merge(&mut config, &image.config)?;
         self.join(&mut config, &mut host);
         if config.hostname.is_empty() {
             id.get(..12).unwrap_or(id).clone_into(&mut config.hostname);
         }
         let isolation = host.isolation.unwrap_or(self.shared().settings.isolation);
         host.isolation = Some(isolation);
-        merge::check_wall(&host.openings, isolation)?;
+        merge::check_wall(&host, isolation)?;
+        warnings.extend(self.connect(&mut host, &config.exposed_ports)?);
+        if host.attachments.len() > 1 && !isolation.takes_many_networks() {
+            return Err(NetworkError::one("a container").into());
+        }
         host.resources.complete();
         let logging = host.logging.take().unwrap_or_default();
         let logging = logging.over(&self.shared().settings.logging)?;
@@ -133,7 +195,8 @@ impl Engine {
             health: None,
             started: None,
             finished: None,
-            endpoint: None,
+            endpoints: BTreeMap::new(),
+            ports: Vec::new(),
             wall: None,
             shim: None,
             execs: Vec::new(),

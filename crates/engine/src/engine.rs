@@ -65,9 +65,9 @@ impl Engine {
         self.shared.network_id()
     }
 
-    /// The network behind the bridge.
-    pub fn subnet(&self) -> network::Subnet {
-        self.shared.bridge.subnet()
+    /// The addresses behind the bridge.
+    pub fn layout(&self) -> &network::Layout {
+        self.shared.bridge.layout()
     }
 
     /// Runs it. On failure it is as before, with the exit code 126 or 127 for a command that cannot

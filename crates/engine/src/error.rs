@@ -57,6 +57,22 @@ pub enum Error {
         /// The value, or why.
         problem: String,
     },
+    /// A container is not to be on a network, or is not.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// A port of the host could not be had; the text is Docker's.
+    #[error("driver failed programming external connectivity on endpoint {name} ({id})")]
+    Publish {
+        /// The container's name.
+        name: String,
+        /// Its id.
+        id: String,
+        /// Why not.
+        source: network::ports::Error,
+    },
+    /// The table of published ports.
+    #[error(transparent)]
+    Ports(#[from] network::ports::Error),
     /// Neither a network's name nor its id.
     #[error("network {0} not found")]
     NoSuchNetwork(String),
@@ -224,6 +240,16 @@ pub enum StateError {
     /// Whose namespace it is to join does not run.
     #[error("cannot join {0} of a non running container: {1}")]
     JoinStopped(&'static str, String),
+    /// It is to find another by name, which does not run.
+    #[error("Cannot link to a non running container: /{other} AS /{own}/{alias}")]
+    LinkStopped {
+        /// The other's name.
+        other: String,
+        /// Its own.
+        own: String,
+        /// By which it is to find the other.
+        alias: String,
+    },
     /// Whose interprocess communication it is to join does not offer it.
     #[error(
         "cannot join IPC of container {0}: non-shareable IPC (hint: use IpcMode:shareable for the \
@@ -248,6 +274,75 @@ pub enum StateError {
     /// Its streams are gone.
     #[error("exec {0} is not running")]
     ExecNotRunning(String),
+}
+
+/// Why a container is not on a network, or not off it. The texts are those that Docker's clients know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NetworkError {
+    /// It is on it already.
+    #[error("endpoint with name {container} already exists in network {network}")]
+    Connected {
+        /// The container's name.
+        container: String,
+        /// The network's name.
+        network: String,
+    },
+    /// It is not on it.
+    #[error("container {container} is not connected to network {network}")]
+    NotConnected {
+        /// The container's name.
+        container: String,
+        /// The network's name.
+        network: String,
+    },
+    /// It has the host's network.
+    #[error("container cannot be disconnected from host network or connected to host network")]
+    OfHost,
+    /// It has another container's network.
+    #[error(
+        "container sharing network namespace with another container or host cannot be connected to any other network"
+    )]
+    OfContainer,
+    /// It was made to have none.
+    #[error(
+        "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+    )]
+    Private,
+    /// On the default network containers have no names.
+    #[error("network-scoped aliases are only supported for user-defined networks")]
+    AliasesOnDefault,
+    /// On the default network addresses are not chosen.
+    #[error("user specified IP address is supported on user defined networks only")]
+    AddressOnDefault,
+    /// The network's own addresses were not chosen.
+    #[error(
+        "user specified IP address is supported only when connecting to networks with user configured subnets"
+    )]
+    AddressOfPool,
+    /// Its wall has one interface.
+    #[error("{0} can be on one network only: the VM of a container has one network interface")]
+    One(String),
+    /// Its wall has the interface that it was started with.
+    #[error(
+        "container {0} runs in a VM, whose network interface is made at its start: stop it first"
+    )]
+    Fixed(String),
+}
+
+impl NetworkError {
+    pub(crate) fn one(who: &str) -> Self {
+        Self::One(who.to_owned())
+    }
+
+    /// What a caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Connected { .. } | Self::NotConnected { .. } => Kind::Denied,
+            Self::One(_) => Kind::Unsupported,
+            Self::Fixed(_) | Self::OfHost | Self::OfContainer | Self::Private => Kind::Conflict,
+            Self::AliasesOnDefault | Self::AddressOnDefault | Self::AddressOfPool => Kind::Invalid,
+        }
+    }
 }
 
 /// Boxed, as they are far larger than the others.
@@ -281,6 +376,12 @@ impl Error {
             Self::NetworkExists(_) => Kind::Exists,
             Self::NetworkInUse { .. } | Self::PredefinedNetwork(_) => Kind::Denied,
             Self::NoSubnet => Kind::Exhausted,
+            Self::Network(error) => error.kind(),
+            Self::Publish { source, .. } | Self::Ports(source) => match source.kind() {
+                // Docker's clients expect a failure of the engine.
+                Kind::Conflict => Kind::Internal,
+                kind => kind,
+            },
             Self::Commit(error) => error.kind(),
             Self::AmbiguousId(_)
             | Self::Invalid { .. }

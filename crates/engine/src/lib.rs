@@ -42,12 +42,12 @@ mod volumes;
 pub use attach::Attached;
 pub use bundle::user::Error as UserError;
 pub use config::{
-    Blkio, Config, Create, Device, HostConfig, NetworkMode, OfDevice, Openings, Resources, Share,
-    Size, Ulimit,
+    Attachment, Blkio, Config, Create, Device, HostConfig, HostPort, NetworkMode, OfDevice,
+    Openings, Resources, Share, Size, Ulimit,
 };
 pub use container::{Container, Files, Status, Wall};
 pub use engine::{Engine, Logs, Waiting};
-pub use error::{Error, StateError};
+pub use error::{Error, NetworkError, StateError};
 pub use event::{Event, EventKind, Events};
 pub use files::{Change as FileChange, ChangeKind, Commit as FileCommit, PathStat, Pieces, Put};
 pub use health::{Health, HealthStatus, Healthcheck, Probe};
@@ -56,8 +56,8 @@ pub use logging::{LogDriver, Logging};
 pub use mountpoint::{
     BindOptions, DriverConfig, Mount, MountKind, MountPoint, TmpfsOptions, VolumeOptions,
 };
-pub use network::{Counters, Endpoint, Subnet};
-pub use networks::{Network, NetworkCreate};
+pub use network::{Counters, Endpoint, Plan, Protocol, Published, Subnet};
+pub use networks::{Network, NetworkCreate, builtin_id};
 pub use request::{
     Change, Condition, Created, Exec, ExecCreate, ExecStart, ExecState, Info, List, Remove, Stop,
     Streams, Top, Waited,

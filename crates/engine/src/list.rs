@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::config::{NetworkMode, Share};
 use crate::container::Container;
 use crate::error::Error;
 use crate::request::List;
@@ -59,10 +60,20 @@ fn matches(one: &Container, which: &List) -> bool {
             one.health.as_ref().map_or("none", |have| have.status.name()) == health
         })
         && any(&which.isolation, |isolation| one.isolation == *isolation)
-        && any(&which.network, |network| one.host.network.to_string() == *network)
+        && any(&which.network, |network| on(one, network))
         && any(&which.expose, |port| one.config.exposed_ports.contains(port))
         && any(&which.volume, |place| mounted(one, place))
         && which.label.iter().all(label)
+}
+
+/// Whether it is on the network of that name.
+fn on(one: &Container, network: &str) -> bool {
+    let none = one.host.openings.network == Share::Own && one.host.network == NetworkMode::None;
+    match network {
+        "none" => none,
+        "host" => one.host.openings.network == Share::Host,
+        name => one.host.attachments.contains_key(name),
+    }
 }
 
 /// Whether something is mounted from or at `place`.

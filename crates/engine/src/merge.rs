@@ -159,7 +159,8 @@ fn openings(openings: &Openings) -> Result<(), Error> {
 }
 
 /// Refuses namespaces that `isolation` cannot share.
-pub(crate) fn check_wall(openings: &Openings, isolation: Isolation) -> Result<(), Error> {
+pub(crate) fn check_wall(host: &HostConfig, isolation: Isolation) -> Result<(), Error> {
+    let openings = &host.openings;
     if isolation.shares_kernel() {
         return Ok(());
     }

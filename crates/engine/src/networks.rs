@@ -5,30 +5,29 @@
 //!   remove  ->  nobody on it            ->  record  ->  bridge  ->  told
 //! ```
 //!
-//! Until there is a name server, containers on such a network find each other by `/etc/hosts`: whoever
-//! comes or goes has it written anew for all that run there. What a virtual machine was given at its
-//! start does not change, so it knows only those that were there before.
-//!
 //! Invariant: a network in the table is in the database, and its bridge is there unless the host
 //! refused it at the engine's start.
 
+mod names;
+
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use network::{Bridge, Subnet};
+use network::{Bridge, Layout, Plan, Subnet};
 use serde::{Deserialize, Serialize};
 
-use crate::bundle;
-use crate::config::NetworkMode;
+use crate::config::{Attachment, NetworkMode, Share};
 use crate::container::Container;
 use crate::engine::Engine;
-use crate::error::Error;
+use crate::error::{Error, NetworkError};
 use crate::event::EventKind;
-use crate::names;
 use crate::owner::blocking;
 use crate::shared::Shared;
+
+/// The name of the network that containers are on where nobody says.
+pub(crate) const DEFAULT: &str = "bridge";
 
 /// A network that a user made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +38,8 @@ pub struct Network {
     pub name: String,
     /// When it was made.
     pub created: SystemTime,
-    /// Its addresses.
-    pub subnet: Subnet,
+    /// What its bridge is like.
+    pub plan: Plan,
     /// Whether the user named the subnet.
     pub asked: bool,
     /// The bridge's device.
@@ -58,14 +57,36 @@ pub struct NetworkCreate {
     pub name: String,
     /// Its addresses, `ADDRESS/PREFIX`; `None` for any that are free.
     pub subnet: Option<String>,
-    /// Must be the first address, which the bridge has.
+    /// The bridge's address; `None` for the first.
     pub gateway: Option<String>,
+    /// Where addresses come from that nobody asks for; `None` for the whole subnet.
+    pub range: Option<String>,
+    /// Addresses that belong to something that is no container, by name.
+    pub reserved: BTreeMap<String, String>,
+    /// Whether nothing gets out of it or in from elsewhere.
+    pub internal: bool,
+    /// Whether its containers are seen elsewhere by their own addresses.
+    pub unmasked: bool,
+    /// The largest packet, in bytes; `None` for the kernel's choice.
+    pub mtu: Option<u32>,
     /// The bridge's device; `None` for `br-` and the beginning of the id.
     pub bridge: Option<String>,
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
     /// The driver's options.
     pub options: BTreeMap<String, String>,
+}
+
+/// A network that a container can be on, with its bridge.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) bridge: Arc<Bridge>,
+    /// Whether a user made it: containers have names there.
+    pub(crate) named: bool,
+    /// Whether a user chose its addresses.
+    pub(crate) asked: bool,
 }
 
 /// The networks by id.
@@ -86,7 +107,7 @@ impl Networks {
     /// Makes the bridges of the records again. Blocks.
     pub(crate) fn take_up(records: Vec<Network>) -> Self {
         let entry = |network: Network| {
-            let bridge = make_bridge(&network.bridge, network.subnet);
+            let bridge = make_bridge(&network.bridge, network.plan.clone());
             if let Err(error) = &bridge {
                 tracing::error!(network = network.name, error = %spec::chain(error), "no bridge");
             }
@@ -104,12 +125,6 @@ impl Networks {
     /// The one that `name` means: a name, an id or the beginning of just one.
     pub(crate) fn find(&self, name: &str) -> Result<Network, Error> {
         self.entry(name).map(|entry| entry.network)
-    }
-
-    /// The bridge of the network that `name` means.
-    pub(crate) fn bridge(&self, name: &str) -> Result<Arc<Bridge>, Error> {
-        let entry = self.entry(name)?;
-        entry.bridge.ok_or(Error::NoBridge(entry.network.name))
     }
 
     fn entry(&self, name: &str) -> Result<Entry, Error> {
@@ -132,17 +147,43 @@ impl Networks {
 }
 
 impl Engine {
-    /// Name and id of the network that a container is on, or will be when it runs. The id is empty
+    /// Names and ids of the networks that a container is on, or will be when it runs. The id is empty
     /// while there is no such network.
-    pub fn network_of(&self, container: &Container) -> (String, String) {
-        match &container.host.network {
-            NetworkMode::Bridge => ("bridge".to_owned(), self.network_id()),
-            NetworkMode::None => ("none".to_owned(), format!("{:0<64}", "6e6f6e65")),
-            NetworkMode::Named(name) => match self.shared.networks.find(name) {
-                Ok(network) => (network.name, network.id),
-                Err(_) => (name.clone(), String::new()),
-            },
+    pub fn networks_of(&self, container: &Container) -> BTreeMap<String, String> {
+        let host = &container.host;
+        let builtin = |name: &str| [(name.to_owned(), builtin_id(name))].into();
+        match (&host.openings.network, &host.network) {
+            (Share::Host, _) => return builtin("host"),
+            (Share::Container(_), _) => return BTreeMap::new(),
+            (_, NetworkMode::None) => return builtin("none"),
+            _ => {}
         }
+        let id = |name: &String| match name.as_str() {
+            DEFAULT => self.network_id(),
+            name => self.shared.networks.find(name).map_or(String::new(), |found| found.id),
+        };
+        host.attachments.keys().map(|name| (name.clone(), id(name))).collect()
+    }
+
+    /// Puts a container on a network, while it runs too.
+    pub async fn connect_network(
+        &self,
+        network: &str,
+        container: &str,
+        attachment: Attachment,
+    ) -> Result<(), Error> {
+        let (handle, network) = (self.find(container)?, network.to_owned());
+        handle
+            .ask(move |owner| {
+                Box::pin(async move { owner.join_network(&network, attachment).await })
+            })
+            .await
+    }
+
+    /// Takes a container off a network, while it runs too.
+    pub async fn disconnect_network(&self, network: &str, container: &str) -> Result<(), Error> {
+        let (handle, network) = (self.find(container)?, network.to_owned());
+        handle.ask(move |owner| Box::pin(async move { owner.leave_network(&network).await })).await
     }
 
     /// The networks that users made.
@@ -167,47 +208,17 @@ impl Engine {
 }
 
 impl Shared {
-    /// The bridge that a container of this mode is attached to.
-    pub(crate) fn bridge_of(&self, mode: &NetworkMode) -> Result<Option<Arc<Bridge>>, Error> {
-        match mode {
-            NetworkMode::Bridge => Ok(Some(Arc::clone(&self.bridge))),
-            NetworkMode::None => Ok(None),
-            NetworkMode::Named(name) => self.networks.bridge(name).map(Some),
+    /// The network that `name` means: `bridge`, or a user's.
+    pub(crate) fn site(&self, name: &str) -> Result<Site, Error> {
+        let id = self.network_id();
+        if name == DEFAULT || (name.len() >= 12 && id.starts_with(name)) {
+            let (name, bridge) = (DEFAULT.to_owned(), Arc::clone(&self.bridge));
+            return Ok(Site { id, name, bridge, named: false, asked: true });
         }
-    }
-
-    /// Those that run on a network of a user's.
-    fn on(&self, id: &str) -> Vec<Arc<Container>> {
-        let here = |container: &Container| match &container.host.network {
-            NetworkMode::Named(name) => self.networks.find(name).is_ok_and(|found| found.id == id),
-            _ => false,
-        };
-        let all = self.all().into_iter().map(|handle| handle.now().container);
-        all.filter(|one| one.status.is_live() && here(one)).collect()
-    }
-
-    /// The names and addresses on the container's network, itself among them.
-    pub(crate) fn neighbours(&self, container: &Container) -> Vec<(Ipv4Addr, String)> {
-        let NetworkMode::Named(network) = &container.host.network else { return Vec::new() };
-        let Ok(network) = self.networks.find(network) else { return Vec::new() };
-        let others = self.on(&network.id);
-        let others = others.iter().map(Arc::as_ref).filter(|other| other.id != container.id);
-        others.chain([container]).filter_map(entry).collect()
-    }
-
-    /// Tells those that run on the container's network who is there now.
-    pub(crate) async fn introduce(&self, container: &Container) {
-        let NetworkMode::Named(network) = &container.host.network else { return };
-        let Ok(network) = self.networks.find(network) else { return };
-        // One at a time: the last to write has seen what the others changed.
-        let _turn = self.networks.turn.lock().await;
-        let present = self.on(&network.id);
-        let entries: Vec<_> = present.iter().filter_map(|one| entry(one)).collect();
-        let written =
-            blocking(move || present.iter().try_for_each(|one| bundle::introduce(one, &entries)));
-        if let Err(error) = written.await {
-            tracing::warn!(network = network.name, error = %spec::chain(&error), "names not told");
-        }
+        let Entry { network, bridge } = self.networks.entry(name)?;
+        let bridge = bridge.ok_or_else(|| Error::NoBridge(network.name.clone()))?;
+        let Network { id, name, asked, .. } = network;
+        Ok(Site { id, name, bridge, named: true, asked })
     }
 
     /// Makes a network; gives its id.
@@ -219,40 +230,31 @@ impl Shared {
         if matches!(request.name.as_str(), "bridge" | "host" | "none" | "default") {
             return Err(Error::PredefinedNetwork(request.name));
         }
-        names::checked(&request.name)
+        crate::names::checked(&request.name)
             .map_err(|_| invalid("network name", format!("{:?}", request.name)))?;
         if self.networks.all().iter().any(|one| one.name == request.name) {
             return Err(Error::NetworkExists(request.name));
         }
-        let id = names::fresh_id();
+        let id = crate::names::fresh_id();
         let bridge = request.bridge.clone().unwrap_or_else(|| format!("br-{}", &id[..12]));
-        let subnet: Option<Subnet> = match &request.subnet {
-            Some(text) => {
-                let parsed = text.parse();
-                Some(parsed.map_err(|error: network::address::Error| {
-                    invalid("IPAM.Config.Subnet", error.to_string())
-                })?)
+        let layout = layout(&request)?;
+        let (asked, name) = (layout.is_some(), bridge.clone());
+        let (internal, masquerade, mtu) = (request.internal, !request.unmasked, request.mtu);
+        let plan = move |layout| Plan { layout, internal, masquerade, mtu };
+        let made = blocking(move || match layout {
+            Some(layout) => {
+                let plan = plan(layout);
+                make_bridge(&name, plan.clone()).map(|bridge| (bridge, plan))
             }
-            None => None,
-        };
-        if let (Some(gateway), Some(subnet)) = (&request.gateway, subnet)
-            && *gateway != subnet.gateway().to_string()
-        {
-            let problem = format!("{gateway}: want {}, the first address", subnet.gateway());
-            return Err(invalid("IPAM.Config.Gateway", problem));
-        }
-        let name = bridge.clone();
-        let made = blocking(move || match subnet {
-            Some(subnet) => make_bridge(&name, subnet),
-            None => anywhere(&name),
+            None => anywhere(&name, plan),
         });
-        let made = made.await?;
+        let (made, plan) = made.await?;
         let network = Network {
             id: id.clone(),
             name: request.name,
             created: SystemTime::now(),
-            subnet: made.subnet(),
-            asked: subnet.is_some(),
+            plan,
+            asked,
             bridge,
             labels: request.labels,
             options: request.options,
@@ -285,33 +287,72 @@ impl Shared {
     }
 }
 
-/// A container's address and the names by which its neighbours find it.
-fn entry(container: &Container) -> Option<(Ipv4Addr, String)> {
-    let endpoint = container.endpoint.as_ref()?;
-    let names = [container.name.as_str()].into_iter();
-    let names = names.chain(container.host.aliases.iter().map(String::as_str));
-    let names: Vec<_> = names.chain([container.short_id()]).collect();
-    Some((endpoint.address, names.join(" ")))
+impl Site {
+    /// Refuses what a place on this network cannot have.
+    pub(crate) fn allows(&self, attachment: &Attachment) -> Result<(), Error> {
+        let refused = |refusal: NetworkError| Err(refusal.into());
+        if !self.named && !attachment.aliases.is_empty() {
+            return refused(NetworkError::AliasesOnDefault);
+        }
+        match attachment.address {
+            Some(_) if !self.named => refused(NetworkError::AddressOnDefault),
+            Some(_) if !self.asked => refused(NetworkError::AddressOfPool),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The id of a network that is always there and has no bridge: its name's letters.
+pub fn builtin_id(name: &str) -> String {
+    format!("{:0<64}", crate::names::hex(name.as_bytes()))
+}
+
+/// The addresses that are asked for; `None` for any.
+fn layout(request: &NetworkCreate) -> Result<Option<Layout>, Error> {
+    fn read<T: FromStr>(text: &str, field: &'static str) -> Result<T, Error> {
+        let wrong = || Error::Invalid { field, problem: format!("{text:?} is no address") };
+        text.parse().map_err(|_| wrong())
+    }
+    let Some(subnet) = &request.subnet else { return Ok(None) };
+    let subnet: Subnet = subnet.parse().map_err(|error: network::address::Error| {
+        Error::Invalid { field: "IPAM.Config.Subnet", problem: error.to_string() }
+    })?;
+    let mut layout = Layout::from(subnet);
+    if let Some(gateway) = &request.gateway {
+        layout.gateway = read(gateway, "IPAM.Config.Gateway")?;
+    }
+    if let Some(range) = &request.range {
+        layout.range = Some(read(range, "IPAM.Config.IPRange")?);
+    }
+    for (name, address) in &request.reserved {
+        let address = read(address, "IPAM.Config.AuxiliaryAddresses")?;
+        layout.reserved.insert(name.clone(), address);
+    }
+    layout
+        .check()
+        .map_err(|error| Error::Invalid { field: "IPAM.Config", problem: error.to_string() })?;
+    Ok(Some(layout))
 }
 
 /// Blocks.
-fn make_bridge(name: &str, subnet: Subnet) -> Result<Bridge, Error> {
+fn make_bridge(name: &str, plan: Plan) -> Result<Bridge, Error> {
     let name = name.parse().map_err(|error: network::bridge::InvalidName| Error::Invalid {
         field: "com.docker.network.bridge.name",
         problem: error.to_string(),
     })?;
-    Ok(Bridge::ensure(&name, subnet)?)
+    Ok(Bridge::ensure(&name, plan)?)
 }
 
 /// A bridge with the first subnet of Docker's pools that nobody on the host has. Blocks.
-fn anywhere(name: &str) -> Result<Bridge, Error> {
+fn anywhere(name: &str, plan: impl Fn(Layout) -> Plan) -> Result<(Bridge, Plan), Error> {
     let large = (18..32).map(|second| format!("172.{second}.0.0/16"));
     let small = (0..16).map(|part| format!("192.168.{}.0/20", part * 16));
     for pool in large.chain(small) {
-        let subnet = pool.parse().expect("a network and a prefix");
-        match make_bridge(name, subnet) {
+        let subnet: Subnet = pool.parse().expect("a network and a prefix");
+        let plan = plan(subnet.into());
+        match make_bridge(name, plan.clone()) {
             Err(Error::Bridge(network::bridge::Error::Overlap { .. })) => {}
-            made => return made,
+            made => return made.map(|bridge| (bridge, plan)),
         }
     }
     Err(Error::NoSubnet)

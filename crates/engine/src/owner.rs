@@ -14,6 +14,7 @@ mod exec;
 mod files;
 mod health;
 mod join;
+mod network;
 mod recover;
 mod restart;
 mod start;

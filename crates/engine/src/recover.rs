@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 use image::Images;
-use network::{Bridge, Namespaces};
+use network::{Bridge, Layout, Namespaces, Subnet};
 
 use crate::container::Container;
 use crate::error::Error;
@@ -75,20 +75,23 @@ fn stores(settings: Settings) -> Result<(Shared, Vec<Container>), Error> {
     let name = settings.bridge.parse();
     let name =
         name.map_err(|error: network::bridge::InvalidName| invalid("--bridge", error.to_string()))?;
-    let subnet = settings.subnet.parse();
+    let subnet = settings.subnet.parse::<Subnet>();
     let subnet =
         subnet.map_err(|error: network::address::Error| invalid("--subnet", error.to_string()))?;
-    let bridge = Bridge::ensure(&name, subnet)?;
+    let bridge = Bridge::ensure(&name, Layout::from(subnet).into())?;
     let networks = Networks::take_up(networks);
     let shared = Shared::new(settings, store, images, volumes, namespaces, bridge, networks);
     for container in &containers {
-        let Some(endpoint) = &container.endpoint else { continue };
-        let Ok(Some(bridge)) = shared.bridge_of(&container.host.network) else { continue };
-        if let Err(error) = bridge.adopt(&container.id, endpoint) {
-            // Another subnet than before: the container keeps what it has until it ends.
-            tracing::warn!(container = %container.id, error = %spec::chain(&error), "address kept");
+        for (network, endpoint) in &container.endpoints {
+            let Ok(site) = shared.site(network) else { continue };
+            if let Err(error) = site.bridge.adopt(&container.id, endpoint) {
+                // Another subnet than before: the container keeps what it has until it ends.
+                tracing::warn!(container = %container.id, error = %spec::chain(&error), "address kept");
+            }
         }
+        shared.ports.adopt(&container.id, &container.ports);
     }
+    shared.ports.restore()?;
     Ok((shared, containers))
 }
 

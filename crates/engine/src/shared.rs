@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::Images;
-use network::{Bridge, Namespaces};
+use network::{Bridge, Namespaces, Ports};
 
-use crate::config::NetworkMode;
 use crate::container::Container;
 use crate::error::Error;
 use crate::event::{Broker, EventKind};
@@ -27,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) volumes: Volumes,
     pub(crate) namespaces: Namespaces,
     pub(crate) bridge: Arc<Bridge>,
+    pub(crate) ports: Ports,
     pub(crate) networks: Networks,
     table: Mutex<Table>,
 }
@@ -52,9 +52,20 @@ impl Shared {
         bridge: Bridge,
         networks: Networks,
     ) -> Self {
-        let bridge = Arc::new(bridge);
+        let (ports, bridge) = (Ports::of(bridge.name()), Arc::new(bridge));
         let (broker, table) = (Broker::new(), Mutex::default());
-        Self { settings, store, broker, images, volumes, namespaces, bridge, networks, table }
+        Self {
+            settings,
+            store,
+            broker,
+            images,
+            volumes,
+            namespaces,
+            bridge,
+            ports,
+            networks,
+            table,
+        }
     }
 
     /// The directories of the container with this id.
@@ -162,21 +173,16 @@ impl Shared {
         self.broker.publish(EventKind::Container, action, container.id.as_str(), attributes);
     }
 
-    /// Tells that a container came to its network or left it.
-    pub(crate) fn tell_network(&self, container: &Container, action: &str) {
-        let mode = &container.host.network;
-        let (id, name) = match mode {
-            NetworkMode::Named(name) => match self.networks.find(name) {
-                Ok(network) => (network.id, network.name),
-                Err(_) => return,
-            },
-            _ => (self.network_id(), mode.to_string()),
+    /// Tells that a container came to a network or left it.
+    pub(crate) fn tell_network(&self, container: &Container, network: &str, action: &str) {
+        let id = match self.site(network) {
+            Ok(site) => site.id,
+            Err(_) => return,
         };
-        let kind = if *mode == NetworkMode::None { "null" } else { "bridge" };
         let attributes = [
             ("container".to_owned(), container.id.to_string()),
-            ("name".to_owned(), name),
-            ("type".to_owned(), kind.to_owned()),
+            ("name".to_owned(), network.to_owned()),
+            ("type".to_owned(), "bridge".to_owned()),
         ];
         self.broker.publish(EventKind::Network, action, id, attributes.into());
     }

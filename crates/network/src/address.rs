@@ -25,6 +25,21 @@ pub struct Subnet {
     prefix: u8,
 }
 
+/// How the addresses of a network are shared out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// All of them.
+    pub subnet: Subnet,
+    /// The bridge's own.
+    pub gateway: Ipv4Addr,
+    /// Where those come from that nobody asked for; `None` for the whole subnet.
+    #[serde(default)]
+    pub range: Option<Subnet>,
+    /// Those that belong to something that is no container, by name.
+    #[serde(default)]
+    pub reserved: BTreeMap<String, Ipv4Addr>,
+}
+
 /// Why there is no such subnet, or no address in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -34,6 +49,16 @@ pub enum Error {
     /// Every address belongs to a container.
     #[error("no free address in {0}")]
     Exhausted(Subnet),
+    /// An address of the network's layout does not lie in it.
+    #[error("{what} {address} is no address in {subnet}")]
+    Layout {
+        /// `gateway`, `range` or the name of what the address is reserved for.
+        what: String,
+        /// The address or range.
+        address: String,
+        /// All of the network's.
+        subnet: Subnet,
+    },
     /// A record claims an address that the subnet does not hold.
     #[error("{address} is no container address in {subnet}")]
     Outside {
@@ -56,7 +81,7 @@ impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Subnet(_) => Kind::Invalid,
+            Self::Subnet(_) | Self::Layout { .. } => Kind::Invalid,
             Self::Exhausted(_) => Kind::Exhausted,
             Self::Outside { .. } | Self::Taken { .. } => Kind::Conflict,
         }
@@ -74,8 +99,8 @@ impl Subnet {
         self.prefix
     }
 
-    /// The bridge's own address: the first one.
-    pub fn gateway(self) -> Ipv4Addr {
+    /// The first address: the bridge's, where nobody says.
+    pub fn first(self) -> Ipv4Addr {
         Ipv4Addr::from(self.network.to_bits() + 1)
     }
 
@@ -90,9 +115,55 @@ impl Subnet {
         address.to_bits() & common == self.network.to_bits() & common
     }
 
-    /// Whether a container can have `address`: inside, and neither network, gateway nor broadcast.
-    pub fn is_for_container(self, address: Ipv4Addr) -> bool {
-        (self.gateway() < address) && (address < self.broadcast())
+    /// Whether somebody can have `address`: inside, and neither network nor broadcast.
+    pub fn holds(self, address: Ipv4Addr) -> bool {
+        (self.network < address) && (address < self.broadcast())
+    }
+}
+
+impl From<Subnet> for Layout {
+    /// All addresses for containers, but for the first.
+    fn from(subnet: Subnet) -> Self {
+        Self { subnet, gateway: subnet.first(), range: None, reserved: BTreeMap::new() }
+    }
+}
+
+impl Layout {
+    /// Refuses addresses that do not lie in the subnet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layout`].
+    pub fn check(&self) -> Result<(), Error> {
+        let subnet = self.subnet;
+        let outside = |what: &str, address: String| {
+            Err(Error::Layout { what: what.to_owned(), address, subnet })
+        };
+        if !subnet.holds(self.gateway) {
+            return outside("gateway", self.gateway.to_string());
+        }
+        if let Some(range) = self.range
+            && (range.prefix < subnet.prefix || !subnet.overlaps(range.network, range.prefix))
+        {
+            return outside("range", range.to_string());
+        }
+        match self.reserved.iter().find(|(_, address)| !subnet.holds(**address)) {
+            Some((name, address)) => outside(name, address.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a container can have `address`.
+    fn is_for_container(&self, address: Ipv4Addr) -> bool {
+        let taken = address == self.gateway || self.reserved.values().any(|used| *used == address);
+        self.subnet.holds(address) && !taken
+    }
+
+    /// The first address of the range, and the one behind its last.
+    fn bounds(&self) -> (u32, u32) {
+        let range = self.range.unwrap_or(self.subnet);
+        let first = range.network.to_bits().max(self.subnet.network.to_bits() + 1);
+        (first, (range.broadcast().to_bits() + 1).min(self.subnet.broadcast().to_bits()))
     }
 }
 
@@ -149,25 +220,28 @@ pub(crate) fn mac_of(address: Ipv4Addr) -> Mac {
 /// Hands them out in a ring, so that an address just given back is the last to be given again.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    subnet: Subnet,
+    layout: Layout,
     owners: BTreeMap<Ipv4Addr, ContainerId>,
     last: Ipv4Addr,
 }
 
 impl Pool {
-    pub(crate) fn new(subnet: Subnet) -> Self {
-        Self { subnet, owners: BTreeMap::new(), last: subnet.gateway() }
+    pub(crate) fn new(layout: Layout) -> Self {
+        let last = Ipv4Addr::from(layout.bounds().0 - 1);
+        Self { layout, owners: BTreeMap::new(), last }
     }
 
     /// The next free address after the last one given.
     pub(crate) fn take(&mut self, id: &ContainerId) -> Result<Ipv4Addr, Error> {
-        let (first, end) = (self.subnet.gateway().to_bits() + 1, self.subnet.broadcast().to_bits());
-        let next = self.last.to_bits() + 1;
+        let (first, end) = self.layout.bounds();
+        let next = (self.last.to_bits() + 1).clamp(first, end);
         let address = (next..end)
-            .chain(first..next.min(end))
+            .chain(first..next)
             .map(Ipv4Addr::from)
-            .find(|address| !self.owners.contains_key(address))
-            .ok_or(Error::Exhausted(self.subnet))?;
+            .find(|address| {
+                self.layout.is_for_container(*address) && !self.owners.contains_key(address)
+            })
+            .ok_or(Error::Exhausted(self.layout.range.unwrap_or(self.layout.subnet)))?;
         self.owners.insert(address, id.clone());
         self.last = address;
         Ok(address)
@@ -175,8 +249,8 @@ impl Pool {
 
     /// Notes that `address` is `id`'s already; a second time changes nothing.
     pub(crate) fn claim(&mut self, id: &ContainerId, address: Ipv4Addr) -> Result<(), Error> {
-        if !self.subnet.is_for_container(address) {
-            return Err(Error::Outside { address, subnet: self.subnet });
+        if !self.layout.is_for_container(address) {
+            return Err(Error::Outside { address, subnet: self.layout.subnet });
         }
         match self.owners.get(&address) {
             Some(owner) if owner != id => Err(Error::Taken { address, owner: owner.clone() }),
@@ -208,6 +282,10 @@ mod tests {
         text.parse().expect("legal")
     }
 
+    fn pool(subnet: &str) -> Pool {
+        Pool::new(subnet.parse::<Subnet>().expect("legal").into())
+    }
+
     #[test]
     fn a_subnet_is_an_address_and_a_prefix_with_room_for_containers() {
         let cases = [
@@ -231,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_pool_goes_round_and_never_gives_one_address_twice() {
-        let mut pool = Pool::new("10.1.2.0/29".parse().expect("legal"));
+        let mut pool = pool("10.1.2.0/29");
         let taken: Vec<_> = (0..5).map(|i| pool.take(&id(&format!("c{i}")))).collect();
         let want: Vec<_> = (2..7).map(|last| Ok(Ipv4Addr::new(10, 1, 2, last))).collect();
         assert_eq!(taken, want);
@@ -245,15 +323,39 @@ mod tests {
 
     #[test]
     fn an_address_given_back_rests_until_the_others_were_used() {
-        let mut pool = Pool::new("10.1.2.0/29".parse().expect("legal"));
+        let mut pool = pool("10.1.2.0/29");
         let first = pool.take(&id("a")).expect("empty");
         pool.give_back(&id("a"), first);
         assert_ne!(pool.take(&id("b")), Ok(first));
     }
 
     #[test]
+    fn a_layout_says_which_addresses_are_for_whom() {
+        let at = |last| Ipv4Addr::new(10, 1, 2, last);
+        let mut layout = Layout::from("10.1.2.0/24".parse::<Subnet>().expect("legal"));
+        layout.gateway = at(17);
+        layout.range = Some("10.1.2.16/30".parse().expect("legal"));
+        layout.reserved.insert("router".to_owned(), at(18));
+        assert_eq!(layout.check(), Ok(()));
+        let mut pool = Pool::new(layout.clone());
+        let taken = [pool.take(&id("a")), pool.take(&id("b"))];
+        assert_eq!(taken, [Ok(at(16)), Ok(at(19))]);
+        assert_eq!(pool.take(&id("c")).map_err(|error| error.kind()), Err(Kind::Exhausted));
+        // Whoever asks is not bound to the range.
+        assert_eq!(pool.claim(&id("c"), at(200)), Ok(()));
+        assert!(pool.claim(&id("d"), at(18)).is_err(), "it is reserved");
+        pool.give_back(&id("a"), at(16));
+        assert_eq!(pool.take(&id("d")), Ok(at(16)));
+        for (gateway, range) in [(at(0), None), (at(255), None), (at(1), Some("10.1.0.0/16"))] {
+            let range = range.map(|range| range.parse().expect("legal"));
+            let wrong = Layout { gateway, range, ..layout.clone() };
+            assert!(wrong.check().is_err(), "{gateway} {range:?}");
+        }
+    }
+
+    #[test]
     fn a_record_claims_only_what_is_free_and_inside() {
-        let mut pool = Pool::new("10.1.2.0/29".parse().expect("legal"));
+        let mut pool = pool("10.1.2.0/29");
         let at = |last| Ipv4Addr::new(10, 1, 2, last);
         let cases = [
             ("a", at(3), Ok(())),

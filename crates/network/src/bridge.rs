@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   ensure:  link + address + up  ->  forwarding on  ->  packet filter
-//!   attach:  address from the pool  ->  veth pair, one end in the namespace  ->  eth0 up, address,
-//!            default route
+//!   attach:  address from the pool  ->  veth pair, one end in the namespace  ->  up, with its address
 //!   detach:  address back to the pool; the kernel deletes the pair with its namespace
+//!   unplug:  the pair is deleted from a namespace that stays
 //! ```
 //!
 //! Invariant: a device that bears the name of a free address belongs to nobody. `attach` deletes it:
@@ -25,12 +25,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use spec::{ContainerId, Kind};
 use sys::netlink::{Address, Mac, Netlink, Peer, Route};
 
-use crate::address::{Pool, Subnet, mac_of};
+use crate::address::{Layout, Pool, Subnet, mac_of};
 use crate::netns::Namespace;
 use crate::{address, filter};
-
-/// The name that a container's own device has in its namespace.
-pub const CONTAINER_INTERFACE: &str = "eth0";
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -53,8 +50,40 @@ pub struct InvalidName(pub String);
 pub struct Bridge {
     name: InterfaceName,
     index: u32,
-    subnet: Subnet,
+    plan: Plan,
     pool: Mutex<Pool>,
+}
+
+/// What a bridge is to be like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Its addresses.
+    pub layout: Layout,
+    /// Whether nothing gets out of it or in from elsewhere, but for the host itself.
+    #[serde(default)]
+    pub internal: bool,
+    /// Whether its containers are seen elsewhere by the host's address.
+    pub masquerade: bool,
+    /// The largest packet, in bytes; `None` for the kernel's choice.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+}
+
+impl From<Layout> for Plan {
+    fn from(layout: Layout) -> Self {
+        Self { layout, internal: false, masquerade: true, mtu: None }
+    }
+}
+
+/// What a container wants of its place on a bridge.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The name of its device.
+    pub interface: &'a str,
+    /// `None` for any that is free.
+    pub address: Option<Ipv4Addr>,
+    /// `None` for the one that belongs to the address.
+    pub mac: Option<Mac>,
 }
 
 /// A container's place on a bridge: goes into its record, and back to [`Bridge::detach`] or, after
@@ -65,9 +94,11 @@ pub struct Endpoint {
     pub address: Ipv4Addr,
     /// Length of the subnet's prefix, in bits.
     pub prefix: u8,
-    /// The bridge's address, next hop of the default route.
-    pub gateway: Ipv4Addr,
-    /// The Ethernet address of its `eth0`.
+    /// The bridge's address, the next hop to elsewhere; `None` where there is no way out.
+    pub gateway: Option<Ipv4Addr>,
+    /// The name of its device in its namespace.
+    pub interface: String,
+    /// Its Ethernet address.
     #[serde(serialize_with = "mac_text", deserialize_with = "mac_from_text")]
     pub mac: Mac,
     /// The host's end of the device pair.
@@ -154,13 +185,16 @@ impl Bridge {
     /// # Errors
     ///
     /// [`Error::NotABridge`] and [`Error::Overlap`] before anything was changed.
-    pub fn ensure(name: &InterfaceName, subnet: Subnet) -> Result<Self, Error> {
+    pub fn ensure(name: &InterfaceName, plan: Plan) -> Result<Self, Error> {
+        let address = |source| Error::Address { bridge: name.clone(), source };
+        plan.layout.check().map_err(address)?;
         let mut netlink = Netlink::open().map_err(link("open netlink for", name))?;
-        refuse_overlap(&mut netlink, name, subnet)?;
-        let index = ensure_link(&mut netlink, name, subnet)?;
+        refuse_overlap(&mut netlink, name, plan.layout.subnet)?;
+        let index = ensure_link(&mut netlink, name, &plan)?;
         ensure_forwarding()?;
-        filter::apply(name, subnet)?;
-        Ok(Self { name: name.clone(), index, subnet, pool: Mutex::new(Pool::new(subnet)) })
+        filter::apply(name, &plan)?;
+        let pool = Mutex::new(Pool::new(plan.layout.clone()));
+        Ok(Self { name: name.clone(), index, plan, pool })
     }
 
     /// The device's name.
@@ -168,9 +202,9 @@ impl Bridge {
         &self.name
     }
 
-    /// Its network.
-    pub fn subnet(&self) -> Subnet {
-        self.subnet
+    /// Its addresses.
+    pub fn layout(&self) -> &Layout {
+        &self.plan.layout
     }
 
     /// Notes that a container from an engine's earlier life has `endpoint`. To be called for every
@@ -179,23 +213,56 @@ impl Bridge {
         self.pool().claim(id, endpoint.address).map_err(|source| self.no_address(source))
     }
 
-    /// Connects `namespace` to the bridge: `eth0` with an address of its own, up, and the default
-    /// route by way of the bridge. After a failure the namespace is to be deleted.
-    pub fn attach(&self, id: &ContainerId, namespace: &Namespace) -> Result<Endpoint, Error> {
-        let address = self.pool().take(id).map_err(|source| self.no_address(source))?;
+    /// Connects `namespace` to the bridge by a device that is up and has an address. Which way leads
+    /// elsewhere is for [`Namespace::set_gateway`] to say.
+    pub fn attach(
+        &self,
+        id: &ContainerId,
+        namespace: &Namespace,
+        wish: &Wish<'_>,
+    ) -> Result<Endpoint, Error> {
+        let address = self.take(id, wish.address).map_err(|source| self.no_address(source))?;
+        let layout = &self.plan.layout;
         let endpoint = Endpoint {
             address,
-            prefix: self.subnet.prefix(),
-            gateway: self.subnet.gateway(),
-            mac: mac_of(address),
+            prefix: layout.subnet.prefix(),
+            gateway: (!self.plan.internal).then_some(layout.gateway),
+            interface: wish.interface.to_owned(),
+            mac: wish.mac.unwrap_or_else(|| mac_of(address)),
             veth: host_end(address),
         };
         if let Err(error) = self.connect(id, namespace, &endpoint) {
-            // What was made of the pair goes with the namespace.
-            self.detach(id, &endpoint);
+            // The first error is the one that tells.
+            let _ = self.unplug(id, &endpoint);
             return Err(error);
         }
         Ok(endpoint)
+    }
+
+    fn take(&self, id: &ContainerId, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, address::Error> {
+        let mut pool = self.pool();
+        match wanted {
+            Some(address) => pool.claim(id, address).map(|()| address),
+            None => pool.take(id),
+        }
+    }
+
+    /// Lets the container reach itself by a port that is published for it. Where bridges pass frames
+    /// through the packet filter, such a frame never leaves the bridge, and goes back where it came from.
+    pub fn reflect(&self, id: &ContainerId, endpoint: &Endpoint) -> Result<(), Error> {
+        let mut netlink = Netlink::open().map_err(attach("open netlink for a device", id))?;
+        netlink
+            .index(&endpoint.veth)
+            .and_then(|veth| netlink.set_hairpin(veth, true))
+            .map_err(attach("let frames back to a device", id))
+    }
+
+    /// Takes the container's device out of its namespace, which stays, and its address back.
+    pub fn unplug(&self, id: &ContainerId, endpoint: &Endpoint) -> Result<(), Error> {
+        let mut netlink = Netlink::open().map_err(attach("open netlink for a device", id))?;
+        let deleted = delete_if_there(&mut netlink, &endpoint.veth);
+        self.detach(id, endpoint);
+        deleted.map_err(attach("delete a device", id))
     }
 
     /// Gives the container's address back. A second call changes nothing.
@@ -226,10 +293,10 @@ impl Bridge {
         namespace: &Namespace,
         endpoint: &Endpoint,
     ) -> Result<(), Error> {
-        let mut netlink = Netlink::open().map_err(attach("open netlink for eth0", id))?;
+        let mut netlink = Netlink::open().map_err(attach("open netlink for a device", id))?;
         delete_if_there(&mut netlink, &endpoint.veth).map_err(attach("replace veth", id))?;
         let peer = Peer {
-            name: CONTAINER_INTERFACE,
+            name: &endpoint.interface,
             mac: Some(endpoint.mac),
             netns: Some(namespace.as_fd()),
         };
@@ -237,12 +304,15 @@ impl Bridge {
             .add_veth(&endpoint.veth, &peer)
             .and_then(|()| {
                 let veth = netlink.index(&endpoint.veth)?;
+                if let Some(mtu) = self.plan.mtu {
+                    netlink.set_mtu(veth, mtu)?;
+                }
                 netlink.set_master(veth, self.index)?;
                 netlink.set_up(veth, true)
             })
-            .map_err(attach("make eth0", id))?;
-        sys::netns::within(namespace.as_fd(), || configure(endpoint))
-            .map_err(attach("set up eth0", id))
+            .map_err(attach("make a device", id))?;
+        sys::netns::within(namespace.as_fd(), || configure(endpoint, self.plan.mtu))
+            .map_err(attach("set up a device", id))
     }
 
     fn no_address(&self, source: address::Error) -> Error {
@@ -255,19 +325,39 @@ impl Bridge {
     }
 }
 
-/// Gives `eth0` of the calling thread's namespace its address and the default route.
-fn configure(endpoint: &Endpoint) -> io::Result<()> {
+/// Gives the device, in the calling thread's namespace, its address.
+fn configure(endpoint: &Endpoint, mtu: Option<u32>) -> io::Result<()> {
     let mut netlink = Netlink::open()?;
-    let eth0 = netlink.index(CONTAINER_INTERFACE)?;
+    let device = netlink.index(&endpoint.interface)?;
+    if let Some(mtu) = mtu {
+        netlink.set_mtu(device, mtu)?;
+    }
     let ip = IpAddr::V4(endpoint.address);
-    netlink.add_address(eth0, Address { ip, prefix: endpoint.prefix })?;
-    netlink.set_up(eth0, true)?;
-    netlink.add_route(eth0, &Route::default_by(IpAddr::V4(endpoint.gateway)))
+    netlink.add_address(device, Address { ip, prefix: endpoint.prefix })?;
+    netlink.set_up(device, true)
 }
 
-fn ensure_link(netlink: &mut Netlink, name: &InterfaceName, subnet: Subnet) -> Result<u32, Error> {
+impl Namespace {
+    /// Lets what is for elsewhere go by the endpoint's gateway, in place of any other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Attach`], for `id`'s sake.
+    pub fn set_gateway(&self, id: &ContainerId, endpoint: &Endpoint) -> Result<(), Error> {
+        let Some(gateway) = endpoint.gateway else { return Ok(()) };
+        let replace = || {
+            let mut netlink = Netlink::open()?;
+            let device = netlink.index(&endpoint.interface)?;
+            netlink.replace_route(device, &Route::default_by(IpAddr::V4(gateway)))
+        };
+        sys::netns::within(self.as_fd(), replace).map_err(attach("set the gateway", id))
+    }
+}
+
+fn ensure_link(netlink: &mut Netlink, name: &InterfaceName, plan: &Plan) -> Result<u32, Error> {
+    let Layout { subnet, gateway, .. } = plan.layout;
     // A MAC of its own: else the bridge takes that of its newest port, and neighbours lose it.
-    match netlink.add_bridge(&name.0, Some(mac_of(subnet.gateway()))) {
+    match netlink.add_bridge(&name.0, Some(mac_of(gateway))) {
         Err(source) if source.raw_os_error() != Some(libc::EEXIST) => {
             return Err(link("make bridge", name)(source));
         }
@@ -277,7 +367,10 @@ fn ensure_link(netlink: &mut Netlink, name: &InterfaceName, subnet: Subnet) -> R
         Some(found) if found.is_bridge => found.index,
         _ => return Err(Error::NotABridge(name.clone())),
     };
-    let gateway = Address { ip: IpAddr::V4(subnet.gateway()), prefix: subnet.prefix() };
+    if let Some(mtu) = plan.mtu {
+        netlink.set_mtu(index, mtu).map_err(link("set the MTU of", name))?;
+    }
+    let gateway = Address { ip: IpAddr::V4(gateway), prefix: subnet.prefix() };
     match netlink.add_address(index, gateway) {
         Err(source) if source.raw_os_error() != Some(libc::EEXIST) => {
             return Err(link("set the address of", name)(source));

@@ -5,11 +5,15 @@
 //!
 //! ```text
 //!   table inet hull-hull0
-//!     chain postrouting  from the subnet, out by another device     -> masquerade
-//!     chain forward      to the bridge from elsewhere, unless it answers a container -> drop
+//!     chain guard        to the host's loopback from a container           -> drop
+//!     chain postrouting  from the subnet, out by another device            -> masquerade
+//!                        among the subnet's, by a published port           -> masquerade
+//!     chain forward      to the bridge from elsewhere, unless it answers a container
+//!                        or was sent there by a published port             -> drop
+//!     chain forward, internal    to or from elsewhere                      -> drop
 //! ```
 //!
-//! Containers so reach the world, and the world reaches no container. The rule drops; it never
+//! Containers so reach the world, and the world reaches published ports. The rule drops; it never
 //! overrides: a packet passes the `forward` hook only if *every* base chain lets it through, so the
 //! host's own firewall keeps the last word. A host whose firewall drops forwarded packets (the
 //! policy that dockerd sets, for one) must let `iifname "hull0"` and the answers to it pass; Hull
@@ -23,11 +27,12 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use spec::Kind;
 
-use crate::address::Subnet;
-use crate::bridge::InterfaceName;
+use crate::bridge::{InterfaceName, Plan};
 
 /// Priority of source address translation on the postrouting hook.
 const SRCNAT: i32 = 100;
+/// Priority of what comes before everything else on the prerouting hook.
+const RAW: i32 = -300;
 
 /// Why the packet filter is not as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -56,15 +61,16 @@ impl Error {
 }
 
 /// Puts the table of `bridge` in place; one from an earlier run is replaced.
-pub(crate) fn apply(bridge: &InterfaceName, subnet: Subnet) -> Result<(), Error> {
-    nft(bridge, &ruleset(bridge, subnet))
+pub(crate) fn apply(bridge: &InterfaceName, plan: &Plan) -> Result<(), Error> {
+    nft(&table_name(bridge), &["-j"], &ruleset(bridge, plan).to_string())
 }
 
 /// Removes the table of `bridge`. One that is not there is no error.
 pub(crate) fn remove(bridge: &InterfaceName) -> Result<(), Error> {
     let table = table(bridge);
     // To delete what may not be there, add it first: both happen in one transaction.
-    nft(bridge, &json!({ "nftables": [{ "add": table }, { "delete": table }] }))
+    let batch = json!({ "nftables": [{ "add": table }, { "delete": table }] });
+    nft(&table_name(bridge), &["-j"], &batch.to_string())
 }
 
 fn table_name(bridge: &InterfaceName) -> String {
@@ -75,7 +81,7 @@ fn table(bridge: &InterfaceName) -> Value {
     json!({ "table": { "family": "inet", "name": table_name(bridge) } })
 }
 
-fn ruleset(bridge: &InterfaceName, subnet: Subnet) -> Value {
+fn ruleset(bridge: &InterfaceName, plan: &Plan) -> Value {
     let table = table(bridge);
     let chain = |name: &str, kind: &str, hook: &str, priority: i32| {
         json!({ "add": { "chain": {
@@ -88,38 +94,64 @@ fn ruleset(bridge: &InterfaceName, subnet: Subnet) -> Value {
             "family": "inet", "table": table_name(bridge), "chain": chain, "expr": expr,
         }}})
     };
-    let from_subnet = compare(
-        "==",
-        &json!({ "payload": { "protocol": "ip", "field": "saddr" } }),
-        &json!({ "prefix": { "addr": subnet.network(), "len": subnet.prefix() } }),
-    );
+    let within = |field: &str, network: &str, length: u8| {
+        compare(
+            "==",
+            &json!({ "payload": { "protocol": "ip", "field": field } }),
+            &json!({ "prefix": { "addr": network, "len": length } }),
+        )
+    };
+    let subnet = plan.layout.subnet;
+    let of_subnet = |field: &str| within(field, &subnet.network().to_string(), subnet.prefix());
     let device = |op, key: &str| compare(op, &json!({ "meta": { "key": key } }), &json!(bridge));
     let not_an_answer = compare(
         "!=",
         &json!({ "ct": { "key": "state" } }),
         &json!({ "set": ["established", "related"] }),
     );
-    json!({ "nftables": [
-        { "add": table },
-        { "delete": table },
-        { "add": table },
+    let published = compare("in", &json!({ "ct": { "key": "status" } }), &json!("dnat"));
+    let (drop, accept) = (json!({ "drop": null }), json!({ "accept": null }));
+    let masquerade = json!({ "masquerade": null });
+    let mut batch = vec![
+        json!({ "add": table }),
+        json!({ "delete": table }),
+        json!({ "add": table }),
+        chain("guard", "filter", "prerouting", RAW),
+        rule("guard", &json!([device("==", "iifname"), within("daddr", "127.0.0.0", 8), drop])),
         chain("postrouting", "nat", "postrouting", SRCNAT),
-        rule("postrouting", &json!([from_subnet, device("!=", "oifname"), { "masquerade": null }])),
         chain("forward", "filter", "forward", 0),
-        rule("forward", &json!([
-            device("==", "oifname"), device("!=", "iifname"), not_an_answer, { "drop": null }
-        ])),
-    ]})
+    ];
+    if plan.internal {
+        batch.extend([("oifname", "iifname"), ("iifname", "oifname")].map(|(this, other)| {
+            rule("forward", &json!([device("==", this), device("!=", other), drop]))
+        }));
+        return json!({ "nftables": batch });
+    }
+    if plan.masquerade {
+        let out = json!([of_subnet("saddr"), device("!=", "oifname"), masquerade]);
+        batch.push(rule("postrouting", &out));
+    }
+    let hairpin = json!([of_subnet("saddr"), of_subnet("daddr"), published, masquerade]);
+    batch.extend([
+        rule("postrouting", &hairpin),
+        rule("forward", &json!([device("==", "oifname"), published, accept])),
+        rule(
+            "forward",
+            &json!([device("==", "oifname"), device("!=", "iifname"), not_an_answer, drop]),
+        ),
+    ]);
+    json!({ "nftables": batch })
 }
 
 fn compare(op: &str, left: &Value, right: &Value) -> Value {
     json!({ "match": { "op": op, "left": left, "right": right } })
 }
 
-/// Gives one transaction to nft.
-fn nft(bridge: &InterfaceName, batch: &Value) -> Result<(), Error> {
+/// Gives one transaction to nft, which is about `table`.
+pub(crate) fn nft(table: &str, flags: &[&str], batch: &str) -> Result<(), Error> {
     let mut child = Command::new("nft")
-        .args(["-j", "-f", "-"])
+        .args(flags)
+        .args(["-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -127,7 +159,7 @@ fn nft(bridge: &InterfaceName, batch: &Value) -> Result<(), Error> {
         .map_err(Error::Run)?;
     let mut stdin = child.stdin.take().expect("asked for a pipe");
     // An nft that dies early says why on its standard error; the broken pipe adds nothing.
-    let _ = stdin.write_all(batch.to_string().as_bytes());
+    let _ = stdin.write_all(batch.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().map_err(Error::Run)?;
     if output.status.success() {
@@ -135,17 +167,19 @@ fn nft(bridge: &InterfaceName, batch: &Value) -> Result<(), Error> {
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let says = stderr.lines().next().unwrap_or("no reason given").to_owned();
-    Err(Error::Refused { table: table_name(bridge), says })
+    Err(Error::Refused { table: table.to_owned(), says })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::{Layout, Subnet};
 
     #[test]
     fn every_command_of_a_batch_names_our_own_table() {
         let bridge: InterfaceName = "br-x".parse().expect("legal");
-        let batch = ruleset(&bridge, "10.1.0.0/24".parse().expect("legal"));
+        let subnet: Subnet = "10.1.0.0/24".parse().expect("legal");
+        let batch = ruleset(&bridge, &Layout::from(subnet).into());
         for command in batch["nftables"].as_array().expect("a list") {
             let object = command.get("add").or(command.get("delete")).expect("adds or deletes");
             let table = object.get("table").map(|table| &table["name"]).or_else(|| {

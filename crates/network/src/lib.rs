@@ -21,11 +21,14 @@
 //! use network::{Bridge, Namespaces};
 //!
 //! let namespaces = Namespaces::at("/run/hull/netns")?;
-//! let bridge = Bridge::ensure(&"hull0".parse()?, "172.30.0.0/16".parse()?)?;
+//! let subnet: network::Subnet = "172.30.0.0/16".parse()?;
+//! let bridge = Bridge::ensure(&"hull0".parse()?, network::Layout::from(subnet).into())?;
 //!
 //! let id = "web".parse()?;
 //! let namespace = namespaces.create(&id)?; // `--network none` ends here
-//! let endpoint = bridge.attach(&id, &namespace)?; // keep it in the container's record
+//! let wish = network::Wish { interface: "eth0", address: None, mac: None };
+//! let endpoint = bridge.attach(&id, &namespace, &wish)?; // keep it in the container's record
+//! namespace.set_gateway(&id, &endpoint)?;
 //!
 //! namespaces.delete(&id)?; // the devices go with it
 //! bridge.detach(&id, &endpoint);
@@ -37,9 +40,11 @@ pub mod bridge;
 mod counters;
 pub mod filter;
 pub mod netns;
+pub mod ports;
 
-pub use address::Subnet;
-pub use bridge::{Bridge, Endpoint, InterfaceName};
+pub use address::{Layout, Subnet};
+pub use bridge::{Bridge, Endpoint, InterfaceName, Plan, Wish};
 pub use counters::Counters;
 pub use netns::{Namespace, Namespaces};
+pub use ports::{Ports, Protocol, Published};
 pub use sys::netlink::Mac;

@@ -8,11 +8,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use network::{Bridge, Endpoint, Namespace, Namespaces};
+use network::{Bridge, Endpoint, Layout, Namespace, Namespaces, Plan, Subnet, Wish};
 use spec::{ContainerId, Kind};
 use sys::netlink::{Address, Netlink, Peer, Route};
 
 const PORT: u16 = 7;
+const WISH: Wish<'static> = Wish { interface: "eth0", address: None, mac: None };
 
 /// Runs `test` in a fresh "host": a network namespace with `lo` alone, and a directory for the
 /// containers' namespaces.
@@ -45,13 +46,17 @@ fn id(text: &str) -> ContainerId {
 }
 
 fn bridge(name: &str) -> Bridge {
-    let subnet = "10.77.0.0/24".parse().expect("legal");
-    Bridge::ensure(&name.parse().expect("legal"), subnet).expect("a bridge")
+    Bridge::ensure(&name.parse().expect("legal"), plan("10.77.0.0/24")).expect("a bridge")
+}
+
+fn plan(subnet: &str) -> Plan {
+    Layout::from(subnet.parse::<Subnet>().expect("legal")).into()
 }
 
 fn join(bridge: &Bridge, namespaces: &Namespaces, name: &str) -> (Namespace, Endpoint) {
     let namespace = namespaces.create(&id(name)).expect("a namespace");
-    let endpoint = bridge.attach(&id(name), &namespace).expect("a place");
+    let endpoint = bridge.attach(&id(name), &namespace, &WISH).expect("a place");
+    namespace.set_gateway(&id(name), &endpoint).expect("a way out");
     (namespace, endpoint)
 }
 
@@ -159,7 +164,7 @@ fn containers_reach_each_other_and_their_gateway() {
 
         let seen = call(a.as_fd(), b.as_fd(), at_b.address).expect("a to b");
         assert_eq!(seen.ip(), at_a.address, "no translation between containers");
-        call(b.as_fd(), here().as_fd(), at_b.gateway).expect("b to the host");
+        call(b.as_fd(), here().as_fd(), at_b.gateway.expect("a way out")).expect("b to the host");
         call(here().as_fd(), a.as_fd(), at_a.address).expect("the host to a");
 
         leave(&bridge, namespaces, "a", &at_a);
@@ -266,7 +271,7 @@ fn a_bridge_never_takes_a_device_or_a_network_that_the_host_uses() {
 
         let ensure = |name: &str, subnet: &str| {
             let name = name.parse().expect("legal");
-            let error = Bridge::ensure(&name, subnet.parse().expect("legal")).expect_err("refused");
+            let error = Bridge::ensure(&name, plan(subnet)).expect_err("refused");
             assert_eq!(error.kind(), Kind::Conflict);
             error.to_string()
         };

@@ -20,6 +20,7 @@ mod network;
 mod networks;
 mod openings;
 mod pages;
+mod ports;
 mod registries;
 mod restart;
 mod run;
@@ -99,6 +100,12 @@ const SUITE: Suite = Suite {
         once!(network::containers_behind_different_walls_reach_each_other),
         both!(networks::containers_on_a_network_find_each_other_by_name),
         once!(networks::a_network_that_cannot_be_is_refused),
+        once!(networks::a_container_comes_to_networks_and_leaves_them),
+        once!(networks::links_and_extra_hosts_are_names_of_ones_own),
+        once!(networks::a_vm_is_on_one_network),
+        both!(ports::a_published_port_leads_to_its_container),
+        once!(ports::a_port_that_is_taken_names_its_owner),
+        both!(ports::all_exposed_ports_are_published_if_asked),
         once!(pages::a_version_says_what_a_page_holds),
         once!(pages::containers_are_found_by_what_they_have),
         once!(pages::a_name_among_aliases_is_a_matter_of_the_version),

@@ -53,7 +53,7 @@ pub(crate) fn a_network_that_cannot_be_is_refused(host: &mut Host) {
             "operation is not permitted on predefined bridge network",
         ),
         (json!({ "Name": "x/y" }), 400, "Invalid network name"),
-        (json!({ "Name": "in", "Internal": true }), 400, "Internal is not supported by Hull yet"),
+        (json!({ "Name": "six", "EnableIPv6": true }), 400, "EnableIPv6 is not supported by Hull"),
     ] {
         let (got, said) = host.engine.post("/networks/create", &body);
         assert_eq!(got, status, "{said}");
@@ -67,5 +67,88 @@ pub(crate) fn a_network_that_cannot_be_is_refused(host: &mut Host) {
     assert_eq!(status, 404);
     let (_, all) = host.engine.get("/networks");
     let all: Value = serde_json::from_str(&all).expect("JSON");
-    assert_eq!(all.as_array().map(Vec::len), Some(2), "{all}");
+    assert_eq!(all.as_array().map(Vec::len), Some(3), "{all}");
+}
+
+pub(crate) fn a_container_comes_to_networks_and_leaves_them(host: &mut Host) {
+    let range = ["--subnet=10.78.0.0/24", "--gateway=10.78.0.254", "--ip-range=10.78.0.128/25"];
+    host.docker(&[&["network", "create"], &range[..], &["front"]].concat()).ok();
+    host.docker(&["network", "create", "--internal", "back"]).ok();
+    let fixed = ["--network=front", "--ip=10.78.0.7", "--mac-address=02:42:00:00:00:07"];
+    let serve = "mkdir /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www";
+    let flags = [&fixed[..], &["--name=web", "-p=8095:80"]].concat();
+    let web = detached(host, Isolation::Process, &flags, &["sh", "-c", serve]);
+    let inside = |script: &str| host.docker(&["exec", &web, "sh", "-c", script]).ok();
+    assert!(inside("ip -o link show eth0").contains("02:42:00:00:00:07"));
+    assert!(inside("ip -o -4 addr show eth0").contains("10.78.0.7/24"));
+    assert!(inside("ip route").contains("default via 10.78.0.254 dev eth0"));
+
+    host.docker(&["network", "connect", "--alias=store", "back", &web]).ok();
+    assert!(inside("ip -o -4 addr show eth1").contains("inet "));
+    let fetch = "ip route | grep -c default; wget -q -O- http://store/";
+    let network = ["run", "--rm", "--network=back", IMAGE, "sh", "-c", fetch];
+    assert_eq!(host.docker(&network).ok(), "0\nhello");
+    let said = host.docker(&["network", "connect", "back", &web]).fails(1);
+    assert!(said.contains("endpoint with name web already exists in network back"), "{said}");
+    assert_eq!(host.engine.fetch("127.0.0.1:8095").as_deref(), Some("hello\n"));
+
+    // Ports follow the way out.
+    host.docker(&["network", "connect", "bridge", &web]).ok();
+    host.docker(&["network", "disconnect", "front", &web]).ok();
+    assert!(inside("ip route").contains("default via 172.30.0.1 dev eth2"));
+    assert_eq!(host.engine.fetch("127.0.0.1:8095").as_deref(), Some("hello\n"));
+    host.docker(&["network", "rm", "front"]).ok();
+    let networks = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}";
+    assert_eq!(field(host, &web, networks), "back bridge");
+    host.docker(&["restart", "-t=0", &web]).ok();
+    assert_eq!(field(host, &web, networks), "back bridge");
+    host.docker(&["stop", "-t=0", &web]).ok();
+    host.docker(&["network", "disconnect", "back", &web]).ok();
+    let said = host.docker(&["network", "disconnect", "back", &web]).fails(1);
+    assert!(said.contains("container web is not connected to network back"), "{said}");
+    host.docker(&["start", &web]).ok();
+    assert_eq!(field(host, &web, networks), "bridge");
+    host.docker(&["rm", "-f", &web]).ok();
+    host.docker(&["network", "rm", "back"]).ok();
+}
+
+pub(crate) fn links_and_extra_hosts_are_names_of_ones_own(host: &mut Host) {
+    let process = Isolation::Process;
+    let serve = "mkdir /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www";
+    detached(host, process, &["--name=db", "--expose=80"], &["sh", "-c", serve]);
+    let address = field(host, "db", "{{.NetworkSettings.IPAddress}}");
+    let flags = ["--link=db:store", "--add-host=me:host-gateway", "--add-host=far=10.1.2.3"];
+    let script = "wget -q -O- http://store/; grep -E 'me|far' /etc/hosts; echo $STORE_PORT";
+    let out = super::run(host, process, &[&flags[..], &[IMAGE, "sh", "-c", script]].concat()).ok();
+    let told = format!("hello\n172.30.0.1\tme\n10.1.2.3\tfar\ntcp://{address}:80");
+    assert_eq!(out, told);
+    let named = ["--hostname=box", "--domainname=test", "--dns=10.9.8.7", "--dns-search=a.b"];
+    let script = "hostname -f; cat /etc/resolv.conf; grep -c db /etc/hosts || true";
+    let out = super::run(host, process, &[&named[..], &[IMAGE, "sh", "-c", script]].concat()).ok();
+    assert_eq!(out, "box.test\nnameserver 10.9.8.7\nsearch a.b\n0");
+    host.docker(&["stop", "-t=0", "db"]).ok();
+    let said = super::run(host, process, &["--link=db", IMAGE, "true"]).fails(125);
+    assert!(said.contains("Cannot link to a non running container: /db AS /"), "{said}");
+}
+
+pub(crate) fn a_vm_is_on_one_network(host: &mut Host) {
+    host.docker(&["network", "create", "one"]).ok();
+    host.docker(&["network", "create", "two"]).ok();
+    let vm = Isolation::Vm;
+    let both = ["--network=one", "--network=two", IMAGE, "true"];
+    let said = super::run(host, vm, &both).fails(125);
+    assert!(said.contains("has one network interface"), "{said}");
+    let id = detached(host, vm, &["--network=one", "--name=box"], &["sleep", "1000"]);
+    let said = host.docker(&["network", "connect", "two", &id]).fails(1);
+    assert!(said.contains("has one network interface"), "{said}");
+    let said = host.docker(&["network", "disconnect", "one", &id]).fails(1);
+    assert!(said.contains("made at its start"), "{said}");
+    host.docker(&["kill", &id]).ok();
+    host.docker(&["network", "disconnect", "one", &id]).ok();
+    host.docker(&["network", "connect", "two", &id]).ok();
+    host.docker(&["start", &id]).ok();
+    let address = field(host, &id, "{{.NetworkSettings.Networks.two.IPAddress}}");
+    assert!(host.docker(&["exec", &id, "ip", "addr"]).ok().contains(&address));
+    host.docker(&["rm", "-f", &id]).ok();
+    host.docker(&["network", "prune", "-f"]).ok();
 }

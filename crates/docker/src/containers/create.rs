@@ -1,18 +1,22 @@
 //! The body of `POST /containers/create`, read into what the engine makes containers from.
 
+mod endpoints;
 mod openings;
 
 use std::collections::BTreeMap;
 
 use engine::{
-    Config, Create, Healthcheck, HostConfig, Logging, Resources, RestartPolicy, Size, Ulimit,
+    Config, Create, Healthcheck, HostConfig, HostPort, Logging, Resources, RestartPolicy, Size,
+    Ulimit,
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use spec::{Isolation, Signal};
 
 use crate::error::Error;
-use crate::fields::{self, is_blank};
+use crate::fields;
+pub(crate) use endpoints::attachment;
+use endpoints::{PortBody, endpoints};
 use openings::{BlkioBody, OpeningsBody};
 
 /// Reads the body of a create.
@@ -30,62 +34,34 @@ pub(crate) fn parse(mut body: Value, name: Option<String>) -> Result<Create, Err
         Some(_) => return Err(Error::invalid("HostConfig is not a JSON object")),
     };
     fields::HOST_CONFIG.check(&mut host)?;
-    let mode = host.get("NetworkMode").and_then(Value::as_str);
-    let (network, aliases) = endpoints(object.remove("NetworkingConfig").as_ref(), mode)?;
+    let networking = object.remove("NetworkingConfig");
     let mut host: HostBody = read("HostConfig: ", Value::Object(host))?;
-    if host.network_mode.as_deref().is_none_or(|mode| matches!(mode, "" | "default")) {
-        host.network_mode = network;
-    }
     let config: ConfigBody = read("", body)?;
+    let mode = host.network_mode.as_deref().filter(|mode| !matches!(*mode, "" | "default"));
+    let mode = mode.unwrap_or("bridge").to_owned();
+    let mut attachments = endpoints(networking.as_ref(), &mode)?;
+    if mode == "bridge" && attachments.len() == 1 {
+        // Clients of old name the network here alone.
+        host.network_mode = attachments.keys().next().cloned();
+    }
+    // Before API 1.44 it was said here.
+    if let Some(mac) = config.mac_address.clone().filter(|mac| !mac.is_empty()) {
+        let main = attachments.entry(mode).or_default();
+        if main.mac.is_empty() {
+            main.mac = mac;
+        }
+    }
     let console_size = host.console_size;
     Ok(Create {
         name,
         config: config.read(console_size)?,
-        host: HostConfig { aliases, ..host.read()? },
+        host: HostConfig { attachments, ..host.read()? },
     })
 }
 
 pub(crate) fn read<T: for<'de> Deserialize<'de>>(place: &str, value: Value) -> Result<T, Error> {
     serde_json::from_value(value)
         .map_err(|error| Error::invalid(format!("invalid request body: {place}{error}")))
-}
-
-/// `NetworkingConfig` says again that the container is on the network of `NetworkMode`, and by which
-/// names its neighbours find it there; anything more (an address, another network) is refused. Gives
-/// those names, and the network in case `NetworkMode` does not say it.
-fn endpoints(
-    networking: Option<&Value>,
-    mode: Option<&str>,
-) -> Result<(Option<String>, Vec<String>), Error> {
-    let endpoints = networking.and_then(|networking| networking.get("EndpointsConfig"));
-    let Some(Value::Object(endpoints)) = endpoints else {
-        return Ok((None, Vec::new()));
-    };
-    let (mut only, mut aliases) = (None, Vec::new());
-    for (network, settings) in endpoints {
-        let refused = |what: String| {
-            Err(Error::invalid(format!(
-                "NetworkingConfig.EndpointsConfig.{what} is not supported by Hull yet"
-            )))
-        };
-        let mode = mode.filter(|mode| !matches!(*mode, "" | "default"));
-        if endpoints.len() > 1 || mode.is_some_and(|mode| mode != network) {
-            return refused(format!("{network}, a second network,"));
-        }
-        only = Some(network.clone());
-        for (field, value) in settings.as_object().into_iter().flatten() {
-            match field.as_str() {
-                "Aliases" if !value.is_null() => {
-                    aliases = read("NetworkingConfig.EndpointsConfig.Aliases: ", value.clone())?;
-                }
-                // What the server says of an endpoint; clients send back what they have read.
-                "NetworkID" | "EndpointID" | "DNSNames" => {}
-                _ if is_blank(value) => {}
-                _ => return refused(format!("{network}.{field} (given {value})")),
-            }
-        }
-    }
-    Ok((only, aliases))
 }
 
 /// The mapped fields of the body itself.
@@ -110,6 +86,7 @@ struct ConfigBody {
     working_dir: Option<String>,
     entrypoint: Option<Words>,
     labels: Option<BTreeMap<String, String>>,
+    mac_address: Option<String>,
     stop_signal: Option<String>,
     stop_timeout: Option<i64>,
     volumes: Option<BTreeMap<String, Value>>,
@@ -137,9 +114,12 @@ struct HostBody {
     init: Option<bool>,
     isolation: Option<String>,
     mounts: Option<Vec<engine::Mount>>,
+    links: Option<Vec<String>>,
     log_config: Option<LogBody>,
     network_mode: Option<String>,
     oom_score_adj: Option<i32>,
+    port_bindings: Option<BTreeMap<String, Option<Vec<PortBody>>>>,
+    publish_all_ports: Option<bool>,
     readonly_rootfs: Option<bool>,
     restart_policy: Option<RestartBody>,
     security_opt: Option<Vec<String>>,
@@ -289,6 +269,15 @@ fn logging(body: LogBody) -> Result<Option<Logging>, Error> {
     Ok(Some(Logging::new(&name, options)?))
 }
 
+/// A port without the host's is any of the host's.
+fn ports((inside, hosts): (String, Option<Vec<PortBody>>)) -> (String, Vec<HostPort>) {
+    let mut hosts: Vec<_> = hosts.unwrap_or_default().into_iter().map(HostPort::from).collect();
+    if hosts.is_empty() {
+        hosts.push(HostPort::default());
+    }
+    (inside, hosts)
+}
+
 /// `None` for an empty text.
 pub(crate) fn signal(text: &str) -> Result<Option<Signal>, Error> {
     if text.is_empty() {
@@ -390,7 +379,10 @@ impl HostBody {
             init: self.init.unwrap_or_default(),
             auto_remove: self.auto_remove.unwrap_or_default(),
             restart: self.restart_policy.unwrap_or_default().read()?,
-            aliases: Vec::new(),
+            attachments: BTreeMap::new(),
+            links: self.links.unwrap_or_default(),
+            ports: self.port_bindings.unwrap_or_default().into_iter().map(ports).collect(),
+            publish_all: self.publish_all_ports.unwrap_or_default(),
         })
     }
 }

@@ -36,9 +36,10 @@ const FILTERS: [&str; 15] = [
 /// `GET /containers/json`.
 pub(crate) async fn list(call: &mut Call) -> Answer {
     let mut containers = call.engine.list(which(&call.query)?).await?;
-    // Ports are not published yet.
-    if call.query.filters(&FILTERS)?.has("publish") {
-        containers.clear();
+    let filters = call.query.filters(&FILTERS)?;
+    let published: Vec<_> = filters.values("publish").map(with_protocol).collect();
+    if !published.is_empty() {
+        containers.retain(|one| published.iter().any(|wanted| is_published(one, wanted)));
     }
     Ok(reply::ok(&rows(call, &containers, call.query.flag("size")).await?))
 }
@@ -52,8 +53,8 @@ pub(crate) async fn rows(
     let now = SystemTime::now();
     let mut rows = Vec::new();
     for container in containers {
-        let network = call.engine.network_of(container);
-        let mut row = row(container, &image_name(call, container), &network, now);
+        let networks = call.engine.networks_of(container);
+        let mut row = row(container, &image_name(call, container), &networks, now);
         if sizes {
             let written = call.engine.written(container).await?;
             let image = call.engine.images().get(&container.image).map_or(0, |image| image.size);
@@ -115,6 +116,15 @@ fn with_protocol(port: &str) -> String {
     if port.contains('/') { port.to_owned() } else { format!("{port}/tcp") }
 }
 
+/// Whether the container's or the host's port of this name is published.
+fn is_published(container: &Container, wanted: &str) -> bool {
+    let named = |number: u16, port: &engine::Published| format!("{number}/{}", port.protocol);
+    container
+        .ports
+        .iter()
+        .any(|port| [port.inside, port.port].iter().any(|number| named(*number, port) == wanted))
+}
+
 /// The name it was made from, as long as that still means its image; else the image's id.
 fn image_name(call: &Call, container: &Container) -> String {
     let name = &container.config.image;
@@ -124,7 +134,7 @@ fn image_name(call: &Call, container: &Container) -> String {
     }
 }
 
-fn row(container: &Container, image: &str, network: &view::Network, now: SystemTime) -> Value {
+fn row(container: &Container, image: &str, networks: &view::Networks, now: SystemTime) -> Value {
     let words = std::iter::once(&container.path).chain(&container.args);
     let command = words.map(String::as_str).collect::<Vec<_>>().join(" ");
     json!({
@@ -134,16 +144,39 @@ fn row(container: &Container, image: &str, network: &view::Network, now: SystemT
         "ImageID": container.image,
         "Command": command,
         "Created": clock::unix(container.created),
-        "Ports": [],
+        "Ports": ports(container),
         "Labels": container.config.labels,
         "State": container.status.name(),
         "Status": status(container, now),
         "HostConfig": { "NetworkMode": view::network_mode(&container.host) },
-        "NetworkSettings": { "Networks": view::networks(container, network) },
+        "NetworkSettings": { "Networks": view::networks(container, networks) },
         "Mounts": view::mounts(container),
         // Docker has no field for it here.
         "Hull": { "Isolation": container.isolation.to_string() },
     })
+}
+
+/// The ports that the host has of it now, and those that it only exposes.
+fn ports(container: &Container) -> Value {
+    let published = container.ports.iter().map(|port| {
+        json!({
+            "IP": port.host.to_string(),
+            "PrivatePort": port.inside,
+            "PublicPort": port.port,
+            "Type": port.protocol.to_string(),
+        })
+    });
+    let live = container.status.is_live();
+    let exposed = container.config.exposed_ports.iter().filter(|_| live).filter_map(|port| {
+        let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        let number: u16 = number.parse().ok()?;
+        let has = |port: &engine::Published| {
+            port.inside == number && port.protocol.to_string() == protocol
+        };
+        let only = !container.ports.iter().any(has);
+        only.then(|| json!({ "PrivatePort": number, "Type": protocol }))
+    });
+    published.chain(exposed).collect()
 }
 
 /// The sentence in the column STATUS.

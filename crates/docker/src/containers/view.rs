@@ -2,11 +2,11 @@
 
 mod openings;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use engine::{
-    Config, Container, HostConfig, LogDriver, MountKind, NetworkMode, Probe, Share, Size, Status,
-    Wall,
+    Config, Container, HostConfig, HostPort, LogDriver, MountKind, Probe, Share, Size, Status, Wall,
 };
 use serde_json::{Map, Value, json};
 
@@ -19,7 +19,7 @@ use crate::{clock, reply};
 pub(crate) async fn inspect(call: &mut Call, id: &str) -> Answer {
     let container = call.engine.inspect(id).await?;
     let netns = call.engine.settings().exec_root.join("netns").join(container.id.as_str());
-    let mut document = document(&container, &netns, &call.engine.network_of(&container));
+    let mut document = document(&container, &netns, &call.engine.networks_of(&container));
     if call.query.flag("size") {
         let written = call.engine.written(&container).await?;
         let image = call.engine.images().get(&container.image).map_or(0, |image| image.size);
@@ -75,7 +75,7 @@ pub(crate) async fn top(call: &mut Call, id: &str) -> Answer {
 }
 
 /// Everything about a container. `Hull` is our own and holds what Docker has no field for.
-fn document(container: &Container, netns: &Path, network: &Network) -> Value {
+fn document(container: &Container, netns: &Path, networks: &Networks) -> Value {
     let (config, files) = (&container.config, &container.files);
     json!({
         "Id": container.id,
@@ -103,7 +103,7 @@ fn document(container: &Container, netns: &Path, network: &Network) -> Value {
         },
         "Mounts": mounts(container),
         "Config": program(config),
-        "NetworkSettings": network_settings(container, netns, network),
+        "NetworkSettings": network_settings(container, netns, networks),
         "Hull": {
             "Isolation": isolation(container.wall.as_ref()),
             "Piercings": [],
@@ -216,7 +216,7 @@ fn host_config(container: &Container) -> Value {
         "ContainerIDFile": "",
         "LogConfig": { "Type": logging.driver.name(), "Config": logging.options },
         "NetworkMode": network_mode(host),
-        "PortBindings": {},
+        "PortBindings": bindings(host),
         "RestartPolicy": {
             "Name": host.restart.name(), "MaximumRetryCount": host.restart.retries(),
         },
@@ -232,9 +232,9 @@ fn host_config(container: &Container) -> Value {
         "ExtraHosts": some(&host.extra_hosts),
         "GroupAdd": some(&host.group_add),
         "Cgroup": "",
-        "Links": null,
+        "Links": some(&host.links),
         "OomScoreAdj": host.oom_score_adj.unwrap_or(0),
-        "PublishAllPorts": false,
+        "PublishAllPorts": host.publish_all,
         "ReadonlyRootfs": host.readonly_rootfs,
         "SecurityOpt": some(&host.security_opt),
         "ShmSize": host.shm_size.unwrap_or(64 << 20),
@@ -287,8 +287,39 @@ fn some(list: &[String]) -> Option<&[String]> {
     (!list.is_empty()).then_some(list)
 }
 
+/// `HostConfig.PortBindings`, as asked for.
+fn bindings(host: &HostConfig) -> Value {
+    let port = |port: &HostPort| json!({ "HostIp": port.address, "HostPort": port.port });
+    let ports = host.ports.iter();
+    ports
+        .map(|(inside, hosts)| (inside.clone(), hosts.iter().map(port).collect::<Value>()))
+        .collect()
+}
+
+/// The ports that the host has of it now, and `null` for those that it only exposes.
+fn ports(container: &Container) -> Value {
+    let mut ports = Map::new();
+    if !container.status.is_live() {
+        return Value::Object(ports);
+    }
+    for port in &container.config.exposed_ports {
+        ports.insert(port.clone(), Value::Null);
+    }
+    for published in &container.ports {
+        let name = format!("{}/{}", published.inside, published.protocol);
+        let port = json!({
+            "HostIp": published.host.to_string(), "HostPort": published.port.to_string(),
+        });
+        match ports.entry(name).or_insert(Value::Null) {
+            Value::Array(list) => list.push(port),
+            other => *other = json!([port]),
+        }
+    }
+    Value::Object(ports)
+}
+
 /// `NetworkSettings`, with the fields at its top that repeat the bridge's endpoint for old clients.
-fn network_settings(container: &Container, netns: &Path, network: &Network) -> Value {
+fn network_settings(container: &Container, netns: &Path, networks: &Networks) -> Value {
     let id = container.id.as_str();
     let live = container.status.is_live();
     let mut document = json!({
@@ -298,15 +329,15 @@ fn network_settings(container: &Container, netns: &Path, network: &Network) -> V
         "HairpinMode": false,
         "LinkLocalIPv6Address": "",
         "LinkLocalIPv6PrefixLen": 0,
-        "Ports": {},
+        "Ports": ports(container),
         "SecondaryIPAddresses": null,
         "SecondaryIPv6Addresses": null,
-        "Networks": networks(container, network),
+        "Networks": self::networks(container, networks),
     });
-    // Only the bridge's endpoint is repeated.
-    let endpoint = match container.host.network {
-        NetworkMode::Named(_) => unconnected(),
-        _ => endpoint(container, network),
+    // Only the default network's endpoint is repeated.
+    let endpoint = match document["Networks"].get("bridge") {
+        Some(endpoint) => endpoint.clone(),
+        None => unconnected(),
     };
     for field in [
         "EndpointID",
@@ -331,38 +362,43 @@ pub(crate) fn network_mode(host: &HostConfig) -> String {
     }
 }
 
-/// Name and id of a container's network.
-pub(crate) type Network = (String, String);
+/// Names and ids of a container's networks.
+pub(crate) type Networks = BTreeMap<String, String>;
 
 /// The networks it is connected to, or will be when it runs.
-pub(crate) fn networks(container: &Container, network: &Network) -> Value {
-    let mut networks = Map::new();
-    match &container.host.openings.network {
-        Share::Container(_) => {}
-        Share::Own => drop(networks.insert(network.0.clone(), endpoint(container, network))),
-        share => drop(networks.insert(share.to_string(), endpoint(container, network))),
-    }
-    Value::Object(networks)
+pub(crate) fn networks(container: &Container, networks: &Networks) -> Value {
+    networks.iter().map(|(name, id)| (name.clone(), endpoint(container, name, id))).collect()
 }
 
-fn endpoint(container: &Container, (_, id): &Network) -> Value {
+fn endpoint(container: &Container, network: &str, id: &str) -> Value {
     let mut document = unconnected();
     document["NetworkID"] = json!(id);
-    if let NetworkMode::Named(_) = container.host.network {
-        // Clients of Compose's first generation look for the short id here.
-        let short = container.short_id().to_owned();
-        let mut aliases = container.host.aliases.clone();
-        if !aliases.contains(&short) {
-            aliases.push(short);
+    if let Some(wish) = container.host.attachments.get(network) {
+        if network != "bridge" {
+            // Clients of Compose's first generation look for the short id here.
+            let short = container.short_id().to_owned();
+            let mut aliases = wish.aliases.clone();
+            if !aliases.contains(&short) {
+                aliases.push(short);
+            }
+            let names = std::iter::once(&container.name).chain(&aliases);
+            document["DNSNames"] = json!(names.collect::<Vec<_>>());
+            document["Aliases"] = json!(aliases);
         }
-        let names = std::iter::once(&container.name).chain(&aliases);
-        document["DNSNames"] = json!(names.collect::<Vec<_>>());
-        document["Aliases"] = json!(aliases);
+        if !wish.links.is_empty() {
+            document["Links"] = json!(wish.links);
+        }
+        if let Some(address) = wish.address {
+            document["IPAMConfig"] = json!({ "IPv4Address": address });
+        }
+        document["MacAddress"] = json!(wish.mac);
+        document["GwPriority"] = json!(wish.priority);
     }
-    if let Some(endpoint) = &container.endpoint {
+    if let Some(endpoint) = container.endpoints.get(network) {
         document["MacAddress"] = json!(endpoint.mac.to_string());
         document["EndpointID"] = json!(container.id);
-        document["Gateway"] = json!(endpoint.gateway);
+        let gateway = endpoint.gateway.map(|gateway| gateway.to_string());
+        document["Gateway"] = json!(gateway.unwrap_or_default());
         document["IPAddress"] = json!(endpoint.address);
         document["IPPrefixLen"] = json!(endpoint.prefix);
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::containers::create::read as read_field;
 use crate::error::Error;
 use crate::fields::is_blank;
 use crate::reply;
@@ -15,11 +16,12 @@ use crate::route::Answer;
 
 /// The option that names the bridge's device.
 const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
-/// Options that ask for what a bridge of Hull's does anyway.
-const SO_ANYWAY: [(&str, &str); 2] = [
-    ("com.docker.network.bridge.enable_icc", "true"),
-    ("com.docker.network.bridge.enable_ip_masquerade", "true"),
-];
+/// The option that says whether containers are seen elsewhere by the host's address.
+const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
+/// The option that says how large packets are.
+const MTU: &str = "com.docker.network.driver.mtu";
+/// The option that asks for what a bridge of Hull's does anyway.
+const TALKS: &str = "com.docker.network.bridge.enable_icc";
 
 /// The body. `CheckDuplicate` asks for what is always done.
 #[derive(Debug, Default, Deserialize)]
@@ -74,7 +76,6 @@ fn read(body: Body) -> Result<NetworkCreate, Error> {
     }
     for (field, on) in [
         ("EnableIPv6", body.enable_ipv6),
-        ("Internal", body.internal),
         ("Ingress", body.ingress),
         ("ConfigOnly", body.config_only),
     ] {
@@ -95,35 +96,55 @@ fn read(body: Body) -> Result<NetworkCreate, Error> {
     if ipam.options.is_some_and(|options| !options.is_empty()) {
         return refused("IPAM.Options");
     }
-    let options = body.options.unwrap_or_default();
-    for (option, value) in &options {
-        let anyway = SO_ANYWAY.contains(&(option.as_str(), value.as_str()));
-        if option != BRIDGE_NAME && !anyway {
-            return refused(&format!("Options.{option}"));
-        }
-    }
-    let (subnet, gateway) = addresses(ipam.config.unwrap_or_default())?;
-    Ok(NetworkCreate {
+    let mut network = NetworkCreate {
         name: body.name.unwrap_or_default(),
-        subnet,
-        gateway,
-        bridge: options.get(BRIDGE_NAME).cloned(),
+        internal: body.internal.unwrap_or_default(),
         labels: body.labels.unwrap_or_default(),
-        options,
-    })
+        options: body.options.unwrap_or_default(),
+        ..NetworkCreate::default()
+    };
+    options(&mut network)?;
+    addresses(&mut network, ipam.config.unwrap_or_default())?;
+    Ok(network)
 }
 
-/// The subnet and gateway of `IPAM.Config`, of which one entry is understood.
+/// Takes in what the driver's options say.
+fn options(network: &mut NetworkCreate) -> Result<(), Error> {
+    for (option, value) in &network.options {
+        match (option.as_str(), value.as_str()) {
+            (BRIDGE_NAME, name) => network.bridge = Some(name.to_owned()),
+            (MASQUERADE | TALKS, "true" | "1") => {}
+            (MASQUERADE, "false" | "0") => network.unmasked = true,
+            (MTU, size) => {
+                let size: Option<u32> =
+                    size.parse().ok().filter(|size| (68..=65_535).contains(size));
+                let wrong = || Error::invalid(format!("invalid Options.{MTU}: {value:?}"));
+                network.mtu = Some(size.ok_or_else(wrong)?);
+            }
+            _ => {
+                let what = format!("Options.{option} (given {value:?})");
+                return Err(Error::invalid(format!("{what} is not supported by Hull yet")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes in `IPAM.Config`, of which one entry is understood.
 fn addresses(
+    network: &mut NetworkCreate,
     config: Vec<BTreeMap<String, Value>>,
-) -> Result<(Option<String>, Option<String>), Error> {
-    let (mut subnet, mut gateway) = (None, None);
+) -> Result<(), Error> {
     for (index, entry) in config.into_iter().enumerate() {
         for (key, value) in entry.into_iter().filter(|(_, value)| !is_blank(value)) {
             let text = value.as_str().map(str::to_owned);
             match (index, key.to_ascii_lowercase().as_str(), text) {
-                (0, "subnet", Some(text)) => subnet = Some(text),
-                (0, "gateway", Some(text)) => gateway = Some(text),
+                (0, "subnet", Some(text)) => network.subnet = Some(text),
+                (0, "gateway", Some(text)) => network.gateway = Some(text),
+                (0, "iprange", Some(text)) => network.range = Some(text),
+                (0, "auxiliaryaddresses", None) => {
+                    network.reserved = read_field("IPAM.Config.AuxiliaryAddresses: ", value)?;
+                }
                 _ => {
                     return Err(Error::invalid(format!(
                         "IPAM.Config[{index}].{key} is not supported by Hull yet (given {value})"
@@ -132,10 +153,11 @@ fn addresses(
             }
         }
     }
-    if gateway.is_some() && subnet.is_none() {
-        return Err(Error::invalid("invalid network config: no subnet for the gateway"));
+    let orphan = network.gateway.is_some() || network.range.is_some();
+    if network.subnet.is_none() && (orphan || !network.reserved.is_empty()) {
+        return Err(Error::invalid("invalid network config: no subnet for its addresses"));
     }
-    Ok((subnet, gateway))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -164,13 +186,17 @@ mod tests {
     #[test]
     fn what_is_not_there_yet_is_refused_by_name() {
         for (body, want) in [
-            (json!({ "Internal": true }), "Internal"),
             (json!({ "EnableIPv6": true }), "EnableIPv6"),
             (json!({ "Options": { "x": "y" } }), "Options.x"),
             (
-                json!({ "IPAM": { "Config": [{ "IPRange": "10.0.0.0/8" }] } }),
-                "IPAM.Config[0].IPRange",
+                json!({ "IPAM": { "Config": [{}, { "Subnet": "fd00::/64" }] } }),
+                "IPAM.Config[1].Subnet",
             ),
+            (
+                json!({ "IPAM": { "Config": [{ "IPRange": "10.0.0.0/8" }] } }),
+                "invalid network config",
+            ),
+            (json!({ "Options": { "com.docker.network.driver.mtu": "1" } }), "invalid Options"),
             (json!({ "Driver": "overlay" }), "could not find plugin overlay"),
         ] {
             assert!(parse(body).expect_err(want).to_string().starts_with(want), "{want}");

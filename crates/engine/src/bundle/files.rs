@@ -17,20 +17,21 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const FALLBACK: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 
 /// Writes `hosts`, `hostname` and `resolv.conf` of `container`.
-pub(super) fn write(container: &Container) -> Result<(), Error> {
+pub(super) fn write(container: &Container, gateway: Ipv4Addr) -> Result<(), Error> {
     let files = &container.files;
     put(&files.hostname, &format!("{}\n", container.config.hostname))?;
-    put(&files.hosts, &hosts(container))?;
+    put(&files.hosts, &hosts(container, gateway))?;
     let host = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
-    put(&files.resolv_conf, &resolv_conf(&host, &container.host, container.endpoint.is_some()))
+    put(&files.resolv_conf, &resolv_conf(&host, &container.host, !container.endpoints.is_empty()))
 }
 
 /// Tells a container the names and addresses of its neighbours.
 pub(crate) fn introduce(
     container: &Container,
+    gateway: Ipv4Addr,
     neighbours: &[(Ipv4Addr, String)],
 ) -> Result<(), Error> {
-    let mut text = hosts(container);
+    let mut text = hosts(container, gateway);
     for (address, names) in neighbours {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{address}\t{names}");
@@ -47,7 +48,8 @@ pub(super) fn put(path: &Path, text: &str) -> Result<(), Error> {
     })
 }
 
-fn hosts(container: &Container) -> String {
+/// `host`: where the host is for containers that have no gateway.
+fn hosts(container: &Container, host: Ipv4Addr) -> String {
     let mut text = "127.0.0.1\tlocalhost\n\
                     ::1\tlocalhost ip6-localhost ip6-loopback\n\
                     fe00::\tip6-localnet\n\
@@ -55,17 +57,15 @@ fn hosts(container: &Container) -> String {
                     ff02::1\tip6-allnodes\n\
                     ff02::2\tip6-allrouters\n"
         .to_owned();
-    let gateway = container.endpoint.as_ref().map(|endpoint| endpoint.gateway.to_string());
+    let mut endpoints = container.endpoints.values();
+    let gateway = endpoints.find_map(|endpoint| endpoint.gateway).unwrap_or(host).to_string();
     for entry in &container.host.extra_hosts {
         let Some((name, address)) = split_host(entry) else { continue };
-        let address = match (address, &gateway) {
-            ("host-gateway", Some(gateway)) => gateway,
-            _ => address,
-        };
+        let address = if address == "host-gateway" { &gateway } else { address };
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{address}\t{name}");
     }
-    if let Some(Endpoint { address, .. }) = &container.endpoint {
+    for Endpoint { address, .. } in container.endpoints.values() {
         let config = &container.config;
         let names = match config.domainname.as_str() {
             "" => config.hostname.clone(),

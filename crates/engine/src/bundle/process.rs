@@ -51,11 +51,12 @@ pub(super) fn of_init(
     container: &Container,
     identity: &Identity,
     size: Option<Size>,
+    links: &[String],
 ) -> Result<Value, Error> {
     let mut args = vec![container.path.clone()];
     args.extend(container.args.iter().cloned());
     let config = &container.config;
-    let env = environment(container, config.tty, &[], identity);
+    let env = environment(container, config.tty, [links, &[]], identity);
     let cwd = if config.working_dir.is_empty() { "/" } else { &config.working_dir };
     let held = capabilities(&container.host)?;
     let mut process = process(container, identity, &args, &env, cwd, &held)?;
@@ -82,8 +83,9 @@ pub(crate) fn of_exec(
     request: &ExecCreate,
     identity: &Identity,
     size: Option<Size>,
+    links: &[String],
 ) -> Result<Value, Error> {
-    let env = environment(container, request.tty, &request.env, identity);
+    let env = environment(container, request.tty, [links, &request.env], identity);
     let cwd = [&request.working_dir, &container.config.working_dir]
         .into_iter()
         .find(|dir| !dir.is_empty())
@@ -141,18 +143,19 @@ fn terminal(process: &mut Value, tty: bool, size: Option<Size>) {
     }
 }
 
-/// Defaults, then the container's own, then `extra`; a later value of a name replaces an earlier.
+/// Defaults and `before`, then the container's own, then `after`; a later value of a name replaces an
+/// earlier.
 fn environment(
     container: &Container,
     tty: bool,
-    extra: &[String],
+    [before, after]: [&[String]; 2],
     identity: &Identity,
 ) -> Vec<String> {
     let mut env = vec![format!("PATH={PATH}"), format!("HOSTNAME={}", container.config.hostname)];
     if tty {
         env.push("TERM=xterm".to_owned());
     }
-    for entry in container.config.env.iter().chain(extra) {
+    for entry in before.iter().chain(&container.config.env).chain(after) {
         set(&mut env, entry);
     }
     if !env.iter().any(|entry| entry.starts_with("HOME=")) {

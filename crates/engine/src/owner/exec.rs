@@ -129,13 +129,14 @@ impl Owner {
     ) -> Result<serde_json::Value, Error> {
         let snapshot = self.shared.images.snapshot(&self.container.id)?;
         let (container, request) = (self.container.clone(), request.clone());
+        let links = self.shared.link_variables(&container);
         blocking(move || {
             let user = match request.user.as_str() {
                 "" => &container.config.user,
                 user => user,
             };
             let identity = bundle::accounts(&snapshot)?.resolve(user, &container.host.group_add)?;
-            process::of_exec(&container, &request, &identity, size)
+            process::of_exec(&container, &request, &identity, size, &links)
         })
         .await
     }

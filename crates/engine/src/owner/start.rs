@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use image::Snapshot;
-use spec::{ContainerId, Kind, Pid};
+use spec::{Kind, Pid};
 
 use super::Owner;
 use crate::bundle;
@@ -88,27 +88,6 @@ impl Owner {
         Ok(())
     }
 
-    /// Connects it to its network: at least a namespace of its own.
-    async fn connect(&mut self) -> Result<(), Error> {
-        if self.container.host.openings.network != Share::Own {
-            return Ok(());
-        }
-        let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
-        let bridge = shared.bridge_of(&self.container.host.network)?;
-        let make = move || -> Result<_, Error> {
-            let namespace = shared.namespaces.create(&id)?;
-            Ok(match bridge {
-                Some(bridge) => Some(bridge.attach(&id, &namespace)?),
-                None => None,
-            })
-        };
-        self.container.endpoint = blocking(make).await?;
-        if self.container.endpoint.is_some() {
-            self.shared.tell_network(&self.container, "connect");
-        }
-        Ok(())
-    }
-
     /// The directory of stream sockets, and what the shim is to do with the log.
     fn make_streams(&self) -> Result<(), Error> {
         use std::os::unix::fs::DirBuilderExt;
@@ -133,7 +112,10 @@ impl Owner {
             (self.places.clone(), self.size.or(self.container.config.console_size));
         let shared = Arc::clone(&self.shared);
         let joined = self.joined()?;
-        let neighbours = self.shared.neighbours(&container);
+        let links = self.shared.link_variables(&container);
+        let gateway = self.shared.bridge.layout().gateway;
+        self.shared.check_links(&container)?;
+        let neighbours = self.shared.neighbours(&container, &self.shared.live());
         blocking(move || {
             if container.host.openings.ipc == Share::Shareable {
                 shm::mount(&places.shm, container.host.shm_size)?;
@@ -143,6 +125,8 @@ impl Owner {
                 container: &container,
                 snapshot: &snapshot,
                 network: joined.network.as_deref(),
+                links: &links,
+                gateway,
                 pid: joined.pid.as_deref(),
                 ipc: joined.ipc.as_deref(),
                 shm: joined.shm.as_deref(),
@@ -151,7 +135,7 @@ impl Owner {
                 size,
             })?;
             if !neighbours.is_empty() {
-                bundle::introduce(&container, &neighbours)?;
+                bundle::introduce(&container, gateway, &neighbours)?;
             }
             joined.copy_files()
         })
@@ -265,13 +249,10 @@ impl Owner {
 
     /// Frees network and sockets.
     pub(super) async fn free_host(&mut self) {
-        let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
-        let endpoint = self.container.endpoint.take();
-        let was_connected = endpoint.is_some();
+        let (shared, shm) = (Arc::clone(&self.shared), self.places.shm.clone());
+        let networks: Vec<String> = self.container.endpoints.keys().cloned().collect();
+        let free_network = self.free_network();
         let container = self.container.clone();
-        // A network that is gone has no addresses to give back.
-        let bridge = shared.bridge_of(&container.host.network).ok().flatten();
-        let shm = self.places.shm.clone();
         let free = move || {
             shared.unmount_volumes(&container);
             if container.host.openings.ipc == Share::Shareable
@@ -279,13 +260,13 @@ impl Owner {
             {
                 tracing::warn!(container = %container.id, error = %spec::chain(&error), "shared memory is still mounted");
             }
-            free_network(&shared, bridge.as_deref(), &id, endpoint.as_ref())
+            free_network()
         };
         if let Err(error) = blocking(free).await {
             self.warn("network clean-up", &error);
         }
-        if was_connected {
-            self.shared.tell_network(&self.container, "disconnect");
+        for network in networks {
+            self.shared.tell_network(&self.container, &network, "disconnect");
         }
         let _ = std::fs::remove_dir_all(&self.places.streams);
     }
@@ -293,19 +274,6 @@ impl Owner {
     pub(super) fn warn(&self, what: &'static str, error: &(dyn std::error::Error + 'static)) {
         tracing::warn!(container = %self.container.id, error = %spec::chain(error), "{what} failed");
     }
-}
-
-/// Gives the container's address back and removes its namespace, and with it its devices.
-fn free_network(
-    shared: &crate::shared::Shared,
-    bridge: Option<&network::Bridge>,
-    id: &ContainerId,
-    endpoint: Option<&network::Endpoint>,
-) -> Result<(), Error> {
-    if let (Some(endpoint), Some(bridge)) = (endpoint, bridge) {
-        bridge.detach(id, endpoint);
-    }
-    Ok(shared.namespaces.delete(id)?)
 }
 
 /// Runs what blocks where it may.

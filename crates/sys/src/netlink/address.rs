@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{
     AddressAttribute, AddressHeader, AddressHeaderFlags, AddressMessage, AddressScope,
 };
@@ -103,6 +103,19 @@ impl Netlink {
     ///
     /// `EEXIST` when there is one like it, `ENETUNREACH` when the gateway is not on the link.
     pub fn add_route(&mut self, index: u32, route: &Route) -> io::Result<()> {
+        self.new_route(index, route, NLM_F_EXCL)
+    }
+
+    /// Adds a route through the interface in place of one to the same destinations, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// `ENETUNREACH` when the gateway is not on the link.
+    pub fn replace_route(&mut self, index: u32, route: &Route) -> io::Result<()> {
+        self.new_route(index, route, NLM_F_REPLACE)
+    }
+
+    fn new_route(&mut self, index: u32, route: &Route, how: u16) -> io::Result<()> {
         let mut message = RouteMessage::default();
         message.header = RouteHeader {
             address_family: family(route.to.ip),
@@ -126,7 +139,7 @@ impl Netlink {
         if route.metric != 0 {
             attributes.push(RouteAttribute::Priority(route.metric));
         }
-        self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+        self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | how)
     }
 
     /// The unicast routes of the main table through the interface, without those that the kernel

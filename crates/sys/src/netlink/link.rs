@@ -8,7 +8,8 @@ use std::str::FromStr;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 
 use super::Netlink;
@@ -135,6 +136,16 @@ impl Netlink {
     /// Makes the interface a port of the bridge `master`; 0 takes it out again.
     pub fn set_master(&mut self, index: u32, master: u32) -> io::Result<()> {
         self.set(index, LinkAttribute::Controller(master))
+    }
+
+    /// Lets a bridge send out of this port of its what came in by it, or not.
+    pub fn set_hairpin(&mut self, index: u32, on: bool) -> io::Result<()> {
+        let data = InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(on)]);
+        let info = vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(data)];
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.push(LinkAttribute::LinkInfo(info));
+        self.change(RouteNetlinkMessage::NewLink(message), 0)
     }
 
     /// Sets the hardware address; most drivers want the interface down.

@@ -43,11 +43,15 @@ fn container() -> Container {
         health: None,
         started: Some(UNIX_EPOCH),
         finished: None,
-        endpoint: serde_json::from_value(json!({
-            "address": "172.30.0.2", "prefix": 16, "gateway": "172.30.0.1",
+        endpoints: serde_json::from_value(json!({ "bridge": {
+            "address": "172.30.0.2", "prefix": 16, "gateway": "172.30.0.1", "interface": "eth0",
             "mac": "02:42:ac:1e:00:02", "veth": "veth0",
-        }))
-        .expect("an endpoint"),
+        }}))
+        .expect("endpoints"),
+        ports: serde_json::from_value(json!([{
+            "protocol": "tcp", "host": "0.0.0.0", "port": 8080, "to": "172.30.0.2", "inside": 80,
+        }]))
+        .expect("ports"),
         wall: wall.as_object().cloned(),
         shim: None,
         execs: Vec::new(),
@@ -56,8 +60,8 @@ fn container() -> Container {
     }
 }
 
-fn bridge() -> Network {
-    ("bridge".to_owned(), "ab".repeat(32))
+fn bridge() -> Networks {
+    [("bridge".to_owned(), "ab".repeat(32))].into()
 }
 
 #[test]
@@ -70,7 +74,8 @@ fn an_inspected_container_has_the_shape_that_clients_parse() {
     assert_eq!(parsed.state.expect("a state").pid, Some(7));
     assert_eq!(document["State"]["FinishedAt"], clock::zero());
     assert_eq!(document["ExecIDs"], Value::Null);
-    assert_eq!(document["NetworkSettings"]["Ports"], json!({}));
+    let ports = json!({ "80/tcp": [{ "HostIp": "0.0.0.0", "HostPort": "8080" }] });
+    assert_eq!(document["NetworkSettings"]["Ports"], ports);
 }
 
 #[test]

@@ -1,0 +1,255 @@
+//! The container's places on networks, and what the host has published of it.
+//!
+//! ```text
+//!   start:       namespace  ->  a device for each network  ->  the way out  ->  ports
+//!   connect:     a device more   \
+//!   disconnect:  a device less    +-->  the way out and ports, if they are others now
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use network::{Endpoint, Published, Wish};
+use spec::ContainerId;
+
+use super::{Owner, blocking};
+use crate::config::{Attachment, HostConfig, NetworkMode, Share, wanted};
+use crate::container::Status;
+use crate::error::{Error, NetworkError, StateError};
+use crate::networks::Site;
+use crate::shared::Shared;
+
+/// The places that a container has, by network.
+type Endpoints = BTreeMap<String, Endpoint>;
+
+impl Owner {
+    /// Connects it to its networks: at least a namespace of its own.
+    pub(super) async fn connect(&mut self) -> Result<(), Error> {
+        if self.container.host.openings.network != Share::Own {
+            return Ok(());
+        }
+        let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
+        let host = self.container.host.clone();
+        let sites = self.sites()?;
+        let make = move || {
+            let namespace = shared.namespaces.create(&id)?;
+            let mut endpoints = Endpoints::new();
+            let attached = sites.iter().try_for_each(|site| {
+                let attachment = &host.attachments[&site.name];
+                let endpoint = site.attach(&shared, &id, attachment, &endpoints)?;
+                endpoints.insert(site.name.clone(), endpoint);
+                Ok(())
+            });
+            let led = attached.and_then(|()| match way_out(&host, &endpoints) {
+                Some((_, endpoint)) => Ok(namespace.set_gateway(&id, endpoint)?),
+                None => Ok(()),
+            });
+            match led {
+                Ok(()) => Ok(endpoints),
+                Err(error) => {
+                    // The devices go with the namespace.
+                    for site in &sites {
+                        let _ = endpoints.get(&site.name).map(|one| site.bridge.detach(&id, one));
+                    }
+                    Err(error)
+                }
+            }
+        };
+        self.container.endpoints = blocking(make).await?;
+        self.publish(None).await?;
+        for name in self.container.endpoints.keys() {
+            self.shared.tell_network(&self.container, name, "connect");
+        }
+        Ok(())
+    }
+
+    /// Its networks, the one that leads elsewhere first.
+    fn sites(&self) -> Result<Vec<Site>, Error> {
+        let mut wanted: Vec<_> = self.container.host.attachments.iter().collect();
+        wanted.sort_by_key(|(_, attachment)| std::cmp::Reverse(attachment.priority));
+        wanted.into_iter().map(|(name, _)| self.shared.site(name)).collect()
+    }
+
+    /// Puts it on the network too.
+    pub(crate) async fn join_network(
+        &mut self,
+        network: &str,
+        attachment: Attachment,
+    ) -> Result<(), Error> {
+        attachment.check()?;
+        let site = self.shared.site(network)?;
+        site.allows(&attachment)?;
+        self.may_move()?;
+        let name = site.name.clone();
+        if self.container.host.attachments.contains_key(&name) {
+            let container = self.container.name.clone();
+            return Err(NetworkError::Connected { container, network: name }.into());
+        }
+        let alone = self.container.host.attachments.is_empty();
+        if !alone && !self.container.isolation.takes_many_networks() {
+            return Err(NetworkError::one(&self.container.name).into());
+        }
+        let before = self.way();
+        if self.container.status.is_live() {
+            self.stays_as_it_is()?;
+            let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
+            let (wish, present) = (attachment.clone(), self.container.endpoints.clone());
+            let attach = move || site.attach(&shared, &id, &wish, &present);
+            self.container.endpoints.insert(name.clone(), blocking(attach).await?);
+        }
+        self.container.host.attachments.insert(name.clone(), attachment);
+        let moved = self.lead(before).await;
+        self.record().done().await?;
+        if self.container.status.is_live() {
+            self.shared.tell_network(&self.container, &name, "connect");
+            self.shared.tell_names(&self.container).await;
+        }
+        moved
+    }
+
+    /// Takes it off the network.
+    pub(crate) async fn leave_network(&mut self, network: &str) -> Result<(), Error> {
+        self.may_move()?;
+        // The network itself may be gone.
+        let name = self.shared.site(network).map_or_else(|_| network.to_owned(), |site| site.name);
+        if !self.container.host.attachments.contains_key(&name) {
+            let container = self.container.name.clone();
+            return Err(NetworkError::NotConnected { container, network: name }.into());
+        }
+        let before = self.way();
+        let live = self.container.status.is_live();
+        if live {
+            self.stays_as_it_is()?;
+        }
+        self.container.host.attachments.remove(&name);
+        let mut moved = Ok(());
+        if let Some(endpoint) = self.container.endpoints.remove(&name) {
+            let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
+            let from = name.clone();
+            let unplug = move || Ok(shared.site(&from)?.bridge.unplug(&id, &endpoint)?);
+            moved = blocking(unplug).await;
+        }
+        let moved = moved.and(self.lead(before).await);
+        self.record().done().await?;
+        if live {
+            self.shared.tell_network(&self.container, &name, "disconnect");
+            self.shared.tell_names(&self.container).await;
+        }
+        moved
+    }
+
+    /// Refuses where its networks are not its own.
+    fn may_move(&self) -> Result<(), Error> {
+        if self.container.status == Status::Removing {
+            return Err(StateError::Removing(self.id().to_owned()).into());
+        }
+        match (&self.container.host.openings.network, &self.container.host.network) {
+            (Share::Host, _) => Err(NetworkError::OfHost.into()),
+            (Share::Container(_), _) => Err(NetworkError::OfContainer.into()),
+            (_, NetworkMode::None) => Err(NetworkError::Private.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses while it runs behind a wall that its interfaces are part of.
+    fn stays_as_it_is(&self) -> Result<(), Error> {
+        if self.container.isolation.takes_many_networks() {
+            return Ok(());
+        }
+        Err(NetworkError::Fixed(self.container.name.clone()).into())
+    }
+
+    /// The network that leads elsewhere, and its place there.
+    fn way(&self) -> Option<(String, Endpoint)> {
+        let way = way_out(&self.container.host, &self.container.endpoints);
+        way.map(|(name, endpoint)| (name.clone(), endpoint.clone()))
+    }
+
+    /// Leads it elsewhere by another network than `before`, if it is another now.
+    async fn lead(&mut self, before: Option<(String, Endpoint)>) -> Result<(), Error> {
+        let now = self.way();
+        if now == before || !self.container.status.is_live() {
+            return Ok(());
+        }
+        let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
+        let ports = std::mem::take(&mut self.container.ports);
+        let lead = move || {
+            if let Some((_, endpoint)) = now {
+                shared.namespaces.open(&id)?.set_gateway(&id, &endpoint)?;
+            }
+            Ok(shared.ports.withdraw(&id)?)
+        };
+        blocking(lead).await?;
+        self.publish(Some(ports)).await
+    }
+
+    /// Publishes its ports, `again` those that it had.
+    async fn publish(&mut self, again: Option<Vec<Published>>) -> Result<(), Error> {
+        let Some((network, endpoint)) = self.way() else { return Ok(()) };
+        let mut wanted = wanted(&self.container.host, &self.container.config.exposed_ports)?;
+        for wanted in &mut wanted {
+            let mut had = again.iter().flatten();
+            let same = had.find(|had| had.inside == wanted.inside && had.host == wanted.host);
+            wanted.ports = same.map(|had| (had.port, had.port)).or(wanted.ports);
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let bridge = self.shared.site(&network)?.bridge;
+        let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
+        let publish = move || {
+            bridge.reflect(&id, &endpoint)?;
+            Ok(shared.ports.publish(&id, bridge.name(), endpoint.address, &wanted))
+        };
+        self.container.ports = blocking(publish).await?.map_err(|source| Error::Publish {
+            name: self.container.name.clone(),
+            id: self.container.id.to_string(),
+            source,
+        })?;
+        Ok(())
+    }
+
+    /// What is to be done when it has ended: ports, addresses and the namespace go. Blocks.
+    pub(super) fn free_network(&mut self) -> impl FnOnce() -> Result<(), Error> + Send + use<> {
+        let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
+        let endpoints = std::mem::take(&mut self.container.endpoints);
+        self.container.ports.clear();
+        move || {
+            let withdrawn = shared.ports.withdraw(&id);
+            for (name, endpoint) in &endpoints {
+                // A network that is gone has no addresses to take back.
+                if let Ok(site) = shared.site(name) {
+                    site.bridge.detach(&id, endpoint);
+                }
+            }
+            shared.namespaces.delete(&id)?;
+            Ok(withdrawn?)
+        }
+    }
+}
+
+/// Which network leads elsewhere: the one of the highest priority, of several the first by name.
+fn way_out<'a>(host: &HostConfig, endpoints: &'a Endpoints) -> Option<(&'a String, &'a Endpoint)> {
+    let priority = |name: &String| host.attachments.get(name).map_or(0, |one| one.priority);
+    let leading = endpoints.iter().filter(|(_, endpoint)| endpoint.gateway.is_some());
+    leading.min_by_key(|(name, _)| (std::cmp::Reverse(priority(name)), (*name).clone()))
+}
+
+impl Site {
+    /// Gives the container its place, by the first device name that is free. Blocks.
+    fn attach(
+        &self,
+        shared: &Shared,
+        id: &ContainerId,
+        attachment: &Attachment,
+        present: &Endpoints,
+    ) -> Result<Endpoint, Error> {
+        let taken = |name: &String| present.values().any(|other| other.interface == *name);
+        let mut names = (0..).map(|number| format!("eth{number}"));
+        let interface = names.find(|name| !taken(name)).expect("numbers do not end");
+        let namespace = shared.namespaces.open(id)?;
+        let wish =
+            Wish { interface: &interface, address: attachment.address, mac: attachment.mac() };
+        Ok(self.bridge.attach(id, &namespace, &wish)?)
+    }
+}

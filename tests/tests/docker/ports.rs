@@ -1,0 +1,139 @@
+//! `-p` and `-P`: ports of the host that lead to containers.
+
+use spec::Isolation;
+use tests::Host;
+use tests::command::eventually;
+use tests::host::IMAGE;
+
+use super::{detached, run};
+
+/// Serves on port 80 who asks, whom the server calls `[::ffff:172.30.0.1]`.
+const SERVE: &str = r"mkdir -p /www/cgi-bin
+    cat > /www/cgi-bin/who <<'END'
+#!/bin/sh
+printf 'Content-Type: text/plain\r\n\r\n'
+ip=${REMOTE_ADDR##*:}
+echo ${ip%]}
+END
+    chmod +x /www/cgi-bin/who
+    exec httpd -f -p 80 -h /www";
+/// The host, as containers see it.
+const GATEWAY: &str = "172.30.0.1";
+
+/// What the container at this address of the host answers to the host.
+fn who(host: &Host, at: &str) -> Option<String> {
+    let said = host.engine.fetch_page(at, "/cgi-bin/who")?;
+    Some(said.trim().to_owned()).filter(|said| !said.is_empty())
+}
+
+pub(crate) fn a_published_port_leads_to_its_container(host: &mut Host, isolation: Isolation) {
+    let foreign = "add table ip mine; add chain ip mine c { type filter hook input priority 0; }; \
+                   add rule ip mine c tcp dport 1 drop";
+    host.engine.on_host("nft", &[foreign]).ok();
+    let mine = host.engine.on_host("nft", &["list", "table", "ip", "mine"]).ok();
+    let flags = ["--name=web", "-p=8080:80", "-p=127.0.0.1:8081:80", "-p=5353:53/udp", "-p=80"];
+    detached(host, isolation, &flags, &["sh", "-c", SERVE]);
+
+    let told = host.docker(&["port", "web"]).ok();
+    let any = told.lines().find_map(|line| {
+        let port = line.strip_prefix("80/tcp -> 0.0.0.0:")?;
+        (port != "8080").then(|| port.to_owned())
+    });
+    let any = any.unwrap_or_else(|| panic!("no port was chosen: {told}"));
+    for line in ["80/tcp -> 0.0.0.0:8080", "80/tcp -> 127.0.0.1:8081", "53/udp -> 0.0.0.0:5353"] {
+        assert!(told.contains(line), "{told}");
+    }
+    let row = host.docker(&["ps", "--filter=publish=8080", "--format", "{{.Ports}}"]).ok();
+    assert!(row.contains("0.0.0.0:8080->80/tcp"), "{row}");
+
+    // The host by its loopback and by another address, where that is published.
+    eventually("the server answers", || who(host, "127.0.0.1:8080").is_some());
+    for (at, want) in [
+        ("127.0.0.1:8080".to_owned(), Some(GATEWAY)),
+        (format!("{GATEWAY}:8080"), Some(GATEWAY)),
+        ("127.0.0.1:8081".to_owned(), Some(GATEWAY)),
+        (format!("{GATEWAY}:8081"), None),
+        (format!("127.0.0.1:{any}"), Some(GATEWAY)),
+    ] {
+        assert_eq!(who(host, &at).as_deref(), want, "{at}");
+    }
+    // Neighbours, and the container itself.
+    let url = format!("http://{GATEWAY}:8080/cgi-bin/who");
+    let fetch = ["wget", "-q", "-O-", &url];
+    let neighbour = run(host, Isolation::Process, &[&[IMAGE], &fetch[..]].concat()).ok();
+    assert_eq!(neighbour, GATEWAY);
+    assert_eq!(host.docker(&[&["exec", "web"], &fetch[..]].concat()).ok(), GATEWAY);
+    the_clients_address_is_kept(host);
+
+    assert_eq!(host.engine.on_host("nft", &["list", "table", "ip", "mine"]).ok(), mine);
+    host.engine.on_host("nft", &["delete", "table", "ip", "mine"]).ok();
+    // An engine's end closes nothing.
+    host.engine.kill();
+    assert!(who(host, "127.0.0.1:8080").is_some());
+    host.engine.start();
+    assert!(who(host, "127.0.0.1:8080").is_some());
+    host.docker(&["rm", "-f", "web"]).ok();
+    assert_eq!(who(host, "127.0.0.1:8080"), None);
+    let tables = host.engine.on_host("nft", &["list", "tables"]).ok();
+    assert!(!tables.contains("hull-ports"), "{tables}");
+}
+
+/// A machine elsewhere: a namespace with a cable to the host.
+fn the_clients_address_is_kept(host: &Host) {
+    let flags = ["--name=far", "--network=none"];
+    detached(host, Isolation::Process, &flags, &["sleep", "1000"]);
+    let pid = super::field(host, "far", "{{.State.Pid}}");
+    let ip = |words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        host.engine.on_host(words[0], &words[1..]).ok()
+    };
+    ip("ip link add far0 type veth peer name far1");
+    ip(&format!("ip link set far1 netns {pid}"));
+    ip("ip addr add 10.98.0.1/24 dev far0");
+    ip("ip link set far0 up");
+    ip(&format!("nsenter -t {pid} -n ip addr add 10.98.0.2/24 dev far1"));
+    ip(&format!("nsenter -t {pid} -n ip link set far1 up"));
+    let url = "http://10.98.0.1:8080/cgi-bin/who";
+    let seen = host.docker(&["exec", "far", "wget", "-q", "-O-", url]).ok();
+    assert_eq!(seen, "10.98.0.2");
+    host.docker(&["rm", "-f", "far"]).ok();
+}
+
+pub(crate) fn a_port_that_is_taken_names_its_owner(host: &mut Host) {
+    let process = Isolation::Process;
+    let id = detached(host, process, &["-p=8090:80"], &["sleep", "1000"]);
+    let again = ["--name=second", "-p=127.0.0.1:8090:80", IMAGE, "true"];
+    let said = run(host, process, &again).fails(125);
+    let want =
+        format!("Bind for 127.0.0.1:8090 failed: port is already allocated: container {id} has it");
+    assert!(said.contains("failed programming external connectivity on endpoint second"), "{said}");
+    assert!(said.contains(&want), "{said}");
+    let said = run(host, process, &["-p=5000:80", IMAGE, "true"]).fails(125);
+    assert!(said.contains("port is already allocated: docker-registry (pid "), "{said}");
+    // A range has room as long as one of it is free.
+    let ranged = ["-p=8090-8091:80"];
+    let second = detached(host, process, &ranged, &["sleep", "1000"]);
+    assert_eq!(host.docker(&["port", &second]).ok(), "80/tcp -> 0.0.0.0:8091");
+    let said = run(host, process, &["-p=8090-8091:80", IMAGE, "true"]).fails(125);
+    assert!(said.contains("all ports from 8090 to 8091 are allocated"), "{said}");
+    for (flag, want) in [
+        ("-p=[::1]:8092:80", "containers have no IPv6 addresses yet"),
+        ("--network=container:x", "conflicting options: port publishing"),
+    ] {
+        let said = run(host, process, &["-p=8093:80", flag, IMAGE, "true"]).fails(125);
+        assert!(said.contains(want), "{flag}: {said}");
+    }
+}
+
+pub(crate) fn all_exposed_ports_are_published_if_asked(host: &mut Host, isolation: Isolation) {
+    let flags = ["-P", "--expose=80", "--expose=81/udp", "--name=open"];
+    detached(host, isolation, &flags, &["sh", "-c", SERVE]);
+    let told = host.docker(&["port", "open", "80"]).ok();
+    let port = told.strip_prefix("0.0.0.0:").expect("an address");
+    eventually("it answers", || who(host, &format!("127.0.0.1:{port}")).is_some());
+    assert!(host.docker(&["port", "open"]).ok().contains("81/udp -> 0.0.0.0:"));
+    host.docker(&["stop", "-t=0", "open"]).ok();
+    assert_eq!(host.docker(&["port", "open"]).ok(), "");
+    host.docker(&["start", "open"]).ok();
+    assert_ne!(host.docker(&["port", "open"]).ok(), "");
+}
