@@ -43,7 +43,10 @@ impl Snapshot {
         found.extend(links(places));
         let roots = [places.exec_root.to_owned(), places.data_root.join("containers")];
         for root in roots {
-            found.extend(files(&root).into_iter().map(|path| format!("file {}", path.display())));
+            // A template is kept for others like it, and its lock with it.
+            let template = |path: &PathBuf| path.parent() == Some(&*places.exec_root.join("vm"));
+            let files = files(&root).into_iter().filter(|path| !template(path));
+            found.extend(files.map(|path| format!("file {}", path.display())));
         }
         Self(found)
     }

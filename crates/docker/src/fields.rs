@@ -175,6 +175,7 @@ pub(crate) const HOST_CONFIG: Table = Table {
         "Runtime",
         "SecurityOpt",
         "ShmSize",
+        "StorageOpt",
         "Sysctls",
         "Tmpfs",
         "UTSMode",
@@ -193,7 +194,6 @@ pub(crate) const HOST_CONFIG: Table = Table {
         ("IOMaximumBandwidth", &[]),
         ("IOMaximumIOps", &[]),
         ("KernelMemory", &[]),
-        ("StorageOpt", &[]),
     ],
     null: &[],
 };

@@ -122,6 +122,9 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
             "sysctl": limits::sysctls(host),
         },
     });
+    if let Some(mib) = host.storage_mib {
+        spec["annotations"][annotation::SCRATCH_MIB] = mib.to_string().into();
+    }
     if host.init {
         spec["annotations"][annotation::INIT] = process::INIT.into();
     }

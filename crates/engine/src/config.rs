@@ -140,6 +140,8 @@ pub struct HostConfig {
     pub openings: Openings,
     /// How its output is kept; `None` takes the engine's default.
     pub logging: Option<Logging>,
+    /// The most that it writes, in MiB; `None` for the wall's own limit.
+    pub storage_mib: Option<u32>,
     /// Whether a program of Hull's is PID 1, which reaps and passes signals on.
     pub init: bool,
     /// Whether it is removed when it ends.

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use spec::oci::runtime as oci;
 use spec::options::{Accel, Options};
-use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal, Usage};
+use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal, Usage, annotation};
 use vmm::machine::{OVERHEAD_MIB, class};
 use wire::{Request, client, message};
 
@@ -189,7 +189,9 @@ impl Vm {
         let begun = Instant::now();
         let guest = translate::translate(&bundle.spec)?;
         self.owns(id, guest.netns.as_deref())?;
-        let disks = image::disks(&self.options, &bundle.rootfs)?;
+        let annotations = bundle.spec.annotations().as_ref();
+        let scratch = annotations.and_then(|all| all.get(annotation::SCRATCH_MIB)?.parse().ok());
+        let disks = image::disks(&self.options, &bundle.rootfs, scratch)?;
         let started = self.start_in(id, guest, &disks, io, bundle, begun);
         if started.is_err() && disks.new {
             // Nothing was written to it yet; the error that counts is the other one.

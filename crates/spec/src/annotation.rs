@@ -11,6 +11,9 @@ pub const ENGINE_FILES: &str = "dev.hull.engine-files";
 /// own.
 pub const INIT: &str = "dev.hull.init";
 
+/// The most that the container writes, in MiB: the size of a VM's scratch disk.
+pub const SCRATCH_MIB: &str = "dev.hull.scratch-mib";
+
 /// `all`: besides its own the container gets every device node of its side of the wall.
 pub const HOST_DEVICES: &str = "dev.hull.host-devices";
 

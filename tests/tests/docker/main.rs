@@ -95,6 +95,7 @@ const SUITE: Suite = Suite {
         both!(limits::stats_tell_what_a_container_uses),
         both!(limits::limits_change_while_it_runs),
         once!(limits::a_vm_does_not_grow),
+        once!(limits::what_is_written_is_limited_where_it_can_be),
         both!(network::a_container_without_a_network_has_only_a_loopback),
         both!(network::a_server_in_a_container_answers_the_host),
         once!(network::containers_behind_different_walls_reach_each_other),

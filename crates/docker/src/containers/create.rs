@@ -124,6 +124,7 @@ struct HostBody {
     restart_policy: Option<RestartBody>,
     security_opt: Option<Vec<String>>,
     shm_size: Option<i64>,
+    storage_opt: Option<BTreeMap<String, String>>,
     sysctls: Option<BTreeMap<String, String>>,
     tmpfs: Option<BTreeMap<String, String>>,
     ulimits: Option<Vec<UlimitBody>>,
@@ -269,6 +270,39 @@ fn logging(body: LogBody) -> Result<Option<Logging>, Error> {
     Ok(Some(Logging::new(&name, options)?))
 }
 
+/// `HostConfig.StorageOpt`, of which `size` is understood, in MiB.
+fn storage(options: BTreeMap<String, String>) -> Result<Option<u32>, Error> {
+    let mut mib = None;
+    for (option, value) in options {
+        if option != "size" {
+            return Err(Error::invalid(format!("HostConfig.StorageOpt: unknown option {option}")));
+        }
+        let wrong = || Error::invalid(format!("HostConfig.StorageOpt: invalid size: {value:?}"));
+        let bytes = bytes(&value).ok_or_else(wrong)?;
+        mib = Some(u32::try_from(bytes >> 20).map_err(|_| wrong())?);
+    }
+    Ok(mib)
+}
+
+/// Bytes as Docker's clients write them: `10G`, `512mb`, `1.5g`, `4096`.
+fn bytes(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let number = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match lower[number.len()..].trim_end_matches("ib").trim_end_matches('b') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return None,
+    };
+    let (whole, part) = number.trim().split_once('.').unwrap_or((number.trim(), "0"));
+    let scale = 10_u128.pow(u32::try_from(part.len()).ok().filter(|length| *length < 10)?);
+    let whole = u128::from(whole.parse::<u64>().ok()?) << shift;
+    let part = (u128::from(part.parse::<u64>().ok()?) << shift) / scale;
+    u64::try_from(whole + part).ok()
+}
+
 /// A port without the host's is any of the host's.
 fn ports((inside, hosts): (String, Option<Vec<PortBody>>)) -> (String, Vec<HostPort>) {
     let mut hosts: Vec<_> = hosts.unwrap_or_default().into_iter().map(HostPort::from).collect();
@@ -376,6 +410,7 @@ impl HostBody {
             security_opt: self.security_opt.unwrap_or_default(),
             shm_size: natural("HostConfig.ShmSize", self.shm_size)?,
             logging: self.log_config.map(logging).transpose()?.flatten(),
+            storage_mib: storage(self.storage_opt.unwrap_or_default())?,
             init: self.init.unwrap_or_default(),
             auto_remove: self.auto_remove.unwrap_or_default(),
             restart: self.restart_policy.unwrap_or_default().read()?,

@@ -242,6 +242,9 @@ fn host_config(container: &Container) -> Value {
         "Isolation": container.isolation.to_string(),
         "Init": host.init,
     });
+    if let Some(mib) = host.storage_mib {
+        document["StorageOpt"] = json!({ "size": format!("{mib}M") });
+    }
     if !host.mounts.is_empty() {
         document["Mounts"] = json!(host.mounts);
     }

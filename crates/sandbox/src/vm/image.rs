@@ -80,7 +80,11 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
 }
 
 /// Makes the disks of `rootfs`, or finds them.
-pub(super) fn disks(options: &Options, rootfs: &Rootfs) -> Result<Disks, Error> {
+pub(super) fn disks(
+    options: &Options,
+    rootfs: &Rootfs,
+    scratch_mib: Option<u32>,
+) -> Result<Disks, Error> {
     let (lower, upper) = match rootfs {
         Rootfs::Directory(path) => return Err(Error::Directory(path.clone())),
         Rootfs::Overlay { lower, upper, .. } => (lower, upper),
@@ -90,7 +94,8 @@ pub(super) fn disks(options: &Options, rootfs: &Rootfs) -> Result<Disks, Error> 
     let new = !scratch.exists();
     if new {
         let cache = options.data("vm/scratch");
-        vmm::disk::make_scratch(&scratch, options.vm.scratch_mib, &cache)?;
+        let mib = scratch_mib.unwrap_or(options.vm.scratch_mib);
+        vmm::disk::make_scratch(&scratch, mib, &cache)?;
     }
     Ok(Disks { root, scratch, new })
 }

@@ -8,11 +8,7 @@ const RECORDED: &str = include_str!("../../../tests/recorded/create.jsonl");
 /// The commands that ask for something Hull does not do yet, by a word of theirs, and the field that
 /// must be named.
 const REFUSED: &[(&str, &str)] =
-    &[
-        ("--runtime=runc", "HostConfig.Runtime"),
-        ("--gpus", "HostConfig.DeviceRequests"),
-        ("--storage-opt", "HostConfig.StorageOpt"),
-    ];
+    &[("--runtime=runc", "HostConfig.Runtime"), ("--gpus", "HostConfig.DeviceRequests")];
 
 fn recorded() -> impl Iterator<Item = (String, Value)> {
     RECORDED.lines().map(|line| {
@@ -132,4 +128,21 @@ fn null_is_not_set_wherever_a_python_client_writes_it() {
     assert_eq!((check.interval, check.timeout, check.retries), (5, 0, 0));
     let limit = &create.host.ulimits[0];
     assert_eq!((limit.soft, limit.hard), (9, 0));
+}
+
+#[test]
+fn a_size_has_a_unit() {
+    for (text, want) in [
+        ("4096", Some(4096)),
+        ("10G", Some(10 << 30)),
+        ("512mb", Some(512 << 20)),
+        ("1.5g", Some(3 << 29)),
+        ("2TiB", Some(2 << 40)),
+        ("g", None),
+        ("1x", None),
+        ("-1", None),
+        ("99999999999t", None),
+    ] {
+        assert_eq!(bytes(text), want, "{text}");
+    }
 }
