@@ -182,6 +182,10 @@ pub(crate) fn check_wall(host: &HostConfig, isolation: Isolation) -> Result<(), 
     if isolation.shares_kernel() {
         return Ok(());
     }
+    if let Some(device) = host.resources.blkio.devices().next() {
+        let problem = format!("{} is the host's, a VM has disks of its own", device.path);
+        return Err(Error::Unsupported { field: "HostConfig.BlkioDevice", problem });
+    }
     for (field, share) in [
         ("HostConfig.NetworkMode", &openings.network),
         ("HostConfig.IpcMode", &openings.ipc),

@@ -322,21 +322,21 @@ fn ruleset(table: &str, held: &[Held]) -> String {
     if held.is_empty() {
         return text;
     }
-    let mut maps = [String::new(), String::new()];
+    let (mut at, mut any) = (Vec::new(), Vec::new());
     for Held { published, .. } in held {
         let Published { protocol, host, port, to, inside } = published;
-        // Writing to a string cannot fail.
-        let _ = if host.is_unspecified() {
-            write!(maps[1], "{protocol} . {port} : {to} . {inside}, ")
+        if host.is_unspecified() {
+            any.push(format!("{protocol} . {port} : {to} . {inside}"));
         } else {
-            write!(maps[0], "{host} . {protocol} . {port} : {to} . {inside}, ")
-        };
+            at.push(format!("{host} . {protocol} . {port} : {to} . {inside}"));
+        }
     }
-    let elements = |map: &str| match map {
-        "" => String::new(),
-        map => format!("elements = {{ {map} }}"),
+    let elements = |map: &[String]| match map {
+        [] => String::new(),
+        map => format!("elements = {{ {} }}", map.join(", ")),
     };
-    let (at, any) = (elements(&maps[0]), elements(&maps[1]));
+    let (at, any) = (elements(&at), elements(&any));
+    // Writing to a string cannot fail.
     let _ = write!(
         text,
         "table inet {table} {{
@@ -427,7 +427,7 @@ mod tests {
         };
         assert_eq!(ruleset("t", &[]), "add table inet t\ndelete table inet t\n");
         let text = ruleset("t", &[held([0; 4]), held([127, 0, 0, 1])]);
-        assert!(text.contains("{ udp . 53 : 172.30.0.2 . 5353, }"), "{text}");
-        assert!(text.contains("{ 127.0.0.1 . udp . 53 : 172.30.0.2 . 5353, }"), "{text}");
+        assert!(text.contains("{ udp . 53 : 172.30.0.2 . 5353 }"), "{text}");
+        assert!(text.contains("{ 127.0.0.1 . udp . 53 : 172.30.0.2 . 5353 }"), "{text}");
     }
 }

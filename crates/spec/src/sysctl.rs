@@ -2,7 +2,7 @@
 //!
 //! Spec: sysctl(8); namespaces(7); runc's rules for which parameter is whose.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::oci::runtime::LinuxNamespaceType as Type;
 
@@ -23,8 +23,9 @@ const IPC: [&str; 8] = [
 #[must_use]
 pub fn name(key: &str) -> Option<String> {
     let path = path(key);
-    let names = path.components().all(|part| matches!(part, Component::Normal(_)));
-    (names && !key.contains('\0')).then(|| path.to_string_lossy().replace('/', "."))
+    let text = path.to_str()?;
+    let names = text.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    (names && !text.contains('\0')).then(|| text.replace('/', "."))
 }
 
 /// The type of namespace that the parameter belongs to; `None` for one of the whole host.

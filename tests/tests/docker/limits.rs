@@ -58,3 +58,40 @@ pub(crate) fn what_is_written_is_limited_where_it_can_be(host: &mut Host) {
         assert!(said.contains(want), "{said}");
     }
 }
+
+pub(crate) fn block_devices_are_slowed_down(host: &mut Host) {
+    let process = Isolation::Process;
+    let flags = [
+        "--blkio-weight=300",
+        "--device-read-bps=/dev/loop0:1mb",
+        "--device-write-bps=/dev/loop0:2mb",
+        "--device-read-iops=/dev/loop0:30",
+        "--device-write-iops=/dev/loop0:40",
+    ];
+    let id = detached(host, process, &flags, &["sleep", "1000"]);
+    let read = |file: &str| {
+        let path = format!("/sys/fs/cgroup/blkio/{file}");
+        host.docker(&["exec", &id, "cat", &path]).ok()
+    };
+    for (file, want) in [
+        ("blkio.throttle.read_bps_device", "7:0 1048576"),
+        ("blkio.throttle.write_bps_device", "7:0 2097152"),
+        ("blkio.throttle.read_iops_device", "7:0 30"),
+        ("blkio.throttle.write_iops_device", "7:0 40"),
+        ("blkio.bfq.weight", "300"),
+    ] {
+        assert_eq!(read(file), want, "{file}");
+    }
+    host.docker(&["update", "--blkio-weight=500", &id]).ok();
+    assert_eq!(read("blkio.bfq.weight"), "500");
+    for (flag, want) in [
+        ("--blkio-weight=5", "Range of blkio weight is from 10 to 1000"),
+        ("--device-read-bps=/dev/null:1mb", "/dev/null is no block device"),
+        ("--device-read-bps=/dev/absent:1mb", "/dev/absent"),
+    ] {
+        let said = run(host, process, &[flag, IMAGE, "true"]).fails(125);
+        assert!(said.contains(want), "{said}");
+    }
+    let said = run(host, Isolation::Vm, &[flags[1], IMAGE, "true"]).fails(125);
+    assert!(said.contains("/dev/loop0 is the host's, a VM has disks of its own"), "{said}");
+}

@@ -15,6 +15,7 @@ mod init;
 mod lifecycle;
 mod limits;
 mod logging;
+mod mounts;
 mod namespaces;
 mod network;
 mod networks;
@@ -95,6 +96,7 @@ const SUITE: Suite = Suite {
         both!(limits::stats_tell_what_a_container_uses),
         both!(limits::limits_change_while_it_runs),
         once!(limits::a_vm_does_not_grow),
+        once!(limits::block_devices_are_slowed_down),
         once!(limits::what_is_written_is_limited_where_it_can_be),
         both!(network::a_container_without_a_network_has_only_a_loopback),
         both!(network::a_server_in_a_container_answers_the_host),
@@ -140,6 +142,8 @@ const SUITE: Suite = Suite {
         both!(volumes::an_images_volume_works_behind_both_walls),
         once!(volumes::a_volume_can_be_what_its_options_say),
         once!(volumes::binds_show_the_hosts_files),
+        once!(mounts::mounts_spread_as_far_as_is_asked),
+        once!(mounts::what_happens_to_a_volume_is_told),
         once!(volumes::a_vm_refuses_the_hosts_files_with_the_reason),
         once!(daemon::tcp_is_for_those_with_a_certificate),
         once!(daemon::prometheus_reads_what_the_engine_counts),

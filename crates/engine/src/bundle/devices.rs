@@ -83,6 +83,10 @@ fn unknown(path: &str, error: &io::Error) -> Error {
 pub(super) fn rates(list: &[OfDevice], name: &str) -> Result<Vec<Value>, Error> {
     let one = |device: &OfDevice| {
         let found = fs::metadata(&device.path).map_err(|error| unknown(&device.path, &error))?;
+        if !found.file_type().is_block_device() {
+            let problem = format!("{} is no block device", device.path);
+            return Err(Error::Invalid { field: "HostConfig.BlkioDevice", problem });
+        }
         let (major, minor) = numbers(&found);
         Ok(json!({ "major": major, "minor": minor, name: device.value }))
     };

@@ -45,7 +45,9 @@ fn what_the_docker_client_sends_by_default_asks_for_nothing() {
         attach_stderr: true,
         ..Config::default()
     };
-    assert_eq!(create, Create { name: None, config, host: HostConfig::default() });
+    let attachments = [("bridge".to_owned(), engine::Attachment::default())].into();
+    let host = HostConfig { attachments, ..HostConfig::default() };
+    assert_eq!(create, Create { name: None, config, host });
 }
 
 #[test]
