@@ -1,7 +1,7 @@
 //! `delete`: removes what a server left that was killed, and says how the container ended.
 //!
 //! Called when nobody answers at the server's socket any more; also when there never was a server,
-//! and twice. Everything is tried, whatever fails.
+//! twice, and while a `start` is at work, whose end it waits for. Everything is tried, whatever fails.
 
 use std::fs;
 use std::io;
@@ -9,12 +9,16 @@ use std::path::Path;
 
 use containerd_shim_protos::api::DeleteResponse;
 use protobuf::MessageField;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use spec::{Exit, Signal};
 
 use crate::args::Target;
 use crate::place;
 use crate::record::Record;
+
+/// How long a killed server may take to end.
+const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 /// Why something may be left.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +34,7 @@ pub(crate) enum Error {
 /// Removes everything of `target`.
 pub(crate) fn run(target: &Target) -> Result<DeleteResponse, Error> {
     let bundle = place::bundle(target).map_err(Error::Bundle)?;
+    let _locked = place::lock(&bundle).map_err(Error::Bundle)?;
     let pid = place::pid(&bundle);
     if let Some(pid) = pid {
         end_server(pid, target);
@@ -56,8 +61,8 @@ pub(crate) fn run(target: &Target) -> Result<DeleteResponse, Error> {
     Ok(response)
 }
 
-/// Kills a server that lives but does not answer. The number may be another process's by now: it is
-/// held by a pidfd before its command line is looked at.
+/// Kills a server that lives but does not answer, and waits for its end, so that it makes nothing more.
+/// The number may be another process's by now: it is held by a pidfd before its command line is looked at.
 fn end_server(pid: i32, target: &Target) {
     let Some(pidfd) = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
     else {
@@ -74,6 +79,7 @@ fn end_server(pid: i32, target: &Target) {
     if ours {
         // It may have ended since.
         let _ = pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+        let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&PATIENCE));
     }
 }
 

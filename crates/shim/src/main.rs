@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Box<dyn std::error::Error>> {
     match Command::parse(std::env::args().skip(1))? {
-        Command::Start(target) => print(start::run(&target)?.as_bytes())?,
+        Command::Start(target) => start::run(&target)?,
         Command::Serve(target) => serve::run(&target)?,
         Command::Delete(target) => print(&delete::run(&target)?.write_to_bytes()?)?,
         Command::Version => print(version().as_bytes())?,

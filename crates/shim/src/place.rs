@@ -6,7 +6,7 @@
 //!   <bundle>/shim.pid                       the server's process
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,13 @@ pub(crate) fn bundle(target: &Target) -> io::Result<PathBuf> {
         Some(path) => std::path::absolute(path),
         None => std::env::current_dir(),
     }
+}
+
+/// Keeps `start` and `delete` for the same bundle apart until the file is dropped.
+pub(crate) fn lock(bundle: &Path) -> io::Result<File> {
+    let directory = File::open(bundle)?;
+    directory.lock()?;
+    Ok(directory)
 }
 
 /// What holds where no request says more.

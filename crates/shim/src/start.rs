@@ -7,15 +7,21 @@
 //! ```
 //!
 //! The socket listens before the server exists, so the address is good at once.
+//!
+//! Invariant: who is killed while this runs finds nothing, or all of it by the files in the bundle. The
+//! bundle is locked from before the first step until the address is printed, `delete` waits for that,
+//! and an address that nobody takes is taken back.
 
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::args::Target;
 use crate::{place, record};
@@ -26,6 +32,12 @@ pub(crate) enum Error {
     /// No bundle to work in.
     #[error("find the bundle")]
     Bundle(#[source] io::Error),
+    /// Who called has gone meanwhile.
+    #[error("print the server's address: nobody reads it")]
+    Abandoned,
+    /// Its address cannot be printed.
+    #[error("print the server's address")]
+    Print(#[source] io::Error),
     /// The directory for sockets cannot be made.
     #[error("make {}", path.display())]
     Directory { path: PathBuf, source: io::Error },
@@ -43,25 +55,41 @@ pub(crate) enum Error {
     Record(#[from] record::Error),
 }
 
-/// Starts the server for `target`, unless there is one; gives its address.
-pub(crate) fn run(target: &Target) -> Result<String, Error> {
+/// Starts the server for `target`, unless there is one, and prints its address.
+pub(crate) fn run(target: &Target) -> Result<(), Error> {
     let bundle = place::bundle(target).map_err(Error::Bundle)?;
+    let _locked = place::lock(&bundle).map_err(Error::Bundle)?;
+    if abandoned() {
+        return Err(Error::Abandoned);
+    }
     let socket = place::socket(target);
     let address = place::address(&socket);
     if UnixStream::connect(&socket).is_ok() {
-        return Ok(address);
+        return print(&address);
     }
     let listener = listen(&socket)?;
     let server = spawn(target, &bundle, &address, listener.into());
-    let written = server.and_then(|mut server| {
-        place::write(&bundle, &address, server.id()).map_err(|error| {
+    let told = server.and_then(|mut server| {
+        let written = place::write(&bundle, &address, server.id()).map_err(Error::from);
+        written.and_then(|()| print(&address)).inspect_err(|_| {
             // It has done nothing yet.
             let _ = server.kill();
-            error.into()
         })
     });
-    written.inspect_err(|_| place::remove(&bundle, &socket))?;
-    Ok(address)
+    told.inspect_err(|_| place::remove(&bundle, &socket))
+}
+
+fn print(address: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    out.write_all(address.as_bytes()).and_then(|()| out.flush()).map_err(Error::Print)
+}
+
+/// Whether nobody holds the other end of our standard output any more.
+fn abandoned() -> bool {
+    let out = io::stdout();
+    let mut polled = [PollFd::new(&out, PollFlags::empty())];
+    let found = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    found.is_ok() && polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 fn listen(socket: &Path) -> Result<UnixListener, Error> {

@@ -206,6 +206,11 @@ impl Bench {
         pid.parse().expect("a number")
     }
 
+    /// The shim's `start`, once more.
+    pub(crate) fn starting(&self) -> Command {
+        shim_command(self.exec_root.path(), &self.bundle(), &self.id, "start")
+    }
+
     /// Runs the shim's `delete` and gives what it says.
     pub(crate) fn clean_up(&self) -> DeleteResponse {
         let printed = shim(self.exec_root.path(), &self.bundle(), &self.id, "delete");
@@ -295,6 +300,12 @@ fn populate(root: &Path) {
 }
 
 fn shim(exec_root: &Path, bundle: &Path, id: &str, command: &str) -> Vec<u8> {
+    let output = shim_command(exec_root, bundle, id, command).output().expect("the shim runs");
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn shim_command(exec_root: &Path, bundle: &Path, id: &str, command: &str) -> Command {
     let mut shim = Command::new(program("containerd-shim-hull-v2"));
     shim.args(["-namespace", "hull", "-id", id, "-address"])
         .arg(exec_root.join("hull.sock"))
@@ -303,9 +314,7 @@ fn shim(exec_root: &Path, bundle: &Path, id: &str, command: &str) -> Vec<u8> {
         .arg(command)
         .env("HULL_EXEC_ROOT", exec_root)
         .current_dir(bundle);
-    let output = shim.output().expect("the shim runs");
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
+    shim
 }
 
 fn places<'a>(exec_root: &'a TempDir, data: &'a TempDir, netns: &'a File) -> Places<'a> {

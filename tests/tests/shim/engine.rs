@@ -1,8 +1,10 @@
 //! The shim as our own engine drives it.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::path::Path;
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -76,6 +78,27 @@ fn behind_a_vm_it_is_all_the_same() {
     assert_eq!(bench.log().len(), 2);
     assert_eq!(bench.delete("").expect("deleted").exit_status, 7);
     bench.shut_down();
+    bench.nothing_is_left();
+}
+
+#[test]
+fn a_start_that_nobody_waits_for_leaves_no_server() {
+    let bench = Bench::new("left");
+    bench.shut_down();
+    let address = bench.bundle().join("address");
+    eventually("the first server is gone", || !address.exists());
+    let other = File::open(bench.bundle()).expect("a bundle");
+    other.lock().expect("free");
+    let mut start = bench.starting();
+    let mut start = start.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    drop(start.stdout.take());
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(start.try_wait().expect("ours"), None, "it waits for the bundle");
+    other.unlock().expect("locked");
+    let ended = start.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && said.contains("nobody reads it"), "{said}");
+    assert!(!address.exists());
     bench.nothing_is_left();
 }
 
