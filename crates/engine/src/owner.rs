@@ -190,6 +190,14 @@ impl Owner {
         self.shared.store.put(&self.container)
     }
 
+    /// Waits until a change is on disk. What cannot be written is told and not waited for: the
+    /// container goes on all the same.
+    async fn on_disk(&self, written: Written) {
+        if let Err(error) = written.done().await {
+            self.warn("record", &error);
+        }
+    }
+
     /// Shows the record to watchers, and so many ends more.
     fn show(&self, ends: u64) {
         let container = Arc::new(self.container.clone());

@@ -136,7 +136,7 @@ async fn collect(shared: &Arc<Shared>) {
 async fn remove_orphan(shared: &Arc<Shared>, id: &str) {
     let Ok(container) = id.parse() else { return };
     let places = shared.places(id);
-    if places.file("shim.json").exists()
+    if shim::left(&places.bundle)
         && let Err(error) = shim::bury(&shared.settings, id, &places.bundle).await
     {
         tracing::warn!(id, error = %spec::chain(&error), "orphaned shim");

@@ -3,7 +3,7 @@
 //! ```text
 //!   spawn (exec "… start", it leaves a server and prints its address)  ->  create  ->  start
 //!      ->  wait, kill, pause, exec …  ->  delete  ->  shutdown
-//!   bury: exec "… delete" when the server was killed
+//!   bury: exec "… delete" when the server was killed, or an engine died before it knew of it
 //! ```
 //!
 //! Invariant: an error that the shim answered is told apart from a shim that is gone; only the latter
@@ -11,6 +11,7 @@
 //!
 //! Spec: containerd, core/runtime/v2/README.md; our own streams in ARCHITECTURE.md.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -223,10 +224,14 @@ impl Shim {
         let _ = self.tasks.shutdown(ttrpc::context::Context::default(), &request).await;
     }
 
-    /// What the shim says of the container.
-    pub(crate) async fn state(&self) -> Result<TaskState, Error> {
+    /// What the shim says of the container's program, or of an exec.
+    pub(crate) async fn state(&self, exec: &str) -> Result<TaskState, Error> {
         use containerd_shim_protos::api::Status;
-        let request = api::StateRequest { id: self.id.clone(), ..Default::default() };
+        let request = api::StateRequest {
+            id: self.id.clone(),
+            exec_id: exec.to_owned(),
+            ..Default::default()
+        };
         let answer = self.tasks.state(ttrpc::context::Context::default(), &request).await;
         let answer = answer.map_err(|error| refused("state", error))?;
         Ok(match answer.status.enum_value_or_default() {
@@ -329,6 +334,17 @@ impl Shim {
         let info = |process: &api::ProcessInfo| serde_json::from_slice(&process.info.value).ok();
         Ok(answer.processes.iter().filter_map(info).collect())
     }
+}
+
+/// Whether a shim may be there that no record names: the files that `start` leaves are, or a `start` is
+/// at work.
+pub(crate) fn left(bundle: &Path) -> bool {
+    let at_work = || {
+        let locked = |dir: File| matches!(dir.try_lock(), Err(TryLockError::WouldBlock));
+        File::open(bundle).is_ok_and(locked)
+    };
+    // The lock first: what is at work now has written its files when it is not any more.
+    at_work() || ["address", "shim.pid", "shim.json"].iter().any(|name| bundle.join(name).exists())
 }
 
 /// Frees what a killed shim held, and gives the exit of its container if that was known.

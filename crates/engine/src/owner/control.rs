@@ -31,9 +31,9 @@ impl Owner {
     /// Delivers a signal to the program. A paused one is thawed so that it acts on SIGKILL; one that
     /// waits for its restart stays ended.
     pub(crate) async fn kill(&mut self, signal: Signal) -> Result<(), Error> {
-        self.end_by_hand(signal);
+        self.end_by_hand(signal).await;
         if self.container.status == Status::Restarting {
-            self.stay_ended();
+            self.stay_ended().await;
             return Ok(());
         }
         let sent = self.live()?.kill("", signal).await;

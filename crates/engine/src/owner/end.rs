@@ -39,13 +39,22 @@ impl Owner {
             ("execDuration", self.ran_for().as_secs().to_string()),
         ];
         self.tell("die", &facts);
+        let restarts = self.restarts();
+        if restarts {
+            self.container.status = Status::Restarting;
+        }
+        let goes = self.container.host.auto_remove && !self.keep && !restarts;
+        if !goes {
+            // Before the shim forgets it: an end that anyone saw outlives the engine.
+            self.on_disk(self.shared.store.put(&self.container)).await;
+        }
         self.tear_down().await;
         self.end_execs();
         self.waiting.clear();
         tracing::info!(container = %self.container.id, code = exit.code, "container ended");
-        if self.restarts() {
+        if restarts {
             self.restart_later();
-        } else if self.container.host.auto_remove && !self.keep {
+        } else if goes {
             // Its end is seen at once, its removal when it is done; the disk need not know.
             self.show(1);
             if let Err(error) = self.remove(true).await {

@@ -52,7 +52,7 @@ impl Owner {
         let root = rustix::fs::open(path.as_str(), flags, Mode::empty()).map_err(|error| {
             Error::File { action: "open", path: path.clone().into(), source: error.into() }
         })?;
-        match self.live()?.state().await? {
+        match self.live()?.state("").await? {
             TaskState::Running(now) | TaskState::Paused(now)
                 if now.is_none_or(|now| now == pid) =>
             {

@@ -19,22 +19,22 @@ impl Owner {
 
     /// Notes that a client ends it, so that it stays ended. As with Docker every signal is meant so,
     /// unless the container names the signal that stops it.
-    pub(super) fn end_by_hand(&mut self, signal: Signal) {
+    pub(super) async fn end_by_hand(&mut self, signal: Signal) {
         let meant = signal == Signal::KILL
             || self.container.config.stop_signal.is_none_or(|stop| stop == signal);
         if meant && self.container.status.is_up() && !self.container.stopped_by_hand {
             self.container.stopped_by_hand = true;
             if self.container.host.restart != RestartPolicy::No {
-                self.record();
+                self.on_disk(self.record()).await;
             }
         }
     }
 
     /// Ends the wait for its restart without one.
-    pub(super) fn stay_ended(&mut self) {
+    pub(super) async fn stay_ended(&mut self) {
         self.run += 1;
         self.container.status = Status::Exited;
-        self.record();
+        self.on_disk(self.record()).await;
     }
 
     /// How long the run that ended was.
@@ -57,11 +57,10 @@ impl Owner {
         }
     }
 
-    /// Shows the end of the run, and starts the next after a while.
+    /// Shows the end of the run, and starts the next after a while. Its status says so already.
     pub(super) fn restart_later(&mut self) {
         let wait = restart::wait_after(self.ran_for(), self.waited);
         self.waited = Some(wait);
-        self.container.status = Status::Restarting;
         self.show(1);
         self.shared.store.put(&self.container);
         self.restart_after(wait);
@@ -97,7 +96,7 @@ impl Owner {
         };
         if !ended || !self.container.host.restart.resumes(self.ending()) {
             if self.container.status == Status::Restarting {
-                self.stay_ended();
+                self.stay_ended().await;
             }
             return Ok(());
         }

@@ -23,7 +23,7 @@ use crate::shim::{self, Creation, Shim};
 use crate::shm;
 
 /// Where the shim tells what the wall is made of.
-const WALL: &str = "isolation.json";
+pub(super) const WALL: &str = "isolation.json";
 
 impl Owner {
     /// Runs the program. On failure nothing of it is left and the record tells why.
@@ -193,7 +193,7 @@ impl Owner {
             _ => 128,
         };
         self.container.error = spec::chain(error);
-        self.record();
+        self.on_disk(self.record()).await;
         if self.container.host.auto_remove
             && let Err(error) = self.remove(true).await
         {
