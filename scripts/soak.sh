@@ -2,6 +2,9 @@
 # What needs many rounds to fail.
 #
 #   HULL_SOAK_CYCLES   containers made by a runtime that is killed again and again (5000)
+#   HULL_SOAK_CRASHES  times that an engine is killed under load (200)
+#   HULL_SOAK_CONTAINERS  containers at once (500)
+#   HULL_SOAK_SEED     the choices of a run that is to be repeated
 #   HULL_SOAK          rounds of all whole-system suites afterwards (10)
 set -eu
 
@@ -10,6 +13,13 @@ export HULL_SOAK_CYCLES
 echo "soak: $HULL_SOAK_CYCLES containers, eight at a time, by a runtime that is killed"
 cargo test -q -p tests --test oci -- --nocapture soak::
 unset HULL_SOAK_CYCLES
+
+HULL_SOAK_CRASHES=${HULL_SOAK_CRASHES:-200}
+HULL_SOAK_CONTAINERS=${HULL_SOAK_CONTAINERS:-500}
+export HULL_SOAK_CRASHES HULL_SOAK_CONTAINERS
+echo "soak: hulld killed $HULL_SOAK_CRASHES times, $HULL_SOAK_CONTAINERS containers at once"
+cargo test -q -p tests --test docker -- outlives_any_crash many_containers
+unset HULL_SOAK_CRASHES HULL_SOAK_CONTAINERS
 
 rounds=${HULL_SOAK:-10}
 round=1

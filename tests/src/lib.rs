@@ -19,6 +19,7 @@ pub mod host;
 pub mod leaks;
 pub mod programs;
 pub mod pty;
+pub mod random;
 pub mod suite;
 
 pub use command::{Ran, Running};

@@ -1,5 +1,8 @@
 //! The engine dies and comes back; a shim dies.
 
+mod model;
+mod storm;
+
 use std::fmt::Write;
 use std::fs;
 use std::thread;
@@ -9,6 +12,9 @@ use rustix::process::{Pid, Signal};
 use spec::Isolation;
 use tests::Host;
 use tests::command::eventually;
+use tests::host::IMAGE;
+
+use storm::{Load, PULLED, Storm};
 
 use super::{detached, field};
 
@@ -49,6 +55,58 @@ pub(crate) fn a_killed_shim_means_a_dead_container(host: &mut Host, isolation: I
     assert_eq!(field(host, &id, "{{.State.ExitCode}}"), "137");
     eventually("its process is gone", || !fs::exists(format!("/proc/{pid}")).unwrap_or(true));
     host.docker(&["rm", &id]).ok();
+}
+
+/// `HULL_SOAK_CRASHES` is how often; `make soak` says 200, a tenth of them with virtual machines.
+pub(crate) fn what_was_acknowledged_outlives_any_crash(host: &mut Host, isolation: Isolation) {
+    let wanted = std::env::var("HULL_SOAK_CRASHES").ok().and_then(|text| text.parse::<u64>().ok());
+    let (kills, load) = match isolation {
+        Isolation::Process => {
+            let longest = Duration::from_millis(600);
+            (wanted.unwrap_or(8), Load { isolation, workers: 4, slots: 3, longest })
+        }
+        Isolation::Vm => {
+            let longest = Duration::from_secs(4);
+            let kills = wanted.map_or(1, |wanted| wanted.div_ceil(10));
+            (kills, Load { isolation, workers: 2, slots: 1, longest })
+        }
+    };
+    let before = kept(host);
+    let checksum = publish(host);
+    let mut storm = Storm::new(host, load, checksum);
+    storm.rage(host, kills);
+    host.engine.clear();
+    let _ = host.docker(&["rmi", PULLED]);
+    assert_eq!(kept(host), before, "blobs and layers");
+}
+
+/// Leaves [`PULLED`] in the registry, and nowhere else; gives the digest of its large file.
+fn publish(host: &Host) -> String {
+    let [one, two] = ["big", "bigger"].map(|name| host.dir().join(name).display().to_string());
+    for (file, size) in [(&one, "2M"), (&two, "5M")] {
+        host.engine.on_host("sh", &["-c", &format!("head -c {size} /dev/urandom >{file}")]).ok();
+    }
+    for (from, file) in [(IMAGE, &two), (PULLED, &one)] {
+        let id = host.docker(&["create", from]).ok();
+        host.docker(&["cp", file, &format!("{id}:/big")]).ok();
+        host.docker(&["commit", &id, PULLED]).ok();
+        host.docker(&["rm", &id]).ok();
+    }
+    host.docker(&["push", "-q", PULLED]).ok();
+    host.docker(&["rmi", PULLED]).ok();
+    host.docker(&["image", "prune", "-f"]).ok();
+    let digest = host.engine.on_host("sha256sum", &[&one]).ok();
+    digest.split(' ').next().expect("sha256sum prints it first").to_owned()
+}
+
+/// The blobs and layers that the engine keeps.
+fn kept(host: &Host) -> Vec<String> {
+    let at = |name: &str| host.engine.data_root().join(name).display().to_string();
+    let [blobs, layers] = [at("content"), at("snapshots")];
+    let found = host.engine.on_host("find", &[&blobs, &layers, "-maxdepth", "3"]).ok();
+    let mut found: Vec<_> = found.lines().map(str::to_owned).collect();
+    found.sort();
+    found
 }
 
 fn parent(pid: i32) -> Pid {

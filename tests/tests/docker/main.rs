@@ -2,6 +2,7 @@
 //! isolation modes.
 
 mod attach;
+mod client;
 mod commands;
 mod compose;
 mod crash;
@@ -25,6 +26,7 @@ mod ports;
 mod registries;
 mod restart;
 mod run;
+mod scale;
 mod streams;
 mod terminal;
 mod transcript;
@@ -149,6 +151,8 @@ const SUITE: Suite = Suite {
         once!(daemon::prometheus_reads_what_the_engine_counts),
         both!(crash::a_killed_engine_finds_its_containers_again),
         both!(crash::a_killed_shim_means_a_dead_container),
+        once!(scale::many_containers_run_at_once_in_little_memory),
+        both!(crash::what_was_acknowledged_outlives_any_crash),
         once!(errors::a_wrong_isolation_is_refused_with_the_legal_ones),
         once!(errors::an_image_that_is_nowhere_is_one_clear_line),
         once!(errors::a_registry_that_is_down_is_one_clear_line),

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tests::command::eventually;
+use tests::random::{self, Random};
 
 use crate::bundle::Bundle;
 
@@ -20,18 +21,6 @@ const WORKERS: u64 = 8;
 
 /// The longest time until a command is killed. Undisturbed, `create` takes 20 ms.
 const DELAY: u64 = 30_000;
-
-/// Numbers without a pattern that matters (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 /// What all workers share.
 struct Soak {
@@ -53,13 +42,12 @@ fn a_killed_runtime_leaves_nothing_that_delete_does_not_find() {
         begun: AtomicU32::new(0),
         killed: AtomicU32::new(0),
     };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    let seed = u64::from(now.subsec_nanos()) | 1;
+    let seed = random::seed();
     let start = Instant::now();
     thread::scope(|scope| {
         for worker in 1..=WORKERS {
             let (soak, bundle) = (&soak, Bundle::sh("true").expect("root"));
-            scope.spawn(move || soak.work(bundle, Random(seed * worker)));
+            scope.spawn(move || soak.work(bundle, Random::new(seed.wrapping_add(worker))));
         }
     });
     let killed = soak.killed.load(Ordering::Relaxed);
