@@ -32,7 +32,12 @@ use metrics::Metrics;
 use socket::Socket;
 use tls::Tls;
 
+/// How many arenas of memory all threads share.
+const ARENAS: i32 = 2;
+
 fn main() -> ExitCode {
+    // Before there are threads. Where it is refused, more memory is all that it costs.
+    let _ = sys::heap::share_arenas(ARENAS);
     // Before anything else is opened.
     let passed = systemd::socket();
     let arguments = Arguments::parse();

@@ -28,6 +28,9 @@ const NAMES: TableDefinition<'_, &str, &str> = TableDefinition::new("names");
 const NETWORKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("networks");
 /// Facts of the engine itself.
 const FACTS: TableDefinition<'_, &str, &str> = TableDefinition::new("facts");
+/// What the database may keep in memory, in bytes: everything is read once, at the start. The library's own
+/// choice is a gigabyte.
+const CACHE: usize = 2 << 20;
 /// The fact that tells this engine from others.
 const ENGINE_ID: &str = "id";
 
@@ -114,7 +117,7 @@ impl Store {
     /// Opens the database and reads what is there. Blocks.
     pub(crate) fn open(path: &Path) -> Result<(Self, Records), Error> {
         let failed = |error: redb::Error| database(path, error);
-        let db = Database::create(path).map_err(|error| failed(error.into()))?;
+        let db = Database::builder().set_cache_size(CACHE).create(path).map_err(|error| failed(error.into()))?;
         let engine_id = prepare(&db).map_err(failed)?;
         let containers = load(&db, path, CONTAINERS)?;
         let networks = load(&db, path, NETWORKS)?;

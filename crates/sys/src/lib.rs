@@ -5,6 +5,7 @@
 pub mod bpf;
 pub mod broker;
 pub mod execute;
+pub mod heap;
 pub mod inherit;
 pub mod interface;
 pub mod keyring;
