@@ -7,6 +7,7 @@ use engine::{Exec, ExecCreate, ExecStart, ExecState, LogLine, Size, StateError, 
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::call::Call;
 use crate::containers::create::{self, Words, console_size};
@@ -86,29 +87,35 @@ fn parse(mut body: Value) -> Result<ExecCreate, Error> {
 
 /// `POST /exec/ID/start`.
 ///
-/// The process starts when the client has read the answer's head, not before: clients look for the
+/// The program runs when the client has read the answer's head, not before: clients look for the
 /// first output in a second read, and some would lose what came with the head.
 pub(crate) async fn start(call: &mut Call, id: &str) -> Answer {
     let value = call.value().await?;
     let silent = value.is_null();
     let body: StartBody = if silent { StartBody::default() } else { create::read("", value)? };
     let exec = call.engine.exec_inspect(id).await?;
-    let how =
-        ExecStart { detach: body.detach.unwrap_or_default(), console_size: body.console_size };
-    if how.detach {
+    let console_size = body.console_size;
+    if body.detach.unwrap_or_default() {
+        let how = ExecStart { detach: true, console_size, gate: None };
         call.engine.exec_start(id, how).await?;
         return Ok(reply::empty(StatusCode::OK));
     }
     check(call, &exec).await?;
     let keys = Keys::parse(exec.request.detach_keys.as_deref())?;
-    let engine = call.engine.clone();
     let tty = if silent { exec.request.tty } else { body.tty.unwrap_or_default() };
     let leave = (exec.request.tty && exec.request.streams.stdin).then(|| {
         let (engine, id) = (call.engine.clone(), exec.id.clone());
         Leave { keys, tell: Box::new(move || engine.exec_detached(&id)) }
     });
+    // All but the last step is done while the answer is on its way.
+    let (open, gate) = oneshot::channel();
+    let how = ExecStart { detach: false, console_size, gate: Some(gate) };
+    let engine = call.engine.clone();
+    let starting = tokio::spawn(async move { engine.exec_start(&exec.id, how).await });
     let live = Box::pin(async move {
-        match engine.exec_start(&exec.id, how).await {
+        // One that could not be made waits no more.
+        let _ = open.send(());
+        match starting.await.unwrap_or(Err(engine::Error::Closing)) {
             Ok(Some(attached)) => Ok(attached),
             Ok(None) => Err(words("the exec has no streams")),
             // Clients ask for the exit status, 126 to 128, and show what the streams said.

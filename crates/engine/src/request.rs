@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use spec::{Isolation, Signal};
+use tokio::sync::oneshot;
 
 use crate::config::Size;
 use crate::container::Wall;
@@ -136,12 +137,15 @@ pub struct ExecCreate {
 }
 
 /// How to start an exec.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct ExecStart {
     /// Nobody looks at its streams.
     pub detach: bool,
     /// The terminal's first size, over the one told at creation.
     pub console_size: Option<Size>,
+    /// Tells when the program may run; all that goes before is done meanwhile. If the other side is
+    /// dropped it does not run. `None` for at once.
+    pub gate: Option<oneshot::Receiver<()>>,
 }
 
 /// An exec as its inspection shows it.

@@ -87,7 +87,7 @@ impl Owner {
         let stdin = request.streams.stdin && !how.detach;
         let made = shim.exec(name, &process, &self.places.streams, stdin).await;
         made.map_err(|error| exec_refused(request, &error))?;
-        let opened = self.exec_open(&shim, id, request, how.detach).await;
+        let opened = self.exec_open(&shim, id, request, how).await;
         if opened.is_err()
             && let Err(error) = shim.delete(name).await
         {
@@ -102,15 +102,23 @@ impl Owner {
         shim: &Shim,
         id: &str,
         request: &ExecCreate,
-        detach: bool,
+        how: ExecStart,
     ) -> Result<Option<Attached>, Error> {
         let name = shim_name(id);
-        let line = if detach {
+        let line = if how.detach {
             None
         } else {
             let socket = self.places.streams.join(format!("exec-{name}.sock"));
             Some(shim::attach(&socket, request.streams).await?)
         };
+        if let Some(gate) = how.gate
+            && gate.await.is_err()
+        {
+            // The client has gone: it can still be started by another.
+            shim.delete(name).await?;
+            self.set_exec(id, ExecState::Created);
+            return Ok(None);
+        }
         let started = shim.start(name).await.map_err(|error| exec_refused(request, &error))?;
         self.set_exec(id, ExecState::Running { pid: started.map_or(0, spec::Pid::raw) });
         self.watch_exec(shim, id);
