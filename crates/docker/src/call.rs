@@ -60,8 +60,13 @@ impl Call {
                 "unsupported Content-Type header ({content_type}): must be 'application/json'"
             )));
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
+        let mut values = serde_json::Deserializer::from_slice(&bytes).into_iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(Value::Null),
+            (Some(Err(error)), _) => Err(Error::invalid(format!("invalid JSON: {error}"))),
+            (Some(Ok(value)), None) => Ok(value),
+            (Some(Ok(_)), Some(_)) => Err(Error::invalid("unexpected content after JSON")),
+        }
     }
 
     /// Reads and forgets the body if nobody took it.

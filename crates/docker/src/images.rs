@@ -209,6 +209,11 @@ pub(crate) fn check_platform(name: &str, text: &str) -> Result<(), Error> {
 pub(crate) fn tag(call: &mut Call, name: &str) -> Answer {
     let repository = call.query.text("repo").unwrap_or_default();
     let target = reference(repository, call.query.text("tag"))?;
+    if repository == "sha256" {
+        return Err(Error::invalid(
+            "refusing to create an ambiguous tag using digest algorithm as name",
+        ));
+    }
     call.engine.tag(name, &target)?;
     Ok(reply::empty(StatusCode::CREATED))
 }

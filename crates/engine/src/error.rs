@@ -256,6 +256,9 @@ pub enum StateError {
          donor container)"
     )]
     JoinPrivate(String),
+    /// It goes when it ends, and would not run again.
+    #[error("Restart policy cannot be updated because AutoRemove is enabled for the container")]
+    AutoRemove,
     /// It is between two runs.
     #[error("Container {0} is restarting, wait until the container is running")]
     Restarting(String),

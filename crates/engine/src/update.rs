@@ -5,7 +5,7 @@
 use crate::bundle::limits;
 use crate::config::{Blkio, HostConfig, Resources};
 use crate::engine::Engine;
-use crate::error::Error;
+use crate::error::{Error, StateError};
 use crate::restart::RestartPolicy;
 
 /// What is to be changed; what is `None` or empty stays as it is.
@@ -34,10 +34,7 @@ impl Update {
         let mut host = old.clone();
         if let Some(restart) = self.restart {
             if old.auto_remove && restart != RestartPolicy::No {
-                let problem = "Restart policy cannot be updated because AutoRemove is enabled for \
-                               the container"
-                    .to_owned();
-                return Err(Error::Invalid { field: "RestartPolicy", problem });
+                return Err(StateError::AutoRemove.into());
             }
             host.restart = restart;
         }

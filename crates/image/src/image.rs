@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use spec::oci::image::ImageConfiguration;
 use spec::{Digest, Kind};
 
@@ -149,7 +150,12 @@ impl Configuration {
     pub(crate) fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Self, manifest::Error> {
         let what = "the image's configuration";
         let parse = |source| manifest::Error::Parse { what, source };
-        let typed: ImageConfiguration = serde_json::from_slice(bytes).map_err(parse)?;
+        let mut value: Value = serde_json::from_slice(bytes).map_err(parse)?;
+        // Go's word for a list with nothing in it: an image need not have layers.
+        if let Some(list @ Value::Null) = value.pointer_mut("/rootfs/diff_ids") {
+            *list = Value::Array(Vec::new());
+        }
+        let typed: ImageConfiguration = serde_json::from_value(value).map_err(parse)?;
         let diff_ids = typed.rootfs().diff_ids().iter().map(|id| id.parse());
         let diff_ids: Vec<Digest> = diff_ids.collect::<Result<_, _>>().map_err(|_| {
             manifest::Error::Invalid("rootfs.diff_ids of the configuration holds no sha256 digest")

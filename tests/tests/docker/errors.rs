@@ -1,12 +1,12 @@
 //! Bad input and missing parts: one clear line each, and nothing left behind.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use spec::Isolation;
 use tests::command::Ran;
 use tests::host::IMAGE;
 use tests::{Engine, Host};
 
-use super::{detached, run};
+use super::{detached, field, run};
 
 /// What the daemon said, without the client's words around it; panics unless it is one line.
 #[track_caller]
@@ -109,4 +109,69 @@ fn refuses_a_vm(engine: &Engine) -> String {
     engine.clear();
     assert_eq!(engine.left_since(&before), Vec::<String>::new());
     line
+}
+
+/// Statuses and texts that clients, and suites written for Docker, look for.
+pub(crate) fn a_request_is_refused_in_dockers_words(host: &mut Host) {
+    let name = detached(host, Isolation::Process, &["--name", "asked"], &["sleep", "1000"]);
+    let create = "/containers/create";
+    let with = |config: Value| json!({ "Image": IMAGE, "HostConfig": config }).to_string();
+    let image = json!({ "Image": IMAGE }).to_string();
+    let goes = with(json!({ "AutoRemove": true }));
+    let gone = host.engine.send("POST", "/containers/create?name=goes", &goes);
+    assert_eq!(gone.0, 201, "{gone:?}");
+    let always = json!({ "RestartPolicy": { "Name": "always" } }).to_string();
+    for (path, body, status, want) in [
+        (create, String::new(), 400, "config cannot be empty in order to create a container"),
+        (create, "{".into(), 400, "invalid JSON: "),
+        (create, "{} {}".into(), 400, "unexpected content after JSON"),
+        (create, with(json!({ "IpcMode": "x" })), 400, "invalid IPC mode: x"),
+        (create, with(json!({ "PidMode": "container" })), 400, "invalid PID mode: container"),
+        (create, with(json!({ "CpuShares": -1 })), 400, "invalid CPU shares (-1): value must be"),
+        (
+            create,
+            with(json!({ "Annotations": { "": "a" } })),
+            400,
+            "the empty string is not permitted",
+        ),
+        (create, with(json!({ "Tmpfs": { "a": "" } })), 400, "mount path must be absolute"),
+        (create, with(json!({ "Tmpfs": { "//": "" } })), 400, "destination can't be '/'"),
+        (
+            "/containers/create?platform=linux/s390x",
+            image,
+            404,
+            "was found but does not match the specified platform: wanted linux/s390x",
+        ),
+        ("/containers/asked/kill?signal=0", String::new(), 400, "invalid signal: 0"),
+        (
+            "/containers/asked/resize?h=x&w=1",
+            String::new(),
+            400,
+            "invalid resize height \\\"x\\\": invalid syntax",
+        ),
+        (
+            "/containers/asked/resize?h=1&w=-1",
+            String::new(),
+            400,
+            "invalid resize width \\\"-1\\\": value out of range",
+        ),
+        ("/containers/goes/update", always, 409, "AutoRemove is enabled"),
+        (
+            "/images/127.0.0.1:5000/busybox/tag?repo=sha256&tag=x",
+            String::new(),
+            400,
+            "refusing to create an ambiguous tag",
+        ),
+    ] {
+        let (got, said) = host.engine.send("POST", path, &body);
+        assert!(got == status && said.contains(want), "{path} {body}: {got} {said}");
+    }
+
+    let limit = "{{.HostConfig.PidsLimit}} {{.HostConfig.CpuQuota}}";
+    for (pids, quota, want) in [(16, 20_000, "16 20000"), (-2, -1, "0 -1")] {
+        let update = json!({ "PidsLimit": pids, "CpuQuota": quota });
+        let (status, said) = host.engine.post("/containers/asked/update", &update);
+        assert_eq!(status, 200, "{update}: {said}");
+        assert_eq!(field(host, &name, limit), want);
+    }
 }

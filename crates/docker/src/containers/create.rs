@@ -25,6 +25,9 @@ use openings::{BlkioBody, OpeningsBody};
 ///
 /// 400 that names the field which is no legal value, or asks for what Hull does not do.
 pub(crate) fn parse(mut body: Value, name: Option<String>) -> Result<Create, Error> {
+    if body.is_null() {
+        return Err(Error::invalid("config cannot be empty in order to create a container"));
+    }
     let object =
         body.as_object_mut().ok_or_else(|| Error::invalid("the body is not a JSON object"))?;
     fields::CONFIG.check(object)?;
@@ -229,12 +232,17 @@ fn set(number: Option<i64>) -> Option<i64> {
 
 /// The same where a negative number makes no sense.
 fn natural(field: &str, number: Option<i64>) -> Result<Option<u64>, Error> {
-    set(number)
-        .map(|number| {
-            u64::try_from(number)
-                .map_err(|_| Error::invalid(format!("invalid {field}: {number} is negative")))
-        })
-        .transpose()
+    set(number).map(|number| u64::try_from(number).map_err(|_| negative(field, number))).transpose()
+}
+
+/// Docker has words of its own for one of them.
+fn negative(field: &str, number: i64) -> Error {
+    match field {
+        "HostConfig.CpuShares" => Error::invalid(format!(
+            "invalid CPU shares ({number}): value must be a positive integer"
+        )),
+        field => Error::invalid(format!("invalid {field}: {number} is negative")),
+    }
 }
 
 /// A share of 100, of which -1 says "not set".
@@ -249,6 +257,14 @@ fn swappiness(number: Option<i64>) -> Result<Option<u64>, Error> {
         })
     };
     number.map(natural).transpose()
+}
+
+/// Without the slashes that end it: `/tmp/` is `/tmp`.
+fn directory(path: String) -> String {
+    match path.trim_end_matches('/') {
+        "" => path,
+        shorter => shorter.to_owned(),
+    }
 }
 
 /// `None` for the spellings of "the engine decides".
@@ -317,9 +333,12 @@ pub(crate) fn signal(text: &str) -> Result<Option<Signal>, Error> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse()
-        .map(Some)
-        .map_err(|error: spec::signal::InvalidSignal| Error::invalid(error.to_string()))
+    text.parse().map(Some).map_err(|_: spec::signal::InvalidSignal| {
+        Error::invalid(format!(
+            "invalid signal: {text}, want a name such as TERM or SIGTERM, or a number from 1 \
+                 to 64"
+        ))
+    })
 }
 
 impl ConfigBody {
@@ -333,7 +352,7 @@ impl ConfigBody {
             cmd: self.cmd.map(Vec::from),
             env: self.env.unwrap_or_default(),
             user: self.user.unwrap_or_default(),
-            working_dir: self.working_dir.unwrap_or_default(),
+            working_dir: self.working_dir.map(directory).unwrap_or_default(),
             hostname: self.hostname.unwrap_or_default(),
             domainname: self.domainname.unwrap_or_default(),
             tty: self.tty.unwrap_or_default(),

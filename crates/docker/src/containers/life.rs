@@ -15,17 +15,17 @@ use crate::route::Answer;
 
 /// `POST /containers/create`.
 pub(crate) async fn create(call: &mut Call) -> Answer {
-    check_platform(call.query.text("platform"))?;
     let name = call.query.text("name").map(str::to_owned);
     let request = create::parse(call.value().await?, name)?;
+    check_platform(call.query.text("platform"), &request.config.image)?;
     let created =
         call.engine.create(request).await.map_err(|error| Error::from(error).by_field())?;
     let body = json!({ "Id": created.id, "Warnings": created.warnings });
     Ok(reply::json(StatusCode::CREATED, &body))
 }
 
-/// Images are kept for one platform, the host's.
-fn check_platform(text: Option<&str>) -> Result<(), Error> {
+/// Images are kept for one platform, the host's. Of another one none is here: clients pull then.
+fn check_platform(text: Option<&str>, image: &str) -> Result<(), Error> {
     let Some(text) = text else { return Ok(()) };
     let platform: image::Platform = text
         .parse()
@@ -34,7 +34,13 @@ fn check_platform(text: Option<&str>) -> Result<(), Error> {
     if host.accepts(&platform.os, &platform.architecture, None) {
         return Ok(());
     }
-    Err(Error::invalid(format!("platform {text:?} does not run on this host, which is {host}")))
+    Err(Error::new(
+        StatusCode::NOT_FOUND,
+        format!(
+            "image with reference {image} was found but does not match the specified platform: \
+             wanted {platform}, actual: {host}"
+        ),
+    ))
 }
 
 /// `POST /containers/ID/start`.
@@ -145,8 +151,15 @@ fn how_to_stop(query: &Query) -> Result<Stop, Error> {
 
 /// `h` and `w`; `None` when one is zero, which a client sends that does not know.
 pub(crate) fn size(query: &Query) -> Result<Option<Size>, Error> {
-    let rows = query.value("h")?.unwrap_or(0);
-    let columns = query.value("w")?.unwrap_or(0);
+    let side = |name: &str, what: &str| -> Result<u16, Error> {
+        let text = query.text(name).unwrap_or_default();
+        // What is a number but no size is told apart, as Docker does it.
+        let problem =
+            if text.parse::<i64>().is_ok() { "value out of range" } else { "invalid syntax" };
+        text.parse()
+            .map_err(|_| Error::invalid(format!("invalid resize {what} {text:?}: {problem}")))
+    };
+    let (rows, columns) = (side("h", "height")?, side("w", "width")?);
     Ok((rows > 0 && columns > 0).then_some(Size { rows, columns }))
 }
 
@@ -164,10 +177,11 @@ mod tests {
     #[test]
     fn only_the_hosts_platform_is_accepted() {
         let host = image::Platform::host().to_string();
-        assert_eq!(check_platform(None), Ok(()));
-        assert_eq!(check_platform(Some(&host)), Ok(()));
-        let error = check_platform(Some("linux/s390x")).unwrap_err();
-        assert!(error.message().starts_with("platform \"linux/s390x\" does not run"), "{error}");
+        assert_eq!(check_platform(None, "a"), Ok(()));
+        assert_eq!(check_platform(Some(&host), "a"), Ok(()));
+        let error = check_platform(Some("linux/s390x"), "a").unwrap_err();
+        assert_eq!(error.status(), StatusCode::NOT_FOUND);
+        assert!(error.message().contains("wanted linux/s390x, actual: "), "{error}");
     }
 
     #[test]
@@ -175,7 +189,7 @@ mod tests {
         let size = |text| size(&Query::parse(text));
         assert_eq!(size("h=24&w=80"), Ok(Some(Size { rows: 24, columns: 80 })));
         assert_eq!(size("h=0&w=0"), Ok(None));
-        assert_eq!(size(""), Ok(None));
+        assert!(size("").is_err());
         assert!(size("h=-1&w=80").is_err());
         assert!(size("h=70000&w=80").is_err());
     }

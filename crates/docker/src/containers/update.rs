@@ -1,6 +1,6 @@
 //! `POST /containers/ID/update`.
 
-use engine::Update;
+use engine::{Resources, Update};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -11,16 +11,20 @@ use crate::fields;
 use crate::reply;
 use crate::route::Answer;
 
-/// What of the body is no limit.
+/// What of the body means something else than in a create.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Body {
     restart_policy: Option<RestartBody>,
+    pids_limit: Option<i64>,
 }
 
 /// `POST /containers/ID/update`.
 pub(crate) async fn update(call: &mut Call, id: &str) -> Answer {
-    let update = parse(call.value().await?)?;
+    let mut update = parse(call.value().await?)?;
+    if !call.version.since_minor(40) {
+        update.resources.pids_limit = None;
+    }
     call.engine.update(id, update).await.map_err(|error| Error::from(error).by_field())?;
     Ok(reply::ok(&json!({ "Warnings": [] })))
 }
@@ -30,11 +34,13 @@ fn parse(mut body: Value) -> Result<Update, Error> {
         body.as_object_mut().ok_or_else(|| Error::invalid("the body is not a JSON object"))?;
     fields::UPDATE.check(object)?;
     let limits: ResourcesBody = read("", body.clone())?;
-    let body: Body = read("", body)?;
+    let mut body: Body = read("", body)?;
+    // Here 0 and less say that there is to be no limit, as all that is nothing to a create.
+    let pids = body.pids_limit.take().map(|limit| limit.max(0));
     // A policy without a name asks for no change.
     let restart = body.restart_policy.filter(|policy| !policy.is_unnamed());
     Ok(Update {
-        resources: limits.read()?,
+        resources: Resources { pids_limit: pids, ..limits.read()? },
         restart: restart.map(|policy| policy.read()).transpose()?,
     })
 }
@@ -48,7 +54,7 @@ mod tests {
     #[test]
     fn what_is_not_said_is_not_changed() {
         let update = parse(json!({
-            "Memory": 67_108_864, "PidsLimit": 0, "MemorySwappiness": null,
+            "Memory": 67_108_864, "PidsLimit": null, "MemorySwappiness": null,
             "RestartPolicy": {"Name": "", "MaximumRetryCount": 0},
         }));
         let update = update.expect("valid");
@@ -56,6 +62,10 @@ mod tests {
         assert_eq!((update.resources.pids_limit, update.restart), (None, None));
         let update = parse(json!({"RestartPolicy": {"Name": "always"}})).expect("valid");
         assert_eq!(update.restart, Some(RestartPolicy::Always));
+        for unlimited in [0, -1, -2] {
+            let update = parse(json!({ "PidsLimit": unlimited })).expect("valid");
+            assert_eq!(update.resources.pids_limit, Some(0), "{unlimited}");
+        }
         assert!(parse(json!({"Devices": [{"PathOnHost": "/dev/null"}]})).is_err());
     }
 }

@@ -113,7 +113,8 @@ fn processors(resources: &Resources) -> Result<(), Error> {
         _ => {}
     }
     match resources.cpu_quota {
-        Some(quota) if quota < 1_000 => {
+        // None at all is asked for by a number below 0.
+        Some(quota) if (0..1_000).contains(&quota) => {
             let problem = "CPU cfs quota can not be less than 1ms (i.e. 1000)".to_owned();
             invalid("HostConfig.CpuQuota", problem)
         }
@@ -201,7 +202,8 @@ pub(crate) fn changed(resources: &Resources) -> Result<Value, Error> {
     }
     let mut all = json!({ "memory": memory, "cpu": cpu(resources) });
     if let Some(limit) = resources.pids_limit {
-        all["pids"] = json!({ "limit": limit });
+        // Docker's 0 is the OCI's -1: no limit.
+        all["pids"] = json!({ "limit": if limit == 0 { -1 } else { limit } });
     }
     if resources.blkio != Blkio::default() {
         all["blockIO"] = block(&resources.blkio)?;

@@ -63,7 +63,12 @@ pub(crate) fn tmpfs(wanted: &BTreeMap<String, String>) -> Result<Vec<Value>, Err
         .map(|(destination, options)| {
             let destination = clean(destination).ok_or_else(|| Error::Invalid {
                 field: "HostConfig.Tmpfs",
-                problem: format!("{destination:?}: want an absolute path other than /"),
+                problem: match destination {
+                    destination if !destination.starts_with('/') => {
+                        format!("invalid mount path: {destination:?}: mount path must be absolute")
+                    }
+                    destination => format!("{destination:?}: destination can't be '/'"),
+                },
             })?;
             let mut all = vec!["noexec", "nosuid", "nodev"];
             for option in options.split(',').filter(|option| !option.is_empty()) {

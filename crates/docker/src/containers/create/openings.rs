@@ -80,6 +80,12 @@ impl OpeningsBody {
                 "HostConfig.UsernsMode: invalid USER mode: {userns}"
             )));
         }
+        let annotations = self.annotations.unwrap_or_default();
+        if annotations.contains_key("") {
+            return Err(Error::invalid(
+                "invalid Annotations: the empty string is not permitted as an annotation key",
+            ));
+        }
         let devices = self.devices.unwrap_or_default().into_iter().map(|device| Device {
             host: device.path_on_host,
             container: device.path_in_container,
@@ -92,13 +98,13 @@ impl OpeningsBody {
             masked_paths: self.masked_paths,
             readonly_paths: self.readonly_paths,
             network: Share::Own,
-            ipc: share("HostConfig.IpcMode", "IPC", self.ipc_mode)?,
-            pid: share("HostConfig.PidMode", "PID", self.pid_mode)?,
-            uts: share("HostConfig.UTSMode", "UTS", self.uts_mode)?,
-            cgroup: share("HostConfig.CgroupnsMode", "cgroup namespace", self.cgroupns_mode)?,
+            ipc: share("IPC", self.ipc_mode)?,
+            pid: share("PID", self.pid_mode)?,
+            uts: share("UTS", self.uts_mode)?,
+            cgroup: share("cgroup namespace", self.cgroupns_mode)?,
             userns_host: userns == "host",
             cgroup_parent: self.cgroup_parent.unwrap_or_default(),
-            annotations: self.annotations.unwrap_or_default(),
+            annotations,
         })
     }
 }
@@ -109,7 +115,7 @@ pub(super) fn network(mode: &str) -> Option<Share> {
 }
 
 /// Which spellings make sense differs by the namespace's kind.
-fn share(field: &str, kind: &str, text: Option<String>) -> Result<Share, Error> {
+fn share(kind: &str, text: Option<String>) -> Result<Share, Error> {
     let text = text.unwrap_or_default();
     let allowed = match Share::parse(&text) {
         Some(share @ (Share::Own | Share::Host)) => Some(share),
@@ -117,7 +123,7 @@ fn share(field: &str, kind: &str, text: Option<String>) -> Result<Share, Error> 
         Some(share @ (Share::Shareable | Share::None)) if kind == "IPC" => Some(share),
         _ => None,
     };
-    allowed.ok_or_else(|| Error::invalid(format!("{field}: invalid {kind} mode: {text}")))
+    allowed.ok_or_else(|| Error::invalid(format!("invalid {kind} mode: {text}")))
 }
 
 impl BlkioBody {

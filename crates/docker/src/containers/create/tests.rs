@@ -103,7 +103,7 @@ fn a_body_of_the_wrong_shape_is_refused() {
         (json!({"Image": "a", "HostConfig": 7}), "HostConfig is not a JSON object"),
         (
             json!({"Image": "a", "HostConfig": {"CpuShares": -1}}),
-            "invalid HostConfig.CpuShares: -1 is negative",
+            "invalid CPU shares (-1): value must be a positive integer",
         ),
     ];
     for (body, want) in cases {
