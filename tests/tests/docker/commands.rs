@@ -1,6 +1,8 @@
 //! The commands of the stock client, one after another as a user types them: the exit code of each,
 //! and a piece of what it prints.
 
+use std::process::Stdio;
+
 use spec::Isolation;
 use tests::Host;
 use tests::command::Ran;
@@ -16,13 +18,21 @@ const A_CONTAINERS_LIFE: &[Line] = &[
     ("start -a made", 0, "hi"),
     ("logs made", 0, "hi"),
     ("logs -t --tail 1 made", 0, "Z hi"),
+    ("logs -f --since 1h --until 1h made", 0, ""),
+    ("attach made", 1, "cannot attach to a stopped container"),
+    ("start made", 0, "made"),
     ("wait made", 0, "0"),
     ("rm made", 0, "made"),
+    ("run --rm ISOLATION --pull always IMAGE echo up", 0, "up"),
+    ("run --rm ISOLATION --platform linux/amd64 -t IMAGE tty", 0, "/dev/pts/0"),
+    ("run --rm ISOLATION --platform linux/s390x IMAGE true", 125, "linux/s390x"),
     ("run --rm ISOLATION IMAGE cat /absent", 1, "No such file"),
     ("run --rm ISOLATION IMAGE absent", 127, "executable file not found in $PATH"),
     ("run -d ISOLATION --name it -h box -e A=b -l k=v -m 64m IMAGE sleep 1000", 0, ""),
     ("exec it hostname", 0, "box"),
     ("exec -e A=c -w /tmp -u guest it env", 0, "A=c"),
+    ("exec -t it tty", 0, "/dev/pts/"),
+    ("exec -d it true", 0, ""),
     ("exec it false", 1, ""),
     ("exec it absent", 127, "executable file not found in $PATH"),
     ("top it", 0, "sleep 1000"),
@@ -72,8 +82,17 @@ const THE_ENGINE: &[Line] = &[
     ("system df", 0, "Images"),
     ("system df -v", 0, "told"),
     ("plugin ls", 0, "ENABLED"),
+    ("checkpoint ls told", 1, "experimental"),
+    ("search told", 1, "search is not supported by Hull yet"),
+    ("login -u some -p body 127.0.0.1:5000", 0, "Login Succeeded"),
+    ("logout 127.0.0.1:5000", 0, "Removing login credentials"),
+    ("context ls", 0, "default"),
+    ("builder prune -f", 0, "Total reclaimed space: 0B"),
     ("node ls", 1, "This node is not a swarm manager"),
-    ("rm told", 0, "told"),
+    ("service ls", 1, "This node is not a swarm manager"),
+    ("swarm init", 1, "This node is not a swarm manager"),
+    ("system prune -f", 0, "Deleted Containers:"),
+    ("rm told", 1, "No such container: told"),
 ];
 
 const FILES: &[Line] = &[
@@ -90,12 +109,17 @@ const FILES: &[Line] = &[
     ("cp DIR/made filed:/root/there", 0, ""),
     ("cp filed:/absent DIR/absent", 1, "Could not find the file /absent in container filed"),
     ("export -o DIR/filed.tar filed", 0, ""),
+    ("import -m why DIR/filed.tar imported:1", 0, "sha256:"),
+    ("run --rm imported:1 ls /tmp", 0, "made"),
+    ("rmi imported:1", 0, "Untagged: imported:1"),
     ("commit -m why filed committed:1", 0, "sha256:"),
     ("run --rm committed:1 ls /root /tmp", 0, "there"),
     ("rmi committed:1", 0, "Untagged: committed:1"),
     ("rm filed", 0, "filed"),
     ("volume rm vol", 0, "vol"),
     ("volume prune -f", 0, "Total reclaimed space"),
+    ("volume create vol", 0, "vol"),
+    ("volume prune -af", 0, "Deleted Volumes:"),
 ];
 
 const AN_IMAGES_LIFE: &[Line] = &[
@@ -104,6 +128,10 @@ const AN_IMAGES_LIFE: &[Line] = &[
     ("tag IMAGE 127.0.0.1:5000/command:1", 0, ""),
     ("images 127.0.0.1:5000/command --format {{.Tag}}", 0, "1"),
     ("image inspect -f {{.Os}}/{{.Architecture}} 127.0.0.1:5000/command:1", 0, "linux/amd64"),
+    ("image inspect --platform linux/amd64 127.0.0.1:5000/command:1", 0, "\"RepoTags\""),
+    ("image inspect --platform linux/s390x 127.0.0.1:5000/command:1", 1, "linux/s390x"),
+    ("images --tree", 0, "127.0.0.1:5000/command:1"),
+    ("build -t built DIR/context", 1, "build is not supported by Hull yet"),
     ("history 127.0.0.1:5000/command:1", 0, "hide and add"),
     ("push 127.0.0.1:5000/command:1", 0, "1: digest: sha256:"),
     ("save -o DIR/command.tar 127.0.0.1:5000/command:1", 0, ""),
@@ -131,7 +159,16 @@ pub(crate) fn files_and_volumes_by_command(host: &mut Host) {
 }
 
 pub(crate) fn an_images_life_by_command(host: &mut Host) {
+    let context = host.dir().join("context");
+    std::fs::create_dir(&context).expect("a directory");
+    std::fs::write(context.join("Dockerfile"), "FROM scratch").expect("a file");
     type_all(host, Isolation::Process, AN_IMAGES_LIFE);
+    // This one the client asks the registry itself.
+    let words = ["manifest", "inspect", "--insecure", "127.0.0.1:5000/busybox"];
+    let mut client = host.engine.client(&words);
+    let ran = host.engine.spawn_beside(client.stdout(Stdio::piped())).wait_with_output();
+    let said = String::from_utf8_lossy(&ran.expect("it ran").stdout).into_owned();
+    assert!(said.contains("\"schemaVersion\": 2"), "{said}");
 }
 
 fn type_all(host: &Host, isolation: Isolation, lines: &[Line]) {
