@@ -4,10 +4,11 @@ mod host;
 
 use std::time::SystemTime;
 
-use engine::{Info, LogDriver};
+use engine::{DRIVER, Info, LogDriver};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, PRAGMA};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use crate::call::Call;
 use crate::clock;
@@ -90,6 +91,9 @@ pub(crate) async fn info(call: &mut Call) -> Answer {
 /// Takes away what a version of the API did not have yet, and gives back what it still had.
 fn gate(document: &mut Value, version: Version) {
     let Some(object) = document.as_object_mut() else { return };
+    if !version.since_minor(42) {
+        object.insert("KernelMemory".to_owned(), json!(false));
+    }
     if !version.since_minor(44) {
         object.remove("CDISpecDirs");
     }
@@ -118,12 +122,13 @@ fn facts(info: &Info) -> Value {
         "ContainersStopped": info.stopped,
         "Images": info.images,
         "Driver": "overlay2",
-        "DriverStatus": [],
+        "DriverStatus": host::filesystem(&info.data_root),
         "DockerRootDir": info.data_root,
         "Plugins": {
-            "Volume": [], "Network": ["bridge", "null"], "Authorization": null, "Log": LogDriver::READABLE,
+            "Volume": [DRIVER], "Network": ["bridge", "host", "null"], "Authorization": null, "Log": LogDriver::READABLE,
         },
         "LoggingDriver": info.logging.name(),
+        "NEventsListener": info.listeners,
         "IndexServerAddress": INDEX,
         "ServerVersion": VERSION,
         "Runtimes": { "hull": { "path": "hull-runtime" } },
@@ -149,9 +154,8 @@ fn surroundings() -> Value {
         "MemTotal": host::memory(),
         "Name": host::name(),
         "Debug": false,
-        "NFd": -1,
-        "NGoroutines": -1,
-        "NEventsListener": -1,
+        "NFd": host::descriptors(),
+        "NGoroutines": Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks()),
         "GenericResources": null,
         "HttpProxy": "",
         "HttpsProxy": "",
@@ -214,6 +218,7 @@ mod tests {
             images: 3,
             isolation: spec::Isolation::Process,
             logging: LogDriver::Local,
+            listeners: 0,
             data_root: "/var/lib/hull".into(),
             walls: [("hyperv".to_owned(), wall)].into(),
             id: "x".into(),

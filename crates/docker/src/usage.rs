@@ -19,7 +19,10 @@ pub(crate) async fn usage(call: &mut Call) -> Answer {
         return Err(Error::invalid(format!("unknown object type: {unknown}")));
     }
     let wanted = |what: &str| types.is_empty() || types.iter().any(|one| one == what);
-    let mut document = json!({ "BuilderSize": 0 });
+    let mut document = json!({});
+    if !call.version.since_minor(42) {
+        document["BuilderSize"] = json!(0);
+    }
     if wanted("image") {
         let usage = call.engine.images().usage();
         document["LayersSize"] = json!(usage.layers);

@@ -12,7 +12,7 @@
 //!
 //! Spec: OCI runtime-spec, bundle.md and config.md.
 
-mod defaults;
+pub(crate) mod defaults;
 pub(crate) mod devices;
 mod files;
 mod layers;
@@ -161,13 +161,8 @@ fn open_up(spec: &mut Value, host: &HostConfig) -> Result<(), Error> {
     if !nodes.is_empty() {
         linux["devices"] = nodes.into();
     }
-    let paths = |own: &Option<Vec<String>>, default: &[&str]| match own {
-        Some(own) => json!(own),
-        None if openings.privileged => json!([]),
-        None => json!(default),
-    };
-    linux["maskedPaths"] = paths(&openings.masked_paths, &defaults::MASKED);
-    linux["readonlyPaths"] = paths(&openings.readonly_paths, &defaults::READONLY);
+    linux["maskedPaths"] = json!(openings.masked().unwrap_or_default());
+    linux["readonlyPaths"] = json!(openings.readonly().unwrap_or_default());
     let security = Security::of(host)?;
     if let Some(filter) = security.filter(host)? {
         linux["seccomp"] = filter;

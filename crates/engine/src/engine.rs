@@ -312,6 +312,7 @@ impl Engine {
             images: self.shared.images.list().len(),
             isolation: self.shared.settings.isolation,
             logging: self.shared.settings.logging.driver,
+            listeners: self.shared.broker.listeners(),
             data_root: self.shared.settings.data_root.clone(),
             walls,
             id: self.shared.store.engine_id().to_owned(),

@@ -116,6 +116,11 @@ impl Broker {
         let _ = self.live.send(event);
     }
 
+    /// How many listen.
+    pub(crate) fn listeners(&self) -> usize {
+        self.live.receiver_count()
+    }
+
     /// A listener that hears kept events not older than `since`, then every later one; without
     /// `since` only later ones.
     pub(crate) fn subscribe(&self, since: Option<SystemTime>) -> Events {

@@ -202,6 +202,8 @@ pub struct Info {
     pub isolation: Isolation,
     /// How the output of a container that does not say it is kept.
     pub logging: LogDriver,
+    /// Who listens to events.
+    pub listeners: usize,
     /// Where everything is kept.
     pub data_root: std::path::PathBuf,
     /// What each isolation's wall is made of on this host, as its newest container found it.

@@ -159,6 +159,7 @@ const SUITE: Suite = Suite {
         both!(errors::a_name_in_use_is_refused_with_its_owner),
         both!(errors::too_little_memory_is_refused),
         both!(errors::what_does_not_exist_is_not_found),
+        once!(errors::a_request_is_refused_in_dockers_words),
         once!(errors::a_vm_without_a_kernel_is_one_clear_line),
         once!(errors::a_vm_without_qemu_is_one_clear_line),
     ],

@@ -30,6 +30,8 @@ pub(crate) fn a_version_says_what_a_page_holds(host: &mut Host) {
         let object = document.pointer(pointer).and_then(Value::as_object).expect(pointer);
         assert_eq!(object.contains_key(field), there, "{version} {field}");
         assert!(document["SizeRootFs"].as_u64() > Some(0));
+        let masked = document["HostConfig"]["MaskedPaths"].as_array().expect("a list");
+        assert!(masked.contains(&json!("/proc/kcore")), "{masked:?}");
     }
     assert!(page("/v1.47/networks/bridge").get("EnableIPv4").is_none());
     assert_eq!(page("/v1.49/info")["FirewallBackend"]["Driver"], "nftables");

@@ -55,6 +55,11 @@ pub(crate) async fn rows(
     for container in containers {
         let networks = call.engine.networks_of(container);
         let mut row = row(container, &image_name(call, container), &networks, now);
+        let networks = &mut row["NetworkSettings"]["Networks"];
+        view::gate_endpoints(networks, call.version, container.short_id());
+        if call.version.since_minor(46) && !container.host.openings.annotations.is_empty() {
+            row["HostConfig"]["Annotations"] = json!(container.host.openings.annotations);
+        }
         if sizes {
             let written = call.engine.written(container).await?;
             let image = call.engine.images().get(&container.image).map_or(0, |image| image.size);

@@ -32,11 +32,6 @@ pub(crate) async fn inspect(call: &mut Call, id: &str) -> Answer {
 
 /// Takes away what a version of the API did not have yet.
 fn gate(document: &mut Value, version: Version) {
-    let remove = |value: &mut Value, field: &str| {
-        if let Some(object) = value.as_object_mut() {
-            object.remove(field);
-        }
-    };
     if !version.since_minor(42) {
         remove(&mut document["HostConfig"], "ConsoleSize");
     }
@@ -44,7 +39,12 @@ fn gate(document: &mut Value, version: Version) {
         remove(&mut document["HostConfig"], "Annotations");
     }
     let short = document["Id"].as_str().and_then(|id| id.get(..12)).unwrap_or_default().to_owned();
-    let networks = document["NetworkSettings"]["Networks"].as_object_mut();
+    gate_endpoints(&mut document["NetworkSettings"]["Networks"], version, &short);
+}
+
+/// The same for the networks of a container, whose short id is `short`.
+pub(crate) fn gate_endpoints(networks: &mut Value, version: Version, short: &str) {
+    let networks = networks.as_object_mut();
     for endpoint in networks.into_iter().flat_map(|networks| networks.values_mut()) {
         if !version.since_minor(44) {
             remove(endpoint, "DNSNames");
@@ -54,8 +54,14 @@ fn gate(document: &mut Value, version: Version) {
         }
         if version.since_minor(45) {
             // Since then it is among the DNSNames only.
-            without(&mut endpoint["Aliases"], &short);
+            without(&mut endpoint["Aliases"], short);
         }
+    }
+}
+
+fn remove(value: &mut Value, field: &str) {
+    if let Some(object) = value.as_object_mut() {
+        object.remove(field);
     }
 }
 

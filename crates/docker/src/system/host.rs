@@ -45,6 +45,25 @@ pub(super) fn memory() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
+/// Files that this process has open.
+pub(super) fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+/// What lies beneath the layers, as Docker tells it.
+pub(super) fn filesystem(path: &Path) -> Value {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = table.lines().filter_map(|line| {
+        let (place, kind) = line.split_once(" - ")?;
+        let at = place.split(' ').nth(4)?.replace("\\040", " ");
+        path.starts_with(&at).then(|| (at.len(), kind.split(' ').next().unwrap_or_default()))
+    });
+    match mounts.max_by_key(|(length, _)| *length) {
+        Some((_, kind)) => json!([["Backing Filesystem", kind], ["Supports d_type", "true"]]),
+        None => json!([]),
+    }
+}
+
 /// Which limits containers can have here, and by which cgroups.
 pub(super) fn limits() -> Value {
     let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
@@ -58,7 +77,8 @@ pub(super) fn limits() -> Value {
         "CPUShares": has("cpu", "cpu.shares"),
         "CPUSet": has("cpuset", "cpuset.cpus"),
         "PidsLimit": has("pids", "cgroup.procs"),
-        "OomKillDisable": false,
+        "OomKillDisable": !v2 && has("memory", "memory.oom_control"),
+        "KernelMemoryTCP": !v2 && has("memory", "memory.kmem.tcp.limit_in_bytes"),
         "IPv4Forwarding": forwarding,
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": if v2 { "2" } else { "1" },

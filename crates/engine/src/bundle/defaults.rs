@@ -71,24 +71,24 @@ pub(super) const ALL_CAPABILITIES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// Seen as empty: they tell of the host, or let it be changed.
-pub(super) const MASKED: [&str; 12] = [
-    "/proc/acpi",
+/// Seen as empty: they tell of the host, or let it be changed. In Docker's order, which clients compare.
+pub(crate) const MASKED: [&str; 12] = [
     "/proc/asound",
+    "/proc/acpi",
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
+    "/proc/sched_debug",
+    "/proc/scsi",
     "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 ];
 
 /// Seen, but not to be written.
-pub(super) const READONLY: [&str; 5] =
+pub(crate) const READONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The file systems under every container's programs, in order of mounting.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::defaults;
+
 /// Openings in a container's wall; by default there are none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -34,6 +36,26 @@ pub struct Openings {
     pub cgroup_parent: String,
     /// Annotations of its OCI configuration.
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Openings {
+    /// Paths that its programs see as empty; `None` for a privileged container's.
+    pub fn masked(&self) -> Option<Vec<String>> {
+        self.covered(self.masked_paths.as_ref(), &defaults::MASKED)
+    }
+
+    /// Paths that its programs see and cannot write; as with the masked ones.
+    pub fn readonly(&self) -> Option<Vec<String>> {
+        self.covered(self.readonly_paths.as_ref(), &defaults::READONLY)
+    }
+
+    fn covered(&self, own: Option<&Vec<String>>, default: &[&str]) -> Option<Vec<String>> {
+        match own {
+            Some(own) => Some(own.clone()),
+            None if self.privileged => None,
+            None => Some(default.iter().map(|&path| path.to_owned()).collect()),
+        }
+    }
 }
 
 /// Whose namespace of a kind a container is in.

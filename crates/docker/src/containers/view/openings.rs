@@ -17,7 +17,7 @@ pub(super) fn openings(host: &HostConfig) -> Value {
             "CgroupPermissions": device.access,
         })
     });
-    let mut document = json!({
+    json!({
         "CgroupnsMode": private(&openings.cgroup),
         "IpcMode": private(&openings.ipc),
         "PidMode": openings.pid.to_string(),
@@ -28,14 +28,9 @@ pub(super) fn openings(host: &HostConfig) -> Value {
         "CgroupParent": openings.cgroup_parent,
         "Devices": devices.collect::<Vec<_>>(),
         "DeviceCgroupRules": super::some(&openings.device_rules),
-    });
-    // As Docker's, which shows what it masks unless the container is privileged.
-    for (name, own) in
-        [("MaskedPaths", &openings.masked_paths), ("ReadonlyPaths", &openings.readonly_paths)]
-    {
-        document[name] = json!(own);
-    }
-    document
+        "MaskedPaths": openings.masked(),
+        "ReadonlyPaths": openings.readonly(),
+    })
 }
 
 /// Limits of block devices, and those that only some kernels know.
