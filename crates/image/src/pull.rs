@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use spec::{Digest, Kind};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Mutex, Semaphore, oneshot};
 
 use crate::content::digest_of;
 use crate::disk;
@@ -292,7 +292,8 @@ async fn receive(store: &Arc<Store>, request: &Request<'_>, found: Found) -> Res
     let failed = |e: Failure| Error::of(reference, e);
     let blobs = [&found.manifest.config, &found.descriptor].into_iter();
     let pins: Vec<_> = blobs.map(|blob| store.pin(&blob.digest)).collect();
-    let download = Download { store, session: &found.session, progress: request.progress };
+    let writing = Mutex::default();
+    let download = Download { store, session: &found.session, progress: request.progress, writing };
     download.fetch(&found.manifest.config).await.map_err(failed)?;
     let config = store.content.read(&found.manifest.config.digest).map_err(Failure::from);
     let config = config.and_then(|bytes| Ok(Configuration::parse(&bytes, &found.manifest)?));
@@ -336,6 +337,7 @@ async fn layers(
         all.push(download.layer(layer, &turns, beneath.replace(next), placed));
     }
     try_join_all(all).await?;
+    download.written().await?;
     Ok(pins)
 }
 
@@ -391,7 +393,30 @@ impl Download<'_> {
         });
         let placed = work.await.map_err(|_| Failure::GivenUp)?;
         let failed = |source| Failure::Layer { layer: layer.blob.digest.clone(), source };
-        placed.map(drop).map_err(failed)
+        placed.map_err(failed)?;
+        self.write().await
+    }
+
+    /// Has what there is so far written to the disk, beside the rest of the pull: then there is less to
+    /// wait for in the end.
+    async fn write(&self) -> Result<(), Failure> {
+        let mut writing = self.writing.lock().await;
+        if writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            return Ok(());
+        }
+        let store = Arc::clone(self.store);
+        match writing.replace(tokio::task::spawn_blocking(move || store.sync())) {
+            Some(last) => Ok(last.await.map_err(|_| Failure::GivenUp)??),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for that. A failure of it is told nowhere else.
+    async fn written(&self) -> Result<(), Failure> {
+        match self.writing.lock().await.take() {
+            Some(last) => Ok(last.await.map_err(|_| Failure::GivenUp)??),
+            None => Ok(()),
+        }
     }
 }
 

@@ -110,7 +110,7 @@ impl Store {
             images.get(&id).is_some_and(|image| names.iter().all(|name| image.has_name(name)))
         };
         if !known(&self.state().images) {
-            disk::sync_filesystems(&[self.content.root(), self.snapshots.root()])?;
+            self.sync()?;
         }
         let mut state = self.state();
         let before = state.images.clone();
@@ -125,6 +125,11 @@ impl Store {
             self.save_or_restore(&mut state, before)?;
         }
         Ok((state.images[&id].clone(), changed))
+    }
+
+    /// Waits until all blobs and layers are on disk.
+    pub(crate) fn sync(&self) -> Result<(), disk::Error> {
+        disk::sync_filesystems(&[self.content.root(), self.snapshots.root()])
     }
 
     /// Writes the index; if that fails, nothing has changed.

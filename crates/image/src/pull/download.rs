@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use spec::Digest;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
 use super::{Bar, Failure, verify};
@@ -38,6 +38,8 @@ pub(super) struct Download<'a> {
     pub(super) store: &'a Arc<Store>,
     pub(super) session: &'a Session,
     pub(super) progress: &'a (dyn Fn(Progress) + Send + Sync),
+    /// Blobs and layers being written to the disk before anyone waits for that.
+    pub(super) writing: Mutex<Option<JoinHandle<Result<(), disk::Error>>>>,
 }
 
 /// What is to become of a blob's bytes besides the blob.
