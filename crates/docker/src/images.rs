@@ -6,13 +6,14 @@ pub(crate) mod history;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod search;
 pub(crate) mod told;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use hyper::StatusCode;
-use image::{Image, Platform, Reference, Usage};
+use image::{Extension, Image, Platform, Reference, Usage};
 use serde_json::{Value, json};
 use spec::Kind;
 
@@ -164,7 +165,7 @@ pub(crate) fn inspect(call: &mut Call, name: &str) -> Answer {
         "Created": config.created().clone().unwrap_or_else(|| clock::zero().to_owned()),
         "DockerVersion": "",
         "Author": config.author().clone().unwrap_or_default(),
-        "Config": config.config().as_ref().map_or_else(|| json!({}), |config| json!(config)),
+        "Config": run_config(&image),
         "Architecture": config.architecture().to_string(),
         "Os": config.os().to_string(),
         "Size": image.size,
@@ -185,6 +186,23 @@ pub(crate) fn inspect(call: &mut Call, name: &str) -> Answer {
         document["Manifests"] = json!([manifest(&image, call, &call.engine.images().usage())]);
     }
     Ok(reply::ok(&document))
+}
+
+/// How the image's program is to run, with what Docker adds to the OCI's keys.
+fn run_config(image: &Image) -> Value {
+    let mut config = image.config.config().as_ref().map_or_else(|| json!({}), |c| json!(c));
+    let Extension { healthcheck, on_build, shell } = &image.extension;
+    let more = [
+        ("Healthcheck", healthcheck.as_ref().map(|check| json!(check))),
+        ("OnBuild", on_build.as_ref().map(|lines| json!(lines))),
+        ("Shell", shell.as_ref().map(|words| json!(words))),
+    ];
+    for (key, value) in more {
+        if let Some(value) = value {
+            config[key] = value;
+        }
+    }
+    config
 }
 
 /// `platform` of an inspect is JSON. Every image is kept for the host's platform alone.

@@ -102,7 +102,7 @@ async fn image_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
     match (method, path) {
         ("GET", ["json"]) => images::list(call),
         ("POST", ["create"]) => images::pull::create(call).await,
-        ("GET", ["search"]) => Err(Error::unsupported("search")),
+        ("GET", ["search"]) => images::search::search(call).await,
         ("GET", ["get"]) => images::archive::save(call, None).await,
         ("GET", [name @ .., "get"]) => images::archive::save(call, Some(&name.join("/"))).await,
         ("POST", ["load"]) => images::archive::load(call).await,

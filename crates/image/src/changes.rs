@@ -1,7 +1,7 @@
 //! Dockerfile instructions that change an image's configuration, as `docker import --change` takes them.
 //!
-//! CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR. Variables are not
-//! expanded here: an unescaped `$` where docker would expand it is refused.
+//! CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME and WORKDIR.
+//! Variables are not expanded here: an unescaped `$` where docker would expand it is refused.
 //!
 //! Spec: Dockerfile reference; OCI image-spec, config.md "config".
 
@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use spec::{Kind, Signal};
+
+use crate::extension::Healthcheck;
 
 /// What a shell-form command runs in.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -49,7 +51,10 @@ pub(crate) struct Changes {
     entrypoint: Option<Vec<String>>,
     env: Vec<(String, String)>,
     exposed: Vec<String>,
+    healthcheck: Option<Healthcheck>,
     labels: BTreeMap<String, String>,
+    on_build: Vec<String>,
+    shell: Option<Vec<String>>,
     stop_signal: Option<String>,
     user: Option<String>,
     volumes: Vec<String>,
@@ -74,11 +79,10 @@ impl Changes {
         let (word, rest) = (word.to_ascii_uppercase(), rest.trim());
         let invalid = |reason| Error::Invalid { change: line.to_owned(), reason };
         let supported = match word.as_str() {
-            "CMD" | "ENTRYPOINT" => true,
+            "CMD" | "ENTRYPOINT" | "HEALTHCHECK" | "ONBUILD" | "SHELL" => true,
             "ENV" | "EXPOSE" | "LABEL" | "STOPSIGNAL" | "USER" | "VOLUME" | "WORKDIR" => {
                 !has_variable(rest)
             }
-            "HEALTHCHECK" | "ONBUILD" | "SHELL" => false,
             _ => return Err(Error::Unknown(word)),
         };
         if !supported {
@@ -92,8 +96,15 @@ impl Changes {
 
     fn apply(&mut self, word: &str, rest: &str) -> Result<(), &'static str> {
         match word {
-            "CMD" => self.cmd = Some(command(rest)),
-            "ENTRYPOINT" => self.entrypoint = Some(command(rest)),
+            "CMD" => self.cmd = Some(self.command(rest)),
+            "ENTRYPOINT" => self.entrypoint = Some(self.command(rest)),
+            "HEALTHCHECK" => self.healthcheck = Some(healthcheck(rest)?),
+            "ONBUILD" => self.on_build.push(trigger(rest)?),
+            "SHELL" => {
+                let words: Option<Vec<String>> = serde_json::from_str(rest).ok();
+                let words = words.filter(|words| !words.is_empty());
+                self.shell = Some(words.ok_or("want a list in JSON: [\"PROGRAM\", \"FLAG\"]")?);
+            }
             "ENV" => {
                 for (key, value) in pairs(rest)? {
                     self.env.retain(|(known, _)| *known != key);
@@ -125,6 +136,16 @@ impl Changes {
         Ok(())
     }
 
+    /// JSON form as it is, any other text for the shell.
+    fn command(&self, rest: &str) -> Vec<String> {
+        serde_json::from_str(rest).unwrap_or_else(|_| {
+            let usual = || SHELL.map(str::to_owned).to_vec();
+            let mut words = self.shell.clone().unwrap_or_else(usual);
+            words.push(rest.to_owned());
+            words
+        })
+    }
+
     /// The `config` object of an image's configuration.
     pub(crate) fn config(&self) -> Value {
         let mut config = Map::new();
@@ -144,6 +165,15 @@ impl Changes {
         }
         if !self.exposed.is_empty() {
             set("ExposedPorts", keys(&self.exposed));
+        }
+        if let Some(healthcheck) = &self.healthcheck {
+            set("Healthcheck", json!(healthcheck));
+        }
+        if !self.on_build.is_empty() {
+            set("OnBuild", json!(self.on_build));
+        }
+        if let Some(shell) = &self.shell {
+            set("Shell", json!(shell));
         }
         if !self.labels.is_empty() {
             set("Labels", json!(self.labels));
@@ -165,10 +195,75 @@ impl Changes {
     }
 }
 
-/// JSON form as it is, any other text for the shell.
-fn command(rest: &str) -> Vec<String> {
-    serde_json::from_str(rest)
-        .unwrap_or_else(|_| SHELL.into_iter().chain([rest]).map(str::to_owned).collect())
+/// `NONE`, or `[--interval=30s ...] CMD` with a command line or a list.
+fn healthcheck(mut rest: &str) -> Result<Healthcheck, &'static str> {
+    let mut check = Healthcheck::default();
+    while let Some(flag) = rest.strip_prefix("--") {
+        let (flag, after) = flag.split_once(char::is_whitespace).ok_or("CMD or NONE is missing")?;
+        let (name, value) = flag.split_once('=').ok_or("want --NAME=VALUE")?;
+        match name {
+            "interval" => check.interval = duration(value)?,
+            "timeout" => check.timeout = duration(value)?,
+            "start-period" => check.start_period = duration(value)?,
+            "start-interval" => check.start_interval = duration(value)?,
+            "retries" => check.retries = value.parse().map_err(|_| "want --retries=NUMBER")?,
+            _ => return Err("no such flag"),
+        }
+        rest = after.trim_start();
+    }
+    let (word, command) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let command = command.trim();
+    check.test = match (word.to_ascii_uppercase().as_str(), command) {
+        ("NONE", "") => vec!["NONE".to_owned()],
+        ("CMD", "") => return Err("a command is missing"),
+        ("CMD", command) => match serde_json::from_str::<Vec<String>>(command) {
+            Ok(words) => [vec!["CMD".to_owned()], words].concat(),
+            Err(_) => vec!["CMD-SHELL".to_owned(), command.to_owned()],
+        },
+        _ => return Err("want CMD or NONE"),
+    };
+    Ok(check)
+}
+
+/// Nanoseconds of `1m30s`, as Go writes times.
+fn duration(text: &str) -> Result<i64, &'static str> {
+    const WRONG: &str = "want a time such as 30s or 1m30s";
+    let mut rest = text;
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(WRONG)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| WRONG)?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        sum += number
+            * match &rest[..end] {
+                "ns" => 1.0,
+                "us" => 1e3,
+                "ms" => 1e6,
+                "s" => 1e9,
+                "m" => 60e9,
+                "h" => 3600e9,
+                _ => return Err(WRONG),
+            };
+        rest = &rest[end..];
+    }
+    // Docker's least, so that a check does not follow on itself.
+    #[expect(clippy::cast_possible_truncation, reason = "more than 290 years saturate")]
+    let nanoseconds = sum as i64;
+    if nanoseconds == 0 || nanoseconds >= 1_000_000 {
+        Ok(nanoseconds)
+    } else {
+        Err("less than 1ms")
+    }
+}
+
+/// An instruction for builds on this image.
+fn trigger(rest: &str) -> Result<String, &'static str> {
+    let word = rest.split_whitespace().next().unwrap_or_default();
+    match word.to_ascii_uppercase().as_str() {
+        "ONBUILD" | "FROM" | "MAINTAINER" => Err("not allowed as a trigger"),
+        _ => Ok(rest.to_owned()),
+    }
 }
 
 /// `A=b C="d e"`, or the old form `A b c`.
@@ -254,6 +349,8 @@ mod tests {
             "USER 1000:1000",
             "VOLUME [\"/data\", \"/more\"]",
             "WORKDIR /a\nWORKDIR b",
+            "HEALTHCHECK --interval=1m30s --retries=2 CMD test -e /ok",
+            "ONBUILD RUN make",
             "# a comment",
         ]);
         let want = json!({
@@ -261,7 +358,11 @@ mod tests {
             "Entrypoint": ["/bin/sh", "-c", "exec $THING"],
             "Env": ["B=two words", "A=3", "C=four and five"],
             "ExposedPorts": { "80/tcp": {}, "53/udp": {} },
+            "Healthcheck": {
+                "Test": ["CMD-SHELL", "test -e /ok"], "Interval": 90_000_000_000_i64, "Retries": 2,
+            },
             "Labels": { "a": "b", "c d": "e f" },
+            "OnBuild": ["RUN make"],
             "StopSignal": "SIGKILL",
             "User": "1000:1000",
             "Volumes": { "/data": {}, "/more": {} },
@@ -271,11 +372,26 @@ mod tests {
     }
 
     #[test]
+    fn a_shell_is_for_the_commands_after_it() {
+        let changes = Changes::parse(&["SHELL [\"bash\", \"-c\"]", "CMD a b", "HEALTHCHECK NONE"]);
+        let want = json!({
+            "Cmd": ["bash", "-c", "a b"], "Healthcheck": { "Test": ["NONE"] },
+            "Shell": ["bash", "-c"],
+        });
+        assert_eq!(changes.expect("valid").config(), want);
+    }
+
+    #[test]
     fn what_cannot_be_changed_is_refused() {
         let cases = [
             ("FROM scratch", Kind::Invalid),
             ("RUN true", Kind::Invalid),
-            ("HEALTHCHECK NONE", Kind::Unsupported),
+            ("HEALTHCHECK NONE x", Kind::Invalid),
+            ("HEALTHCHECK CMD", Kind::Invalid),
+            ("HEALTHCHECK --interval=1 CMD x", Kind::Invalid),
+            ("HEALTHCHECK --often=1s CMD x", Kind::Invalid),
+            ("ONBUILD FROM x", Kind::Invalid),
+            ("SHELL bash", Kind::Invalid),
             ("ENV PATH=$PATH:/x", Kind::Unsupported),
             ("ENV", Kind::Invalid),
             ("ENV A", Kind::Invalid),

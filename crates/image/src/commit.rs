@@ -226,6 +226,9 @@ fn overlay(config: &mut Map<String, Value>, over: &Value) {
                 old.retain(|entry| !names.contains(&name(entry)));
                 old.extend(new.iter().cloned());
             }
+            (Some(Value::Array(old)), Value::Array(new)) if key == "OnBuild" => {
+                old.extend(new.iter().cloned());
+            }
             _ => drop(config.insert(key.clone(), value.clone())),
         }
     }

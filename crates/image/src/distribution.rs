@@ -1,5 +1,7 @@
 //! Asking a registry without fetching: credentials, tags, and what a name leads to.
 
+use std::collections::BTreeSet;
+
 use futures_util::StreamExt;
 use serde_json::Value;
 use spec::Digest;
@@ -73,6 +75,27 @@ pub(crate) async fn tags(
         }
     }
     Err(Error::of(reference, last))
+}
+
+/// The repositories whose names hold `term`, sorted: of the registry that it begins with, or of the mirrors
+/// of Docker Hub. `None` when there is none to ask.
+pub(crate) async fn search(
+    registries: &Registries,
+    term: &str,
+) -> Result<Option<Vec<Reference>>, registry::Error> {
+    let sources = registries.searched(term);
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    let mut found = BTreeSet::new();
+    for (source, registry, part) in sources {
+        let any = format!("{registry}/any").parse::<Reference>();
+        let any = any.map_err(|_| registry::Error::NotFound { host: source.host.clone() })?;
+        let all = source.session(&any).await?.catalog().await?;
+        let named = all.iter().filter(|name| name.contains(&part));
+        found.extend(named.filter_map(|name| format!("{registry}/{name}").parse().ok()));
+    }
+    Ok(Some(found.into_iter().collect()))
 }
 
 async fn ask(session: &Session, reference: &Reference) -> Result<Remote, Failure> {

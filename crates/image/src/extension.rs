@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Extension {
     /// `HEALTHCHECK`.
     pub healthcheck: Option<Healthcheck>,
+    /// `ONBUILD`: instructions for builds on this image.
+    pub on_build: Option<Vec<String>>,
     /// `SHELL`: the words in front of a command line.
     pub shell: Option<Vec<String>>,
 }

@@ -54,7 +54,7 @@ pub use import::Import;
 pub use load::Loaded;
 pub use platform::{InvalidPlatform, Platform};
 pub use progress::{Bytes, Progress, Status};
-pub use reference::{InvalidReference, Reference};
+pub use reference::{DOCKER_HUB, InvalidReference, Reference};
 pub use registry::{Auth, Registries};
 pub use remove::{Pruned, Removed, Use};
 pub use save::Save;
@@ -132,6 +132,12 @@ impl Images {
     /// registry has such: that is kept in the password's place.
     pub async fn log_in(&self, host: &str, auth: Auth) -> Result<Option<String>, registry::Error> {
         distribution::log_in(&self.registries, host, auth).await
+    }
+
+    /// The repositories whose names hold `term`: of the registry that it begins with, or of the mirrors of
+    /// Docker Hub. `None` when there are none of these.
+    pub async fn search(&self, term: &str) -> Result<Option<Vec<Reference>>, registry::Error> {
+        distribution::search(&self.registries, term).await
     }
 
     /// What the registry says of an image, without fetching it.

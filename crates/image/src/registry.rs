@@ -174,14 +174,33 @@ impl Registries {
 
     /// Whom to ask for an image, in order. Credentials are for the image's own registry alone.
     pub(crate) fn sources(&self, reference: &Reference, auth: Option<Auth>) -> Vec<Source> {
-        let of_mirror = |mirror: &String| {
-            let (scheme, host) = split_url(mirror)?;
-            let speech = if scheme == "http" { Speech::Plain } else { Speech::Tls };
-            Some(self.source(host, speech, None))
-        };
         let of_hub = reference.registry() == DOCKER_HUB;
-        let mirrors = self.mirrors.iter().filter(|_| of_hub).filter_map(of_mirror);
+        let mirrors = self.mirrors.iter().filter(|_| of_hub).filter_map(|url| self.mirror(url));
         mirrors.chain([self.own(reference.registry(), auth)]).collect()
+    }
+
+    /// Whom to ask which repositories there are whose names hold `term`, and what the names look like then:
+    /// the registry that the term begins with, or the mirrors of Docker Hub.
+    pub(crate) fn searched(&self, term: &str) -> Vec<(Source, String, String)> {
+        let own = format!("{term}x").parse::<Reference>().ok();
+        match own.filter(|own| own.registry() != DOCKER_HUB) {
+            Some(own) => {
+                let host = own.registry().to_owned();
+                let rest = term.split_once('/').map_or("", |(_, rest)| rest).to_owned();
+                vec![(self.own(&host, None), host, rest)]
+            }
+            None => {
+                let mirrors = self.mirrors.iter().filter_map(|mirror| self.mirror(mirror));
+                let named = |mirror| (mirror, DOCKER_HUB.to_owned(), term.to_owned());
+                mirrors.map(named).collect()
+            }
+        }
+    }
+
+    fn mirror(&self, url: &str) -> Option<Source> {
+        let (scheme, host) = split_url(url)?;
+        let speech = if scheme == "http" { Speech::Plain } else { Speech::Tls };
+        Some(self.source(host, speech, None))
     }
 
     /// The registry at `host` itself.

@@ -93,6 +93,14 @@ pub(crate) fn diff_export_and_commit_tell_what_was_written(host: &mut Host) {
     let said =
         host.docker(&["image", "inspect", "-f", "{{.Author}} {{.Config.Env}}", "made:1"]).ok();
     assert!(said.starts_with("me ") && said.contains("A=b"), "{said}");
+    let changes =
+        ["HEALTHCHECK --interval=1s CMD true", "ONBUILD RUN make", "SHELL [\"sh\", \"-c\"]"];
+    let changes: Vec<&str> = changes.iter().flat_map(|change| ["-c", change]).collect();
+    host.docker(&[&["commit"], &changes[..], &["written", "made:3"]].concat()).ok();
+    let config = &host.engine.inspect("made:3")["Config"];
+    assert_eq!(config["Healthcheck"]["Test"][0], "CMD-SHELL", "{config}");
+    assert_eq!((&config["OnBuild"][0], &config["Shell"][1]), (&"RUN make".into(), &"-c".into()));
+    host.docker(&["rmi", "made:3"]).ok();
     host.docker(&["rm", "written"]).ok();
 
     let id = detached(host, Isolation::Process, &[], &["sleep", "1000"]);

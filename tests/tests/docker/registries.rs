@@ -42,6 +42,9 @@ pub(crate) fn a_pushed_image_keeps_its_digest(host: &mut Host) {
     host.docker(&["pull", &by_digest]).ok();
     host.docker(&["rmi", &by_digest]).ok();
 
+    let found = |term: &str| host.docker(&["search", "--format", "{{.Name}}", term]).ok();
+    assert_eq!(found("127.0.0.1:5000/push"), "127.0.0.1:5000/pushed");
+    assert_eq!(found("busy"), "busybox", "by the mirror of Docker Hub");
     let said = host.docker(&["push", "127.0.0.1:5000/absent:1"]).fails(1);
     assert!(said.contains("An image does not exist locally with the tag"), "{said}");
 }

@@ -117,6 +117,16 @@ impl Session {
         self.names(url, |page: Tags| page.tags.unwrap_or_default()).await
     }
 
+    /// The repositories of the registry.
+    pub(crate) async fn catalog(&self) -> Result<Vec<String>, Error> {
+        #[derive(Deserialize)]
+        struct Catalog {
+            repositories: Option<Vec<String>>,
+        }
+        let url = self.join("_catalog")?;
+        self.names(url, |page: Catalog| page.repositories.unwrap_or_default()).await
+    }
+
     /// All pages of a list.
     async fn names<T: DeserializeOwned>(
         &self,
