@@ -91,6 +91,17 @@ impl Host {
         engine
     }
 
+    /// A second engine on this host, whose data root is a disk of its own.
+    pub fn another_engine_on_a_disk_of(&self, bytes: u64) -> Engine {
+        let mut engine = Engine::new(&self.engine.netns, SECOND);
+        let size = format!("size={bytes}");
+        let disk = engine.data_root().display().to_string();
+        // Unmounted with whatever else is mounted there when the engine is dropped.
+        engine.on_host("mount", &["-t", "tmpfs", "-o", &size, "hull-disk", &disk]).ok();
+        engine.start();
+        engine
+    }
+
     /// A second engine on this host that finds no programs but `tools`.
     pub fn another_engine_with_only(&self, tools: &[&str]) -> Engine {
         let mut engine = Engine::new(&self.engine.netns, SECOND);

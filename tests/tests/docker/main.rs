@@ -11,6 +11,7 @@ mod errors;
 mod exec;
 mod files;
 mod health;
+mod hostile_images;
 mod images;
 mod init;
 mod lifecycle;
@@ -131,6 +132,10 @@ const SUITE: Suite = Suite {
         once!(registries::a_registry_with_passwords_wants_a_login),
         once!(registries::only_an_authority_that_is_trusted_vouches_for_a_registry),
         once!(registries::a_registry_may_want_a_certificate_of_the_client),
+        once!(hostile_images::ten_thousand_tricks_stay_inside_the_image),
+        once!(hostile_images::an_archive_that_is_cut_off_leaves_nothing),
+        once!(hostile_images::a_full_disk_stops_what_needs_room_and_nothing_else),
+        once!(hostile_images::a_blob_that_has_rotted_is_told_and_fetched_again),
         once!(daemon::the_socket_is_the_groups),
         once!(daemon::a_hang_up_reads_the_configuration_again),
         once!(daemon::systemd_listens_for_the_engine_and_is_told_of_it),
