@@ -19,6 +19,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead};
 use tokio::net::UnixStream;
 use tokio_util::io::{ReaderStream, StreamReader};
 
+use crate::daemon;
 use crate::error::Error;
 
 /// Where the engine listens unless told otherwise.
@@ -72,22 +73,45 @@ impl Page {
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     socket: PathBuf,
+    /// Start an engine where none listens.
+    starts: bool,
 }
 
 impl Client {
-    /// The engine that listens at `socket`.
+    /// The engine that listens at `socket`. Where nobody does, one is started if the socket is the usual
+    /// one: an engine elsewhere has roots of its own, which only whoever started it knows.
     pub(crate) fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        let starts = socket == Path::new(SOCKET);
+        Self { socket, starts }
+    }
+
+    /// The engine that listens at `socket`; none is started.
+    pub(crate) fn of_running(socket: PathBuf) -> Self {
+        Self { socket, starts: false }
+    }
+
+    /// Where the engine listens.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// True when an engine answers.
-    pub(crate) async fn answers(socket: &Path) -> bool {
-        Self::new(socket.to_owned()).get(&Page::new(&["_ping"])).await.is_ok()
+    pub(crate) async fn answers(&self) -> bool {
+        self.get(&Page::new(&["_ping"])).await.is_ok()
     }
 
     /// A page's JSON.
     pub(crate) async fn get(&self, page: &Page) -> Result<Value, Error> {
         self.json(Method::GET, page, &Value::Null).await
+    }
+
+    /// A page's JSON, `None` where what it is about does not exist.
+    pub(crate) async fn find(&self, page: &Page) -> Result<Option<Value>, Error> {
+        match self.get(page).await {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends JSON, or nothing for `null`; gives the JSON that comes back.
@@ -105,22 +129,43 @@ impl Client {
         &self,
         method: Method,
         page: &Page,
-    ) -> Result<impl AsyncBufRead + Unpin + use<>, Error> {
-        Ok(reader(self.send(method, page, &Value::Null, false).await?))
+    ) -> Result<impl AsyncBufRead + Unpin + Send + use<>, Error> {
+        self.stream_as(method, page, None).await
     }
 
-    /// Sends an archive; gives the last JSON line of the answer.
-    pub(crate) async fn upload(
+    /// The same for who has this `X-Registry-Auth`.
+    pub(crate) async fn stream_as(
         &self,
+        method: Method,
         page: &Page,
-        archive: impl AsyncRead + Send + 'static,
-    ) -> Result<Value, Error> {
-        let body = StreamBody::new(ReaderStream::new(archive).map_ok(Frame::data)).boxed_unsync();
-        let request = Request::post(&page.0).header(HOST, "hull").body(body);
+        auth: Option<&str>,
+    ) -> Result<impl AsyncBufRead + Unpin + Send + use<>, Error> {
+        let mut request = Request::builder().method(method).uri(&page.0).header(HOST, "hull");
+        if let Some(auth) = auth {
+            request = request.header("X-Registry-Auth", auth);
+        }
+        Ok(reader(self.exchange(request.body(empty()).expect("a page is a legal path")).await?))
+    }
+
+    /// A header of the answer to `HEAD`.
+    pub(crate) async fn head(&self, page: &Page, header: &str) -> Result<Option<String>, Error> {
+        let request = Request::head(&page.0).header(HOST, "hull").body(empty());
         let response = self.exchange(request.expect("a page is a legal path")).await?;
-        let mut last = Value::Null;
-        lines(reader(response), |line| last = line).await?;
-        Ok(last)
+        let value = response.headers().get(header).and_then(|value| value.to_str().ok());
+        Ok(value.map(str::to_owned))
+    }
+
+    /// Sends an archive; gives the answer's bytes, as they come.
+    pub(crate) async fn upload<A: AsyncRead + Send + 'static>(
+        &self,
+        method: Method,
+        page: &Page,
+        archive: A,
+    ) -> Result<impl AsyncBufRead + Unpin + Send + use<A>, Error> {
+        let body = StreamBody::new(ReaderStream::new(archive).map_ok(Frame::data)).boxed_unsync();
+        let request = Request::builder().method(method).uri(&page.0).header(HOST, "hull");
+        let request = request.header(CONTENT_TYPE, "application/x-tar").body(body);
+        Ok(reader(self.exchange(request.expect("a page is a legal path")).await?))
     }
 
     /// Takes the connection over: what comes back are a process's streams.
@@ -152,23 +197,36 @@ impl Client {
         if upgrade {
             request = request.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
         }
-        let bytes = if body.is_null() {
-            Bytes::new()
+        let body = if body.is_null() {
+            empty()
         } else {
             request = request.header(CONTENT_TYPE, "application/json");
-            Bytes::from(body.to_string())
+            let bytes = Full::new(Bytes::from(body.to_string()));
+            bytes.map_err(|never: Infallible| match never {}).boxed_unsync()
         };
-        let body = Full::new(bytes).map_err(|never: Infallible| match never {}).boxed_unsync();
         self.exchange(request.body(body).expect("a page is a legal path")).await
+    }
+
+    async fn connect(&self) -> Result<UnixStream, Error> {
+        let failed = |source| Error::Connect { socket: self.socket.clone(), source };
+        let nobody = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+        };
+        match UnixStream::connect(&self.socket).await {
+            Err(error) if self.starts && nobody(&error) => {
+                // Boxed, as it asks the engine in turn.
+                Box::pin(daemon::start(&self.socket, &[])).await?;
+                UnixStream::connect(&self.socket).await.map_err(failed)
+            }
+            connected => connected.map_err(failed),
+        }
     }
 
     /// Sends a request on a connection of its own. An answer that says no becomes an error.
     async fn exchange(&self, request: Request<Body>) -> Result<Response<Incoming>, Error> {
         let page = request.uri().path().to_owned();
         let broken = |source| Error::Http { request: page.clone(), source };
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| Error::Connect { socket: self.socket.clone(), source })?;
+        let stream = self.connect().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Its failure is also the request's.
@@ -177,10 +235,7 @@ impl Client {
         let status = response.status();
         if status.is_client_error() || status.is_server_error() {
             let body = read(response, &page).await?;
-            return Err(Error::Refused {
-                status: status.as_u16(),
-                message: message(status, &body),
-            });
+            return Err(refusal(status, &body));
         }
         Ok(response)
     }
@@ -204,14 +259,18 @@ pub(crate) async fn lines(
     while let Some(line) = lines.next_line().await.map_err(Error::file("read the answer"))? {
         let Ok(value) = serde_json::from_str::<Value>(line.trim()) else { continue };
         if let Some(message) = value["error"].as_str() {
-            return Err(Error::Refused { status: 500, message: message.to_owned() });
+            return Err(Error::Refused { status: 500, kind: None, message: message.to_owned() });
         }
         each(value);
     }
     Ok(())
 }
 
-fn reader(response: Response<Incoming>) -> impl AsyncBufRead + Unpin {
+fn empty() -> Body {
+    Full::new(Bytes::new()).map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+fn reader(response: Response<Incoming>) -> impl AsyncBufRead + Unpin + Send {
     StreamReader::new(BodyDataStream::new(response.into_body()).map_err(io::Error::other))
 }
 
@@ -221,11 +280,15 @@ async fn read(response: Response<Incoming>, page: &str) -> Result<Bytes, Error> 
     Ok(body.to_bytes())
 }
 
-/// The text of an error, whoever wrote it.
-fn message(status: StatusCode, body: &[u8]) -> String {
-    let parsed = serde_json::from_slice::<Value>(body).ok();
-    let message = parsed.as_ref().and_then(|value| value["message"].as_str());
-    message.map_or_else(|| format!("the engine answers {status}"), str::to_owned)
+/// An answer that says no, whoever wrote it.
+fn refusal(status: StatusCode, body: &[u8]) -> Error {
+    let parsed = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
+    let message = parsed["message"].as_str();
+    Error::Refused {
+        status: status.as_u16(),
+        kind: serde_json::from_value(parsed["kind"].clone()).ok(),
+        message: message.map_or_else(|| format!("the engine answers {status}"), str::to_owned),
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use spec::Kind;
+
+use crate::output::Paint;
+use crate::template;
+
 /// Why a verb was not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -17,31 +22,46 @@ pub(crate) enum Error {
     Http { request: String, source: hyper::Error },
     /// The engine refused; the text is its.
     #[error("{message}")]
-    Refused { status: u16, message: String },
+    Refused { status: u16, kind: Option<Kind>, message: String },
     /// The container's program could not be started.
     #[error("{message}")]
     Start { code: u8, message: String },
+    /// Nothing has this name.
+    #[error("no such object: {0}")]
+    NoObject(String),
     /// The engine could not be brought up.
     #[error("start {}", program.display())]
     Spawn { program: PathBuf, source: io::Error },
     /// It was started but does not answer.
-    #[error("{} does not answer; its messages are in {}", program.display(), log.display())]
-    Silent { program: PathBuf, log: PathBuf },
+    #[error("{} does not answer: {said}; all its messages are in {}", program.display(), log.display())]
+    Silent { program: PathBuf, log: PathBuf, said: String },
     /// It cannot be stopped.
     #[error("stop the engine")]
     Stop { source: io::Error },
     /// An argument makes no sense.
     #[error("invalid {option} {value:?}: want {want}")]
-    Argument { option: &'static str, value: String, want: &'static str },
+    Argument { option: &'static str, value: String, want: String },
+    /// Of two options one is enough.
+    #[error("{0} and {1} exclude each other")]
+    Exclude(&'static str, &'static str),
+    /// A template is none, or asks for what there is not.
+    #[error("--format")]
+    Template(#[from] template::Error),
     /// `-t` needs a terminal.
-    #[error("the input device is not a terminal")]
+    #[error("the input device is not a terminal: leave -t out, or run it in one")]
     NoTerminal,
+    /// An archive would be printed on a screen.
+    #[error("an archive is not for a terminal: name a file with -o, or redirect the output")]
+    ArchiveOnTerminal,
+    /// What is copied cannot be what is there.
+    #[error("copy to {to}: {why}")]
+    Copy { to: String, why: String },
+    /// docker's program that keeps passwords.
+    #[error("{program}: {said}")]
+    Helper { program: String, said: String },
     /// A file, or one of our own streams.
     #[error("{what}")]
     File { what: String, source: io::Error },
-    /// Some of several names failed; each was reported as it happened.
-    #[error("{0} of the names failed")]
-    Some(usize),
     /// The asynchronous runtime.
     #[error("start threads")]
     Runtime(#[source] io::Error),
@@ -60,5 +80,11 @@ impl Error {
     pub(crate) fn file(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         |source| Self::File { what, source }
+    }
+
+    /// Tells it on standard error.
+    pub(crate) fn print(&self) {
+        let paint = Paint::errors();
+        eprintln!("{} {}", paint.red("hull:"), spec::chain(self));
     }
 }

@@ -1,7 +1,9 @@
-//! Lines on standard output.
+//! What is printed, and its colours.
 
 use std::fmt::Display;
 use std::io::{self, Write};
+
+use crate::terminal;
 
 /// What a shell shows for a program that wrote to a pipe nobody reads: 128 and SIGPIPE.
 const UNREAD: i32 = 141;
@@ -10,5 +12,25 @@ const UNREAD: i32 = 141;
 pub(crate) fn line(text: impl Display) {
     if writeln!(io::stdout().lock(), "{text}").is_err() {
         std::process::exit(UNREAD);
+    }
+}
+
+/// Colours, where there are any.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Paint(bool);
+
+impl Paint {
+    /// For standard error.
+    pub(crate) fn errors() -> Self {
+        Self(terminal::colours(true))
+    }
+
+    /// What is wrong.
+    pub(crate) fn red(self, text: impl Display) -> String {
+        self.with("31", text)
+    }
+
+    fn with(self, code: &str, text: impl Display) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
     }
 }

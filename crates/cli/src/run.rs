@@ -1,90 +1,62 @@
-//! Verbs that run a program: `run`, `create`, `exec`.
+//! Verbs that run a program: `run`, `create`, `start`, `exec`, `attach`.
+//!
+//! ```text
+//!   create -> attach -> wait (its head) -> start -> streams until the end -> exit status
+//! ```
+//!
+//! The wait is there before the start, so that no end can be missed.
 
-use std::collections::BTreeMap;
+mod body;
+mod flags;
+mod keys;
+mod mounts;
+mod ports;
+
+use std::fs;
 
 use clap::Args;
 use hyper::Method;
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufRead, AsyncReadExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Page};
+use crate::credentials::Credentials;
 use crate::error::Error;
-use crate::{images, output, stream, terminal};
+use crate::image;
+use crate::progress::Progress;
+use crate::stream::{self, Ended};
+use crate::verb::{Verb, each};
+use crate::{output, terminal};
 
+pub(crate) use body::{pairs, restart};
+use flags::Flags;
+pub(crate) use keys::Keys;
+
+/// Keys that leave a container's terminal unless others are named.
+const KEYS: &str = "ctrl-p,ctrl-q";
 /// Signals that are passed on to the container's program.
-const PASSED_ON: [(SignalKind, &str); 5] = [
+const PASSED_ON: [(SignalKind, &str); 6] = [
     (SignalKind::hangup(), "HUP"),
     (SignalKind::interrupt(), "INT"),
     (SignalKind::quit(), "QUIT"),
     (SignalKind::terminate(), "TERM"),
     (SignalKind::user_defined1(), "USR1"),
+    (SignalKind::user_defined2(), "USR2"),
 ];
 
-/// What a container is made of.
+/// `hull create`.
 #[derive(Debug, Args)]
+#[command(
+    disable_help_flag = true,
+    after_help = "\
+Example:
+  hull create --name web -p 8080:80 nginx && hull start web"
+)]
 pub(crate) struct Create {
-    /// Give it a name
-    #[arg(long)]
-    name: Option<String>,
-    /// The wall around it: process, or hyperv for a virtual machine of its own
-    #[arg(long)]
-    isolation: Option<String>,
-    /// Set an environment variable; NAME alone takes ours
-    #[arg(short, long, value_name = "NAME[=VALUE]")]
-    env: Vec<String>,
-    /// Directory to start in
-    #[arg(short, long)]
-    workdir: Option<String>,
-    /// User, and group, to run as
-    #[arg(short, long, value_name = "USER[:GROUP]")]
-    user: Option<String>,
-    /// Keep standard input open
-    #[arg(short, long)]
-    interactive: bool,
-    /// Give it a terminal
-    #[arg(short, long)]
-    tty: bool,
-    /// Program to run instead of the image's
-    #[arg(long)]
-    entrypoint: Option<String>,
-    /// The container's host name
-    #[arg(long)]
-    hostname: Option<String>,
-    /// Attach a label
-    #[arg(short, long, value_name = "KEY[=VALUE]")]
-    label: Vec<String>,
-    /// bridge or none
-    #[arg(long, visible_alias = "net")]
-    network: Option<String>,
-    /// Limit memory, e.g. 64m
-    #[arg(short, long)]
-    memory: Option<String>,
-    /// Limit processors, e.g. 1.5
-    #[arg(long)]
-    cpus: Option<f64>,
-    /// Limit processes
-    #[arg(long)]
-    pids_limit: Option<i64>,
-    /// Mount a directory of the host
-    #[arg(short, long, value_name = "SOURCE:DESTINATION[:ro]")]
-    volume: Vec<String>,
-    /// Mount a file system in memory
-    #[arg(long, value_name = "DESTINATION[:OPTIONS]")]
-    tmpfs: Vec<String>,
-    /// Make the root file system read-only
-    #[arg(long)]
-    read_only: bool,
-    /// Add a capability
-    #[arg(long)]
-    cap_add: Vec<String>,
-    /// Drop a capability
-    #[arg(long)]
-    cap_drop: Vec<String>,
-    /// Remove it when it ends
-    #[arg(long)]
-    rm: bool,
+    #[command(flatten)]
+    flags: Flags,
     /// The image
     image: String,
     /// The program and its arguments, instead of the image's
@@ -94,29 +66,87 @@ pub(crate) struct Create {
 
 /// `hull run`.
 #[derive(Debug, Args)]
+#[command(
+    disable_help_flag = true,
+    after_help = "\
+Examples:
+  hull run --rm alpine uname -r                        the host's kernel
+  hull run --rm --isolation=hyperv alpine uname -r     a kernel of its own
+  hull run -it --rm alpine sh                          a shell
+  hull run -d --name web -p 8080:80 -v data:/data nginx"
+)]
 pub(crate) struct Run {
     /// Print the id and leave the container running
     #[arg(short, long)]
     detach: bool,
+    /// Keys that leave a terminal
+    #[arg(long, value_name = "KEYS", default_value = KEYS)]
+    detach_keys: String,
+    /// Streams to attach to: stdin, stdout, stderr
+    #[arg(short, long, value_name = "STREAM")]
+    attach: Vec<String>,
     #[command(flatten)]
     pub(crate) create: Create,
 }
 
+/// `hull start`.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Show output until it ends; pass signals on
+    #[arg(short, long)]
+    attach: bool,
+    /// Send standard input too
+    #[arg(short, long)]
+    interactive: bool,
+    /// Keys that leave a terminal
+    #[arg(long, value_name = "KEYS", default_value = KEYS)]
+    detach_keys: String,
+    /// Names or ids
+    #[arg(required = true)]
+    names: Vec<String>,
+}
+
+/// `hull attach`.
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    /// Do not send standard input
+    #[arg(long)]
+    no_stdin: bool,
+    /// Keys that leave a terminal
+    #[arg(long, value_name = "KEYS", default_value = KEYS)]
+    detach_keys: String,
+    /// Pass signals on
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+    /// Name or id
+    name: String,
+}
+
 /// `hull exec`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hull exec -it web sh
+  hull exec -u root -e DEBUG=1 web id")]
 pub(crate) struct Exec {
     /// Leave the program running
     #[arg(short, long)]
     detach: bool,
+    /// Keys that leave a terminal
+    #[arg(long, value_name = "KEYS", default_value = KEYS)]
+    detach_keys: String,
     /// Set an environment variable; NAME alone takes ours
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
     /// Directory to start in
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
     /// User, and group, to run as
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
+    /// Give it all capabilities
+    #[arg(long)]
+    privileged: bool,
     /// Keep standard input open
     #[arg(short, long)]
     interactive: bool,
@@ -130,104 +160,235 @@ pub(crate) struct Exec {
     command: Vec<String>,
 }
 
-/// Makes a container and prints its id.
-pub(crate) async fn create(client: &Client, verb: &Create) -> Result<(), Error> {
-    output::line(make(client, verb, false).await?);
-    Ok(())
+impl Verb for Create {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        output::line(make(client, &self, false).await?);
+        Ok(0)
+    }
 }
 
-/// Makes a container and runs it; gives its program's exit status.
-pub(crate) async fn run(client: &Client, verb: &Run) -> Result<u8, Error> {
-    let create = &verb.create;
-    if create.tty && create.interactive && !verb.detach && !terminal::here() {
-        return Err(Error::NoTerminal);
+impl Verb for Run {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        let flags = &self.create.flags;
+        if self.detach && !self.attach.is_empty() {
+            return Err(Error::Exclude("--detach", "--attach"));
+        }
+        if flags.tty && flags.interactive && !self.detach && !terminal::input() {
+            return Err(Error::NoTerminal);
+        }
+        let keys = Keys::parse(&self.detach_keys)?;
+        let id = make(client, &self.create, !self.detach).await?;
+        if self.detach {
+            start(client, &id).await?;
+            output::line(id);
+            return Ok(0);
+        }
+        let named = |stream: &str| self.attach.iter().any(|one| one.eq_ignore_ascii_case(stream));
+        let all = self.attach.is_empty();
+        let streams = Streams {
+            stdin: flags.interactive && (all || named("stdin")),
+            stdout: all || named("stdout"),
+            stderr: all || named("stderr"),
+            tty: flags.tty,
+            signals: !flags.tty,
+            keys,
+        };
+        let condition = if flags.rm { "removed" } else { "next-exit" };
+        streams.follow(client, &id, condition, true).await
     }
-    let id = make(client, create, !verb.detach).await?;
-    let page = |verb: &str| Page::new(&["containers", &id, verb]);
-    if verb.detach {
-        start(client, &id).await?;
-        output::line(id);
-        return Ok(0);
+}
+
+impl Verb for Start {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        if !self.attach && !self.interactive {
+            return each(&self.names, |name| async move {
+                client.post(&page(name, "start"), &Value::Null).await.map(|_| name.to_owned())
+            })
+            .await;
+        }
+        let [name] = self.names.as_slice() else {
+            return Err(Error::Argument {
+                option: "names",
+                value: self.names.join(" "),
+                want: "one container with --attach".into(),
+            });
+        };
+        let container = client.get(&page(name, "json")).await?;
+        let tty = container["Config"]["Tty"] == true;
+        let streams = Streams {
+            stdin: self.interactive && container["Config"]["OpenStdin"] == true,
+            stdout: true,
+            stderr: true,
+            tty,
+            signals: !tty,
+            keys: Keys::parse(&self.detach_keys)?,
+        };
+        let removed = container["HostConfig"]["AutoRemove"] == true;
+        let condition = if removed { "removed" } else { "next-exit" };
+        streams.follow(client, name, condition, true).await
     }
-    let stdin = if create.interactive { "1" } else { "0" };
-    let attach = page("attach").query(&[
-        ("stream", "1"),
-        ("stdin", stdin),
-        ("stdout", "1"),
-        ("stderr", "1"),
-    ]);
-    let streams = client.hijack(&attach, &Value::Null).await?;
-    let condition = if create.rm { "removed" } else { "next-exit" };
-    // Its headers are here before the start, so that no end can be missed.
-    let wait = page("wait").query(&[("condition", condition)]);
-    let mut waiting = client.stream(Method::POST, &wait).await?;
-    start(client, &id).await?;
-    let mut beside = JoinSet::new();
-    let raw = create.tty && create.interactive;
-    let raw = raw.then(terminal::Raw::enter).transpose()?;
-    if create.tty {
-        beside.spawn(stream::follow_size(client.clone(), page("resize")));
-    } else {
-        pass_signals_on(&mut beside, client, &page("kill"));
+}
+
+impl Verb for Attach {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        let container = client.get(&page(&self.name, "json")).await?;
+        let state = &container["State"];
+        let refused = |state: &str| Error::Refused {
+            status: 409,
+            kind: Some(spec::Kind::Conflict),
+            message: format!("container {} is {state}: nothing to attach to", self.name),
+        };
+        if state["Running"] != true {
+            return Err(refused("not running"));
+        }
+        if state["Paused"] == true {
+            return Err(refused("paused"));
+        }
+        let tty = container["Config"]["Tty"] == true;
+        let streams = Streams {
+            stdin: !self.no_stdin && container["Config"]["OpenStdin"] == true,
+            stdout: true,
+            stderr: true,
+            tty,
+            signals: self.sig_proxy && !tty,
+            keys: Keys::parse(&self.detach_keys)?,
+        };
+        streams.follow(client, &self.name, "not-running", false).await
     }
-    stream::connect(streams, create.interactive, create.tty).await?;
+}
+
+impl Verb for Exec {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        if self.tty && self.interactive && !self.detach && !terminal::input() {
+            return Err(Error::NoTerminal);
+        }
+        let keys = Keys::parse(&self.detach_keys)?;
+        let size = terminal::size().filter(|_| self.tty);
+        let attached = !self.detach;
+        let body = json!({
+            "AttachStdin": attached && self.interactive,
+            "AttachStdout": attached,
+            "AttachStderr": attached,
+            "Cmd": self.command,
+            "ConsoleSize": size.map(|(rows, columns)| [rows, columns]),
+            "Env": body::environment(&self.env),
+            "Privileged": self.privileged,
+            "Tty": self.tty,
+            "User": self.user,
+            "WorkingDir": self.workdir,
+        });
+        let created = client.post(&page(&self.container, "exec"), &body).await?;
+        let id = created["Id"].as_str().unwrap_or_default().to_owned();
+        let page = |verb: &str| Page::new(&["exec", &id, verb]);
+        let body = json!({ "Detach": self.detach, "Tty": self.tty });
+        if self.detach {
+            return client.post(&page("start"), &body).await.map(|_| 0);
+        }
+        let streams = client.hijack(&page("start"), &body).await?;
+        let mut beside = JoinSet::new();
+        let raw = self.tty && self.interactive;
+        let mode = raw.then(terminal::Mode::raw).transpose()?;
+        if self.tty {
+            beside.spawn(stream::follow_size(client.clone(), page("resize")));
+        }
+        let keys = self.tty.then_some(keys);
+        let ended = stream::connect(streams, self.interactive, self.tty, keys).await?;
+        drop(mode);
+        if ended == Ended::Left {
+            return Ok(0);
+        }
+        let ended = client.get(&page("json")).await?;
+        Ok(status(&ended["ExitCode"]))
+    }
+}
+
+fn page(name: &str, verb: &str) -> Page {
+    Page::new(&["containers", name, verb])
+}
+
+/// Which streams are connected, and how.
+struct Streams {
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+    tty: bool,
+    /// Signals that we get are the container's.
+    signals: bool,
+    keys: Keys,
+}
+
+impl Streams {
+    /// Connects to a container, starts it if asked to, and follows it to its end; gives its exit status.
+    async fn follow(
+        self,
+        client: &Client,
+        name: &str,
+        condition: &str,
+        starts: bool,
+    ) -> Result<u8, Error> {
+        let switch = |on: bool| if on { "1" } else { "0" };
+        let attach = page(name, "attach").query(&[
+            ("stream", "1"),
+            ("stdin", switch(self.stdin)),
+            ("stdout", switch(self.stdout)),
+            ("stderr", switch(self.stderr)),
+        ]);
+        let streams = client.hijack(&attach, &Value::Null).await?;
+        let wait = page(name, "wait").query(&[("condition", condition)]);
+        let waiting = client.stream(Method::POST, &wait).await?;
+        if starts {
+            start(client, name).await?;
+        }
+        let mut beside = JoinSet::new();
+        let raw = self.tty && self.stdin && terminal::input();
+        let mode = raw.then(terminal::Mode::raw).transpose()?;
+        if self.tty {
+            beside.spawn(stream::follow_size(client.clone(), page(name, "resize")));
+        }
+        if self.signals {
+            pass_signals_on(&mut beside, client, &page(name, "kill"));
+        }
+        let keys = self.tty.then_some(self.keys);
+        let ended = stream::connect(streams, self.stdin, self.tty, keys).await?;
+        drop(mode);
+        if ended == Ended::Left {
+            return Ok(0);
+        }
+        exit_status(waiting).await
+    }
+}
+
+async fn exit_status(mut waiting: impl AsyncBufRead + Unpin) -> Result<u8, Error> {
     let mut answer = String::new();
     waiting.read_to_string(&mut answer).await.map_err(Error::file("wait for the container"))?;
-    drop(raw);
     let ended: Value = serde_json::from_str(&answer).unwrap_or(Value::Null);
     if let Some(message) = ended["Error"]["Message"].as_str().filter(|text| !text.is_empty()) {
-        return Err(Error::Refused { status: 500, message: message.to_owned() });
+        return Err(Error::Refused { status: 500, kind: None, message: message.to_owned() });
     }
     Ok(status(&ended["StatusCode"]))
 }
 
-/// Runs a program in a running container; gives its exit status.
-pub(crate) async fn exec(client: &Client, verb: &Exec) -> Result<u8, Error> {
-    if verb.tty && verb.interactive && !verb.detach && !terminal::here() {
-        return Err(Error::NoTerminal);
-    }
-    let size = terminal::size().filter(|_| verb.tty);
-    let attached = !verb.detach;
-    let body = json!({
-        "AttachStdin": attached && verb.interactive,
-        "AttachStdout": attached,
-        "AttachStderr": attached,
-        "Cmd": verb.command,
-        "ConsoleSize": size.map(|(rows, columns)| [rows, columns]),
-        "Env": environment(&verb.env),
-        "Tty": verb.tty,
-        "User": verb.user,
-        "WorkingDir": verb.workdir,
-    });
-    let created = client.post(&Page::new(&["containers", &verb.container, "exec"]), &body).await?;
-    let id = created["Id"].as_str().unwrap_or_default().to_owned();
-    let page = |verb: &str| Page::new(&["exec", &id, verb]);
-    let body = json!({ "Detach": verb.detach, "Tty": verb.tty });
-    if verb.detach {
-        return client.post(&page("start"), &body).await.map(|_| 0);
-    }
-    let streams = client.hijack(&page("start"), &body).await?;
-    let mut beside = JoinSet::new();
-    let raw = verb.tty && verb.interactive;
-    let raw = raw.then(terminal::Raw::enter).transpose()?;
-    if verb.tty {
-        beside.spawn(stream::follow_size(client.clone(), page("resize")));
-    }
-    stream::connect(streams, verb.interactive, verb.tty).await?;
-    drop(raw);
-    let ended = client.get(&page("json")).await?;
-    Ok(status(&ended["ExitCode"]))
-}
-
 /// Makes a container, fetching its image if that is not here; gives its id.
 async fn make(client: &Client, create: &Create, attached: bool) -> Result<String, Error> {
-    let body = body(create, attached)?;
-    let named: Vec<_> = create.name.iter().map(|name| ("name", name.as_str())).collect();
+    let flags = &create.flags;
+    let body = body::body(flags, &create.image, &create.command, attached)?;
+    if let Some(file) = flags.cidfile.as_ref().filter(|file| fs::exists(file).unwrap_or(false)) {
+        let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+        return Err(Error::file(file)(exists));
+    }
+    let named = [("name", &flags.name), ("platform", &flags.platform)];
+    let named: Vec<_> =
+        named.iter().filter_map(|(key, value)| Some((*key, value.as_deref()?))).collect();
     let page = Page::new(&["containers", "create"]).query(&named);
+    if flags.pull == "always" {
+        pull(client, create).await?;
+    }
     let created = match client.post(&page, &body).await {
-        Err(Error::Refused { status: 404, .. }) => {
-            eprintln!("Unable to find image '{}' locally", create.image);
-            images::fetch(client, &create.image, |line| eprintln!("{line}")).await?;
+        Err(Error::Refused { status: 404, message, .. })
+            if flags.pull != "never" && message.to_lowercase().contains("no such image") =>
+        {
+            eprintln!("Unable to find image '{}' locally", image::tagged(&create.image));
+            pull(client, create).await?;
             client.post(&page, &body).await?
         }
         answer => answer?,
@@ -235,11 +396,21 @@ async fn make(client: &Client, create: &Create, attached: bool) -> Result<String
     for warning in created["Warnings"].as_array().into_iter().flatten() {
         eprintln!("WARNING: {}", warning.as_str().unwrap_or_default());
     }
-    Ok(created["Id"].as_str().unwrap_or_default().to_owned())
+    let id = created["Id"].as_str().unwrap_or_default().to_owned();
+    if let Some(file) = &flags.cidfile {
+        fs::write(file, &id).map_err(Error::file(file))?;
+    }
+    Ok(id)
+}
+
+async fn pull(client: &Client, create: &Create) -> Result<(), Error> {
+    let auth = Credentials::for_image(&create.image)?;
+    let platform = create.flags.platform.as_deref();
+    image::fetch(client, &create.image, platform, auth.as_deref(), Progress::errors()).await
 }
 
 async fn start(client: &Client, id: &str) -> Result<(), Error> {
-    let started = client.post(&Page::new(&["containers", id, "start"]), &Value::Null).await;
+    let started = client.post(&page(id, "start"), &Value::Null).await;
     started.map(drop).map_err(|error| match error {
         Error::Refused { message, .. } => Error::Start { code: start_code(&message), message },
         error => error,
@@ -259,77 +430,6 @@ fn start_code(message: &str) -> u8 {
     } else {
         125
     }
-}
-
-/// The body of the create.
-fn body(create: &Create, attached: bool) -> Result<Value, Error> {
-    let labels: BTreeMap<_, _> =
-        create.label.iter().map(|label| label.split_once('=').unwrap_or((label, ""))).collect();
-    let tmpfs: BTreeMap<_, _> =
-        create.tmpfs.iter().map(|mount| mount.split_once(':').unwrap_or((mount, ""))).collect();
-    #[allow(clippy::cast_possible_truncation)] // saturates, and the engine checks it
-    let nano_cpus = create.cpus.map(|cpus| (cpus * 1e9) as i64);
-    Ok(json!({
-        "Image": create.image,
-        "Cmd": (!create.command.is_empty()).then_some(&create.command),
-        "Entrypoint": create.entrypoint.as_ref().map(|word| [word]),
-        "Env": environment(&create.env),
-        "WorkingDir": create.workdir,
-        "User": create.user,
-        "Hostname": create.hostname,
-        "Labels": labels,
-        "Tty": create.tty,
-        "OpenStdin": create.interactive,
-        "StdinOnce": create.interactive && attached,
-        "AttachStdin": create.interactive && attached,
-        "AttachStdout": attached,
-        "AttachStderr": attached,
-        "HostConfig": {
-            "Isolation": create.isolation,
-            "NetworkMode": create.network,
-            "Memory": create.memory.as_deref().map(bytes).transpose()?,
-            "NanoCpus": nano_cpus,
-            "PidsLimit": create.pids_limit,
-            "Binds": create.volume,
-            "Tmpfs": tmpfs,
-            "ReadonlyRootfs": create.read_only,
-            "CapAdd": create.cap_add,
-            "CapDrop": create.cap_drop,
-            "AutoRemove": create.rm,
-            "ConsoleSize": terminal::size().filter(|_| create.tty).map(|(h, w)| [h, w]),
-        },
-    }))
-}
-
-/// Variables with their values; a name alone takes ours, and none where we have none.
-fn environment(given: &[String]) -> Vec<String> {
-    let value = |name: &String| {
-        if name.contains('=') {
-            return Some(name.clone());
-        }
-        std::env::var(name).ok().map(|value| format!("{name}={value}"))
-    };
-    given.iter().filter_map(value).collect()
-}
-
-/// A number of bytes with an optional unit: `b`, `k`, `m`, `g`, each 1024 of the one before.
-fn bytes(text: &str) -> Result<i64, Error> {
-    let invalid = || Error::Argument {
-        option: "--memory",
-        value: text.to_owned(),
-        want: "a number and b, k, m or g",
-    };
-    let lower = text.to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match &lower[digits.len()..] {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        _ => return Err(invalid()),
-    };
-    let number: i64 = digits.parse().map_err(|_| invalid())?;
-    number.checked_mul(1 << shift).filter(|count| *count >= 0).ok_or_else(invalid)
 }
 
 /// Sends what we are sent to the container.
@@ -353,17 +453,6 @@ fn status(value: &Value) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn memory_has_units_of_1024() {
-        let count = |text| bytes(text).ok();
-        assert_eq!(count("64m"), Some(64 << 20));
-        assert_eq!(count("1GiB"), Some(1 << 30));
-        assert_eq!(count("7"), Some(7));
-        for text in ["", "m", "-1", "1x", "1.5g", "99999999999g"] {
-            assert_eq!(count(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn a_start_that_failed_has_a_shells_exit_status() {

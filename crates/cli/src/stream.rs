@@ -3,31 +3,63 @@
 use std::io::{self, Write};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::OwnedWriteHalf;
 
 use crate::client::{Client, Hijacked, Page};
 use crate::error::Error;
+use crate::run::Keys;
 use crate::terminal;
 
 /// Bytes read at a time.
 const CHUNK: usize = 32 << 10;
 
+/// How a connection to a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// There is no more output.
+    Output,
+    /// The keys that leave it were typed; the process goes on.
+    Left,
+}
+
 /// Connects our standard streams until the process's output ends. With `stdin` ours is sent, and its
-/// end too.
-pub(crate) async fn connect(process: Hijacked, stdin: bool, tty: bool) -> Result<(), Error> {
-    let (output, mut input) = process.stream.into_split();
-    let feed = async {
-        if stdin {
-            // The process may end, or close its input, before it has read everything.
-            let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut input).await;
-            let _ = input.shutdown().await;
-        }
-        std::future::pending::<()>().await;
-    };
+/// end too; `keys` are those that leave a terminal.
+pub(crate) async fn connect(
+    process: Hijacked,
+    stdin: bool,
+    tty: bool,
+    keys: Option<Keys>,
+) -> Result<Ended, Error> {
+    let (output, input) = process.stream.into_split();
     let early = io::Cursor::new(process.early);
     tokio::select! {
-        shown = show(early.chain(output), tty) => shown,
-        () = feed => Ok(()),
+        shown = show(early.chain(output), tty) => shown.map(|()| Ended::Output),
+        () = feed(input, stdin, keys) => Ok(Ended::Left),
     }
+}
+
+/// Sends what we are given; returns only when the keys are typed.
+async fn feed(mut input: OwnedWriteHalf, stdin: bool, mut keys: Option<Keys>) {
+    if !stdin {
+        return std::future::pending().await;
+    }
+    let mut source = tokio::io::stdin();
+    let mut chunk = vec![0; CHUNK];
+    // The process may end, or close its input, before it has read everything.
+    while let Ok(read @ 1..) = source.read(&mut chunk).await {
+        let (bytes, left) = match &mut keys {
+            Some(keys) => keys.pass(&chunk[..read]),
+            None => (chunk[..read].to_vec(), false),
+        };
+        if left {
+            return;
+        }
+        if input.write_all(&bytes).await.is_err() {
+            break;
+        }
+    }
+    let _ = input.shutdown().await;
+    std::future::pending::<()>().await;
 }
 
 /// Writes a process's output to ours until it ends.

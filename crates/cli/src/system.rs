@@ -1,79 +1,172 @@
-//! Verbs for the engine itself.
+//! `hull system`, and what of it stands alone.
 
-use std::path::Path;
+mod df;
+mod events;
+mod info;
 
-use clap::Subcommand;
-use serde_json::Value;
+use clap::Args;
 
 use crate::client::{Client, Page};
-use crate::daemon;
 use crate::error::Error;
-use crate::output;
+use crate::prune::Consent;
+use crate::verb::{Verb, group, verbs};
+use crate::{container, daemon, image, network, volume};
 
-/// `hull system`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum System {
-    /// Start the engine
-    Start {
-        /// Options for hulld
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        options: Vec<String>,
-    },
-    /// Stop the engine; containers go on
-    Stop,
-}
-
-/// Starts or stops the engine.
-pub(crate) async fn system(verb: &System, socket: &Path) -> Result<(), Error> {
-    match verb {
-        System::Start { .. } if Client::answers(socket).await => Ok(()),
-        System::Start { options } => daemon::start(socket, options).await,
-        System::Stop => daemon::stop(socket).await,
+verbs! {
+    /// Verbs behind `system`.
+    Verbs {
+        /// Show what takes space on disk
+        Df: df::Df,
+        /// Remove what nobody uses
+        Prune: Prune,
+        /// Start the engine
+        Start: Start,
+        /// Stop the engine; containers go on
+        Stop: Stop,
+        => { Everyday: Everyday, }
     }
 }
 
-/// Prints facts about the engine and its host.
-pub(crate) async fn info(client: &Client) -> Result<(), Error> {
-    let info = client.get(&Page::new(&["info"])).await?;
-    let text = |key: &str| match &info[key] {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let running = format!(
-        "{} ({} running, {} paused, {} stopped)",
-        text("Containers"),
-        text("ContainersRunning"),
-        text("ContainersPaused"),
-        text("ContainersStopped")
-    );
-    for (name, value) in [
-        ("Engine", format!("hull {}", text("ServerVersion"))),
-        ("Root", text("DockerRootDir")),
-        ("Default isolation", text("Isolation")),
-        ("Containers", running),
-        ("Images", text("Images")),
-        ("Host", text("Name")),
-        ("System", text("OperatingSystem")),
-        ("Kernel", text("KernelVersion")),
-        ("Control groups", format!("version {}", text("CgroupVersion"))),
-        ("Processors", text("NCPU")),
-        ("Memory", crate::table::bytes(info["MemTotal"].as_u64().unwrap_or(0))),
-    ] {
-        output::line(format_args!("{name}: {value}"));
+verbs! {
+    /// Verbs that need no `system` before them.
+    Everyday {
+        /// Show facts about the engine and its host
+        Info: info::Info,
+        /// Show what happens, as it happens
+        Events: events::Events,
     }
-    for (key, value) in info["Hull"]["Vm"].as_object().into_iter().flatten() {
-        output::line(format_args!("VM {key}: {}", value.as_str().unwrap_or_default()));
-    }
-    Ok(())
 }
 
-/// Prints the versions of both sides.
-pub(crate) async fn version(client: &Client) -> Result<(), Error> {
-    output::line(format_args!("hull {}", env!("CARGO_PKG_VERSION")));
-    let version = client.get(&Page::new(&["version"])).await?;
-    let text = |key: &str| version[key].as_str().unwrap_or_default();
-    let (oldest, newest) = (text("MinAPIVersion"), text("ApiVersion"));
-    let version = text("Version");
-    output::line(format_args!("hulld {version} (Docker API {oldest} to {newest})"));
-    Ok(())
+group! {
+    /// The engine.
+    System of Verbs
+}
+
+pub(crate) use info::Version;
+
+/// `hull system prune`.
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// Images with a name too
+    #[arg(short, long)]
+    all: bool,
+    /// Nameless volumes too
+    #[arg(long)]
+    volumes: bool,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// `hull system start`.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Options for hulld
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    options: Vec<String>,
+}
+
+/// `hull system stop`.
+#[derive(Debug, Args)]
+pub(crate) struct Stop {}
+
+impl Verb for Prune {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        let warning = self.warning();
+        let Some(filters) = self.consent.given(&warning)? else { return Ok(1) };
+        container::prune(client, &filters).await?;
+        network::prune(client, &filters).await?;
+        if self.volumes {
+            volume::prune(client, false, &filters).await?;
+        }
+        image::prune(client, self.all, &filters).await?;
+        Ok(0)
+    }
+}
+
+impl Prune {
+    fn warning(&self) -> String {
+        let mut lines = vec!["This will remove:", "  - all stopped containers"];
+        lines.push("  - all networks not used by at least one container");
+        if self.volumes {
+            lines.push("  - all anonymous volumes not used by at least one container");
+        }
+        lines.push(if self.all {
+            "  - all images without at least one container associated to them"
+        } else {
+            "  - all dangling images"
+        });
+        lines.join("\n")
+    }
+}
+
+impl Verb for Start {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        let running = Client::of_running(client.socket().to_owned());
+        if !running.answers().await {
+            daemon::start(client.socket(), &self.options).await?;
+        }
+        Ok(0)
+    }
+}
+
+impl Verb for Stop {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        daemon::stop(&Client::of_running(client.socket().to_owned())).await.map(|()| 0)
+    }
+}
+
+/// Everything about anything: containers first, as docker does.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// json, or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Show a container's sizes too
+    #[arg(short, long)]
+    size: bool,
+    /// container, image, network or volume
+    #[arg(long, value_name = "KIND", value_parser = ["container", "image", "network", "volume"])]
+    r#type: Option<String>,
+    /// Names or ids
+    #[arg(required = true)]
+    names: Vec<String>,
+}
+
+impl Verb for Inspect {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        let (mut found, mut missing) = (Vec::new(), None);
+        for name in &self.names {
+            match self.look_up(client, name).await? {
+                Some(document) => found.push(document),
+                None => missing = missing.or(Some(Error::NoObject(name.clone()))),
+            }
+        }
+        crate::format::documents(found, self.format.as_deref())?;
+        missing.map_or(Ok(0), Err)
+    }
+}
+
+impl Inspect {
+    async fn look_up(
+        &self,
+        client: &Client,
+        name: &str,
+    ) -> Result<Option<serde_json::Value>, Error> {
+        let size = if self.size { "1" } else { "0" };
+        let pages = [
+            ("container", Page::new(&["containers", name, "json"]).query(&[("size", size)])),
+            ("image", Page::new(&["images", name, "json"])),
+            ("network", Page::new(&["networks", name])),
+            ("volume", Page::new(&["volumes", name])),
+        ];
+        for (kind, page) in pages {
+            if self.r#type.as_ref().is_some_and(|wanted| wanted != kind) {
+                continue;
+            }
+            if let Some(document) = client.find(&page).await? {
+                return Ok(Some(document));
+            }
+        }
+        Ok(None)
+    }
 }

@@ -1,40 +1,46 @@
-//! Lists, as people read them.
+//! Columns, as people read them.
 
-use comfy_table::Table;
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table};
 
-use crate::output;
+use crate::{output, terminal};
 
-/// Prints `rows` beneath `heads`, columns aligned.
-pub(crate) fn print(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(heads);
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
-    }
-    for line in table.to_string().lines() {
-        output::line(line.trim_end());
+/// Prints `rows` beneath `heads`, columns aligned. On a terminal that is too narrow the widest columns
+/// are cut if `cut` says so.
+pub(crate) fn print(heads: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>, cut: bool) {
+    let width = terminal::columns().filter(|_| cut);
+    for line in lines(heads, rows, width) {
+        output::line(line);
     }
 }
 
-/// Bytes in decimal units with three digits, as Docker shows sizes.
-pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    #[allow(clippy::cast_precision_loss)] // three digits are shown
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
+fn lines(
+    heads: Vec<String>,
+    rows: impl IntoIterator<Item = Vec<String>>,
+    width: Option<u16>,
+) -> Vec<String> {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        table.set_truncation_indicator("…");
     }
-    let digits = match value {
-        _ if unit == 0 => 0,
-        value if value < 10.0 => 2,
-        value if value < 100.0 => 1,
-        _ => 0,
+    let row = |cells: Vec<String>| {
+        let mut row = Row::from(cells);
+        if width.is_some() {
+            row.max_height(1);
+        }
+        row
     };
-    format!("{value:.digits$}{}", UNITS[unit])
+    table.set_header(row(heads));
+    table.add_rows(rows.into_iter().map(row));
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 3));
+        // What a row is known by stays whole.
+        if at == 0 && width.is_some() {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    table.to_string().lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -42,17 +48,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_three_digits() {
-        for (count, want) in [
-            (0, "0B"),
-            (999, "999B"),
-            (1000, "1.00kB"),
-            (7_350_000, "7.35MB"),
-            (73_500_000, "73.5MB"),
-            (735_000_000, "735MB"),
-            (u64::MAX, "18446744TB"),
-        ] {
-            assert_eq!(bytes(count), want);
-        }
+    fn a_table_fits_its_terminal() {
+        let heads = || ["ID", "COMMAND", "NAMES"].map(str::to_owned).to_vec();
+        let row = || vec!["0123456789ab".to_owned(), "x".repeat(90), "some-name".to_owned()];
+        let wide = lines(heads(), [row()], None);
+        assert!(wide[1].len() > 110 && wide[1].starts_with("0123456789ab   xxx"), "{wide:?}");
+        let narrow = lines(heads(), [row()], Some(60));
+        assert!(narrow.iter().all(|line| line.chars().count() <= 60), "{narrow:?}");
+        assert!(narrow[1].starts_with("0123456789ab   x"), "{narrow:?}");
+        assert_eq!(narrow.len(), 2, "{narrow:?}");
     }
 }

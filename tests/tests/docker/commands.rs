@@ -9,7 +9,7 @@ use tests::command::Ran;
 use tests::host::IMAGE;
 
 /// A command without `docker`, its exit code, and what is in its output.
-type Line = (&'static str, i32, &'static str);
+pub(crate) type Line = (&'static str, i32, &'static str);
 
 /// `ISOLATION` and `IMAGE` stand for this run's.
 const A_CONTAINERS_LIFE: &[Line] = &[
@@ -172,6 +172,16 @@ pub(crate) fn an_images_life_by_command(host: &mut Host) {
 }
 
 fn type_all(host: &Host, isolation: Isolation, lines: &[Line]) {
+    type_all_to(host, isolation, lines, |words| host.docker(words));
+}
+
+/// Types lines to a client: `run` is given the words behind its name.
+pub(crate) fn type_all_to(
+    host: &Host,
+    isolation: Isolation,
+    lines: &[Line],
+    run: impl Fn(&[&str]) -> Ran,
+) {
     let isolation = format!("--isolation={isolation}");
     let dir = host.dir().display().to_string();
     for (line, code, want) in lines {
@@ -181,7 +191,7 @@ fn type_all(host: &Host, isolation: Isolation, lines: &[Line]) {
             word => word.replace("DIR", &dir),
         });
         let words: Vec<String> = words.collect();
-        let ran = host.docker(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let ran = run(&words.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(ran.code, *code, "{ran}");
         assert!(says(&ran, want), "no {want:?}: {ran}");
     }

@@ -12,6 +12,7 @@ mod exec;
 mod files;
 mod health;
 mod hostile_images;
+mod hull;
 mod images;
 mod init;
 mod lifecycle;
@@ -48,6 +49,16 @@ const SUITE: Suite = Suite {
         once!(commands::the_engine_by_command),
         once!(commands::files_and_volumes_by_command),
         once!(commands::an_images_life_by_command),
+        both!(hull::a_containers_life_by_verb),
+        once!(hull::the_engine_by_verb),
+        once!(hull::files_and_volumes_by_verb),
+        once!(hull::an_images_life_by_verb),
+        once!(hull::a_prune_asks_first),
+        both!(hull::a_terminal_is_left_by_its_keys),
+        both!(hull::streams_and_exit_codes_are_the_programs),
+        once!(hull::a_pull_shows_bars_on_a_terminal),
+        once!(hull::a_login_is_dockers_too),
+        once!(hull::stop_waits_for_the_engine_and_start_for_its_answer),
         once!(compose::a_project_of_three_services_comes_up_and_goes),
         both!(run::the_kernel_is_the_hosts_only_without_a_vm),
         both!(run::exit_codes_are_those_of_the_program),

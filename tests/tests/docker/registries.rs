@@ -4,7 +4,8 @@ use tests::Host;
 use tests::host::IMAGE;
 
 /// The user `me` with the password `secret`, as `htpasswd -B` writes them.
-const HTPASSWD: &str = "me:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+pub(crate) const HTPASSWD: &str =
+    "me:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 /// The engine's end of its bridge: an address of this host that is not a loopback's.
 const BRIDGE: &str = "172.30.0.1";
 
