@@ -183,18 +183,14 @@ impl Registries {
     /// the registry that the term begins with, or the mirrors of Docker Hub.
     pub(crate) fn searched(&self, term: &str) -> Vec<(Source, String, String)> {
         let own = format!("{term}x").parse::<Reference>().ok();
-        match own.filter(|own| own.registry() != DOCKER_HUB) {
-            Some(own) => {
-                let host = own.registry().to_owned();
-                let rest = term.split_once('/').map_or("", |(_, rest)| rest).to_owned();
-                vec![(self.own(&host, None), host, rest)]
-            }
-            None => {
-                let mirrors = self.mirrors.iter().filter_map(|mirror| self.mirror(mirror));
-                let named = |mirror| (mirror, DOCKER_HUB.to_owned(), term.to_owned());
-                mirrors.map(named).collect()
-            }
+        if let Some(own) = own.filter(|own| own.registry() != DOCKER_HUB) {
+            let host = own.registry().to_owned();
+            let rest = term.split_once('/').map_or("", |(_, rest)| rest).to_owned();
+            return vec![(self.own(&host, None), host, rest)];
         }
+        let mirrors = self.mirrors.iter().filter_map(|mirror| self.mirror(mirror));
+        let named = |mirror| (mirror, DOCKER_HUB.to_owned(), term.to_owned());
+        mirrors.map(named).collect()
     }
 
     fn mirror(&self, url: &str) -> Option<Source> {
