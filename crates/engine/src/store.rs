@@ -117,7 +117,10 @@ impl Store {
     /// Opens the database and reads what is there. Blocks.
     pub(crate) fn open(path: &Path) -> Result<(Self, Records), Error> {
         let failed = |error: redb::Error| database(path, error);
-        let db = Database::builder().set_cache_size(CACHE).create(path).map_err(|error| failed(error.into()))?;
+        let db = Database::builder()
+            .set_cache_size(CACHE)
+            .create(path)
+            .map_err(|error| failed(error.into()))?;
         let engine_id = prepare(&db).map_err(failed)?;
         let containers = load(&db, path, CONTAINERS)?;
         let networks = load(&db, path, NETWORKS)?;
