@@ -8,6 +8,7 @@ use tests::Host;
 use tests::command::eventually;
 use tests::host::IMAGE;
 
+use super::terminal::is_interrupted;
 use super::{detached, field, run};
 
 pub(crate) fn an_init_ends_as_its_program_did(host: &mut Host, isolation: Isolation) {
@@ -55,11 +56,7 @@ pub(crate) fn a_program_behind_an_init_has_the_terminal(host: &mut Host, isolati
     let mut pty = host.engine.on_terminal(&arguments, 24, 80);
     pty.send("echo at $((40 + 2))\n");
     pty.screen.expect("at 42\r\n");
-    pty.send("sleep 1000\n");
-    thread::sleep(Duration::from_millis(500));
-    pty.send("\x03");
-    pty.send("echo status $?\n");
-    pty.screen.expect("status 130\r\n");
+    is_interrupted(&mut pty);
     pty.send("exit 6\n");
     assert_eq!(pty.wait(), 6);
 }

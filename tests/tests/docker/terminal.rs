@@ -20,11 +20,7 @@ pub(crate) fn a_terminal_has_a_size_that_follows_the_window(host: &mut Host, iso
     pty.screen.expect("/dev/pts/0");
     pty.screen.expect("all three\r\n");
 
-    pty.send("sleep 1000\n");
-    thread::sleep(Duration::from_millis(500));
-    pty.send("\x03");
-    pty.send("echo status $?\n");
-    pty.screen.expect("status 130\r\n");
+    is_interrupted(&mut pty);
     pty.send("exit 6\n");
     assert_eq!(pty.wait(), 6);
 }
@@ -47,4 +43,14 @@ fn shows_size(pty: &mut Pty, want: &str) {
         "until [ \"$(stty size)\" = '{want}' ]; do sleep 0.1; done; echo it is $(stty size)\n"
     ));
     pty.screen.expect(&format!("it is {want}\r\n"));
+}
+
+/// Has the shell run what its interrupt key ends.
+#[track_caller]
+pub(super) fn is_interrupted(pty: &mut Pty) {
+    pty.send("sleep 1000\n");
+    thread::sleep(Duration::from_millis(500));
+    pty.send("\x03");
+    pty.send("echo status $?\n");
+    pty.screen.expect("status 130\r\n");
 }
