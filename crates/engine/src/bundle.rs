@@ -31,7 +31,7 @@ use image::Snapshot;
 use serde_json::{Value, json};
 use spec::annotation;
 
-pub(crate) use files::{introduce, split_host};
+pub(crate) use files::{introduce, resolve, split_host};
 
 use crate::config::{HostConfig, Share, Size};
 use crate::container::Container;
@@ -47,6 +47,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// Where the network is; `None` for the host's.
     pub(crate) network: Option<&'a Path>,
+    /// Whether it has a name server of ours.
+    pub(crate) served: bool,
     /// Variables that tell of those it is linked to.
     pub(crate) links: &'a [String],
     /// Where the host is for containers that have no gateway of their own.
@@ -65,7 +67,7 @@ pub(crate) struct Inputs<'a> {
 
 /// Writes the bundle. Blocks.
 pub(crate) fn write(inputs: &Inputs<'_>) -> Result<(), Error> {
-    files::write(inputs.container, inputs.gateway)?;
+    files::write(inputs.container, inputs.gateway, inputs.served)?;
     for point in &inputs.container.mounts {
         mounts::source(point)?;
     }

@@ -133,6 +133,9 @@ pub enum Error {
     /// The bridge.
     #[error(transparent)]
     Bridge(#[from] network::bridge::Error),
+    /// A container's name server.
+    #[error("serve names")]
+    NameServer(#[source] io::Error),
     /// A network namespace.
     #[error(transparent)]
     Namespace(#[from] network::netns::Error),
@@ -413,9 +416,11 @@ impl Error {
             Self::Volume(error) => error.kind(),
             Self::Compression(error) => error.kind(),
             Self::Extract(error) => error.kind(),
-            Self::File { .. } | Self::Pack(_) | Self::Stubborn(..) | Self::NoBridge(_) => {
-                Kind::Internal
-            }
+            Self::NameServer(_)
+            | Self::File { .. }
+            | Self::Pack(_)
+            | Self::Stubborn(..)
+            | Self::NoBridge(_) => Kind::Internal,
             Self::Closing => Kind::Unavailable,
         }
     }

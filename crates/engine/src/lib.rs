@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod container;
 mod create;
+mod dns;
 mod engine;
 mod error;
 pub mod event;

@@ -77,6 +77,8 @@ pub(crate) struct Owner {
     waiting: Vec<(Streams, oneshot::Sender<UnixStream>)>,
     /// The terminal's size as a client set it before the start.
     size: Option<Size>,
+    /// While it runs on networks where names are.
+    names: Option<crate::dns::Server>,
     /// Set during a restart: its end does not remove it.
     keep: bool,
     /// The task that checks its health while it runs.
@@ -147,6 +149,7 @@ impl Owner {
             shim: None,
             waiting: Vec::new(),
             size: None,
+            names: None,
             keep: false,
             monitor: None,
             waited: None,

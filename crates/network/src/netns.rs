@@ -12,6 +12,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,14 @@ pub enum Error {
     /// The loopback device did not come up.
     #[error("set up lo")]
     Loopback(#[source] io::Error),
+    /// Something in it listens there already.
+    #[error("listen at {at} in a network namespace")]
+    Listen {
+        /// Where.
+        at: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
     /// The mount could not be taken off.
     #[error("unmount the network namespace {}", path.display())]
     Unmount {
@@ -164,6 +173,12 @@ impl Namespaces {
 }
 
 impl Namespace {
+    /// Sockets in it for the datagrams and connections that come to `at`.
+    pub fn listen(&self, at: SocketAddr) -> Result<(UdpSocket, TcpListener), Error> {
+        let bind = || Ok((UdpSocket::bind(at)?, TcpListener::bind(at)?));
+        sys::netns::within(self.as_fd(), bind).map_err(|source| Error::Listen { at, source })
+    }
+
     /// The file that keeps it, for the OCI spec.
     pub fn path(&self) -> &Path {
         &self.path

@@ -120,6 +120,7 @@ const SUITE: Suite = Suite {
         once!(networks::a_container_comes_to_networks_and_leaves_them),
         once!(networks::links_and_extra_hosts_are_names_of_ones_own),
         once!(networks::a_vm_is_on_one_network),
+        once!(networks::names_are_served_as_they_come_and_go),
         both!(ports::a_published_port_leads_to_its_container),
         once!(ports::a_port_that_is_taken_names_its_owner),
         both!(ports::all_exposed_ports_are_published_if_asked),

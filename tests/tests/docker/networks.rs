@@ -1,5 +1,12 @@
 //! Networks that users make.
 
+use std::fs::File;
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use spec::Isolation;
 use tests::Host;
@@ -151,4 +158,82 @@ pub(crate) fn a_vm_is_on_one_network(host: &mut Host) {
     assert!(host.docker(&["exec", &id, "ip", "addr"]).ok().contains(&address));
     host.docker(&["rm", "-f", &id]).ok();
     host.docker(&["network", "prune", "-f"]).ok();
+}
+
+pub(crate) fn names_are_served_as_they_come_and_go(host: &mut Host) {
+    let process = Isolation::Process;
+    host.docker(&["network", "create", "back"]).ok();
+    let outside = outside(host);
+    let flags = ["--network=back", "--name=asker", "--dns=172.30.0.1"];
+    let asker = detached(host, process, &flags, &["sleep", "1000"]);
+    let script = "cat /etc/resolv.conf; ls -l /etc/hosts >/dev/null";
+    let file = host.docker(&["exec", &asker, "sh", "-c", script]).ok();
+    assert!(file.starts_with("nameserver 127.0.0.11\n"), "{file}");
+    // The server is asked by itself, as what is in /etc/hosts would be known without it.
+    let found = |host: &Host, name: &str| {
+        let said = host.docker(&["exec", "asker", "nslookup", name, "127.0.0.11"]);
+        let answers = said.out.lines().skip_while(|line| !line.is_empty());
+        let addresses = answers.filter_map(|line| line.strip_prefix("Address: "));
+        let mut addresses: Vec<_> = addresses.map(str::to_owned).collect();
+        addresses.sort();
+        addresses
+    };
+    let start = |host: &Host, name: &str| {
+        let name = format!("--name={name}");
+        let flags = ["--network=back", "--network-alias=pool", &name];
+        let id = detached(host, process, &flags, &["sleep", "1000"]);
+        field(host, &id, "{{.NetworkSettings.Networks.back.IPAddress}}")
+    };
+    let one = start(host, "one");
+    assert_eq!(found(host, "one"), [one.as_str()]);
+    let two = start(host, "two");
+    let mut both = vec![one.clone(), two];
+    both.sort();
+    assert_eq!(found(host, "pool"), both);
+    host.docker(&["rm", "-f", "two"]).ok();
+    assert_eq!(found(host, "pool"), [one.as_str()]);
+    assert_eq!(found(host, "outside.test"), ["10.1.2.3"]);
+    let said = host.docker(&["exec", "asker", "nslookup", &one, "127.0.0.11"]).ok();
+    assert!(said.contains("name = one.back"), "{said}");
+
+    host.engine.kill();
+    host.engine.start();
+    assert_eq!(found(host, "one.back"), [one.as_str()]);
+    // A network that is joined later brings its names.
+    host.docker(&["network", "create", "--internal", "inner"]).ok();
+    let late = detached(host, process, &["--name=late"], &["sleep", "1000"]);
+    host.docker(&["network", "connect", "inner", &late]).ok();
+    host.docker(&["network", "connect", "inner", "asker"]).ok();
+    assert_eq!(found(host, "late").len(), 1);
+    host.docker(&["network", "disconnect", "back", "asker"]).ok();
+    let said = host.docker(&["exec", "asker", "nslookup", "outside.test", "127.0.0.11"]);
+    assert!(said.code != 0 && said.out.contains("REFUSED"), "{said}");
+    host.docker(&["rm", "-f", "asker", "one", "late"]).ok();
+    host.docker(&["network", "prune", "-f"]).ok();
+    drop(outside);
+}
+
+/// A name server of the host's that knows one address for every name, until the sender is dropped.
+fn outside(host: &Host) -> mpsc::Sender<()> {
+    let netns = File::open(format!("/proc/{}/ns/net", host.engine.pid())).expect("a namespace");
+    let bind = || UdpSocket::bind("172.30.0.1:53");
+    let socket = sys::netns::within(netns.as_fd(), bind).expect("a port");
+    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket");
+    let (stop, stopped) = mpsc::channel();
+    thread::spawn(move || {
+        let mut query = [0; 512];
+        while stopped.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
+            let Ok((length, from)) = socket.recv_from(&mut query) else { continue };
+            let mut answer = query[..length].to_vec();
+            // A type of 1 is an IPv4 address.
+            let known = answer[length - 3] == 1;
+            answer[2..4].copy_from_slice(&[0x81, 0x80]);
+            answer[7] = u8::from(known);
+            if known {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 1, 2, 3]);
+            }
+            socket.send_to(&answer, from).expect("it is sent");
+        }
+    });
+    stop
 }

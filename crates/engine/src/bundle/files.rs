@@ -17,12 +17,36 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const FALLBACK: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 
 /// Writes `hosts`, `hostname` and `resolv.conf` of `container`.
-pub(super) fn write(container: &Container, gateway: Ipv4Addr) -> Result<(), Error> {
+pub(super) fn write(container: &Container, gateway: Ipv4Addr, served: bool) -> Result<(), Error> {
     let files = &container.files;
     put(&files.hostname, &format!("{}\n", container.config.hostname))?;
     put(&files.hosts, &hosts(container, gateway))?;
+    resolve(container, served)
+}
+
+/// Writes `resolv.conf`; `served`: whether the container has a name server of ours.
+pub(crate) fn resolve(container: &Container, served: bool) -> Result<(), Error> {
     let host = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
-    put(&files.resolv_conf, &resolv_conf(&host, &container.host, !container.endpoints.is_empty()))
+    let connected = !container.endpoints.is_empty();
+    let mut text = resolv_conf(&host, &container.host, connected);
+    if served {
+        let way_out = container.endpoints.values().any(|endpoint| endpoint.gateway.is_some());
+        text = with_ours(&text, way_out);
+    }
+    put(&container.files.resolv_conf, &text)
+}
+
+/// Puts our name server first. The others are for when the engine is away, and of no use without a way
+/// out.
+fn with_ours(text: &str, way_out: bool) -> String {
+    let others = text.lines().filter(|line| way_out || !line.starts_with("nameserver "));
+    let mut lines = vec![format!("nameserver {}", crate::dns::AT.ip())];
+    lines.extend(others.map(str::to_owned));
+    if !text.contains("options ") {
+        // A name without a dot is a neighbour's.
+        lines.push("options ndots:0".to_owned());
+    }
+    lines.join("\n") + "\n"
 }
 
 /// Tells a container the names and addresses of its neighbours.
@@ -138,6 +162,15 @@ mod tests {
         assert_eq!(text, "nameserver 10.0.0.2\nsearch a b\n");
         assert!(resolv_conf(host, &wanted, false).contains("127.0.0.53"));
         assert!(resolv_conf("nameserver ::1\n", &wanted, true).contains("8.8.8.8"));
+    }
+
+    #[test]
+    fn our_name_server_comes_first_and_alone_where_nothing_gets_out() {
+        let text = "nameserver 10.0.0.2\nsearch a\n";
+        let want = "nameserver 127.0.0.11\nnameserver 10.0.0.2\nsearch a\noptions ndots:0\n";
+        assert_eq!(with_ours(text, true), want);
+        let want = "nameserver 127.0.0.11\nsearch a\noptions ndots:0\n";
+        assert_eq!(with_ours(text, false), want);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The names by which containers find each other.
 //!
 //! On a network of a user's everybody knows everybody, by names and aliases; links are names that one
-//! container alone has for others. Until there is a name server all of them are in `/etc/hosts`: whoever
-//! comes or goes has it written anew for all whom that concerns. What a virtual machine was given at its
-//! start does not change, so it knows only those that were there before.
+//! container alone has for others. The [name server](crate::dns) is asked for them, and all of them are in
+//! `/etc/hosts` too, for when the engine is away: whoever comes or goes has it written anew for all whom
+//! that concerns. What a virtual machine was given at its start does not change, and it has no name server
+//! of ours, so it knows only those that were there before.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -25,18 +26,38 @@ impl Shared {
         all.filter(|one| one.status.is_live()).collect()
     }
 
-    /// The names and addresses that a container finds others by, and itself.
+    /// The lines of `/etc/hosts` by which a container finds others, and itself.
     pub(crate) fn neighbours(
         &self,
         container: &Container,
         live: &[Arc<Container>],
     ) -> Vec<(Ipv4Addr, String)> {
+        let mut lines: Vec<(String, Ipv4Addr, String)> = Vec::new();
+        for (network, address, name) in self.names(container, live) {
+            match lines.last_mut() {
+                Some((last, at, names)) if *last == network && *at == address => {
+                    names.push(' ');
+                    names.push_str(&name);
+                }
+                _ => lines.push((network, address, name)),
+            }
+        }
+        lines.into_iter().map(|(_, address, names)| (address, names)).collect()
+    }
+
+    /// All names by which a container finds others and itself: on which network, where, and the name.
+    pub(crate) fn names(
+        &self,
+        container: &Container,
+        live: &[Arc<Container>],
+    ) -> Vec<(String, Ipv4Addr, String)> {
         let others = live.iter().map(Arc::as_ref).filter(|other| other.id != container.id);
         let all: Vec<&Container> = others.chain([container]).collect();
         let mut found = Vec::new();
         for network in container.endpoints.keys() {
             if network != DEFAULT {
-                found.extend(all.iter().filter_map(|one| entry(one, network)));
+                let known = all.iter().flat_map(|one| names_on(one, network));
+                found.extend(known.map(|(address, name)| (network.clone(), address, name)));
             }
             for (name, alias) in links_on(container, network) {
                 let Ok(other) = self.find(name) else { continue };
@@ -44,7 +65,7 @@ impl Shared {
                 let id = other.now().container.id.clone();
                 let one = all.iter().find(|one| one.id == id);
                 if let Some(endpoint) = one.and_then(|one| one.endpoints.get(network)) {
-                    found.push((endpoint.address, alias.to_owned()));
+                    found.push((network.clone(), endpoint.address, alias.to_owned()));
                 }
             }
         }
@@ -154,14 +175,13 @@ fn has_links(container: &Container) -> bool {
     networks.any(|network| links_on(container, network).next().is_some())
 }
 
-/// A container's address and the names by which its neighbours find it.
-fn entry(container: &Container, network: &str) -> Option<(Ipv4Addr, String)> {
-    let endpoint = container.endpoints.get(network)?;
-    let attachment = container.host.attachments.get(network)?;
-    let names = [container.name.as_str()].into_iter();
-    let names = names.chain(attachment.aliases.iter().map(String::as_str));
-    let names: Vec<_> = names.chain([container.short_id()]).collect();
-    Some((endpoint.address, names.join(" ")))
+/// A container's names on a network, each with its address there.
+fn names_on(container: &Container, network: &str) -> Vec<(Ipv4Addr, String)> {
+    let here = container.endpoints.get(network).zip(container.host.attachments.get(network));
+    let Some((endpoint, attachment)) = here else { return Vec::new() };
+    let own = [container.name.as_str(), container.short_id()].into_iter();
+    let names = own.chain(attachment.aliases.iter().map(String::as_str));
+    names.map(|name| (endpoint.address, name.to_owned())).collect()
 }
 
 #[cfg(test)]

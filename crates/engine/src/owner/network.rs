@@ -13,8 +13,10 @@ use network::{Endpoint, Published, Wish};
 use spec::ContainerId;
 
 use super::{Owner, blocking};
+use crate::bundle;
 use crate::config::{Attachment, HostConfig, NetworkMode, Share, wanted};
 use crate::container::Status;
+use crate::dns;
 use crate::error::{Error, NetworkError, StateError};
 use crate::networks::Site;
 use crate::shared::Shared;
@@ -57,6 +59,9 @@ impl Owner {
         };
         self.container.endpoints = blocking(make).await?;
         self.publish(None).await?;
+        self.serve_names().await;
+        // Its program may ask for names before it is known to run.
+        self.show(0);
         for name in self.container.endpoints.keys() {
             self.shared.tell_network(&self.container, name, "connect");
         }
@@ -101,6 +106,8 @@ impl Owner {
         let moved = self.lead(before).await;
         self.record().done().await?;
         if self.container.status.is_live() {
+            self.serve_names().await;
+            bundle::resolve(&self.container, self.names.is_some())?;
             self.shared.tell_network(&self.container, &name, "connect");
             self.shared.tell_names(&self.container).await;
         }
@@ -136,6 +143,24 @@ impl Owner {
             self.shared.tell_names(&self.container).await;
         }
         moved
+    }
+
+    /// Gives it a name server, if it is where names are and has none.
+    pub(super) async fn serve_names(&mut self) {
+        if self.names.is_some() || !dns::serves(&self.container) {
+            return;
+        }
+        let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
+        let listen = move || Ok(shared.namespaces.open(&id)?.listen(dns::AT.into())?);
+        let started = blocking(listen).await.and_then(|sockets| {
+            let started = dns::Server::start(&self.shared, &self.container.id, sockets);
+            started.map_err(Error::NameServer)
+        });
+        match started {
+            Ok(server) => self.names = Some(server),
+            // It finds its neighbours in /etc/hosts.
+            Err(error) => self.warn("name server", &error),
+        }
     }
 
     /// Refuses where its networks are not its own.
@@ -213,6 +238,7 @@ impl Owner {
     pub(super) fn free_network(&mut self) -> impl FnOnce() -> Result<(), Error> + Send + use<> {
         let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
         let endpoints = std::mem::take(&mut self.container.endpoints);
+        self.names = None;
         self.container.ports.clear();
         move || {
             let withdrawn = shared.ports.withdraw(&id);

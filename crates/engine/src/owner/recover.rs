@@ -61,6 +61,7 @@ impl Owner {
         self.container.status = status;
         self.read_wall();
         self.end_waiting_execs(shim).await;
+        self.serve_names().await;
         self.watch_end(shim);
         if let Status::Running { .. } = status {
             self.continue_checks();

@@ -112,7 +112,7 @@ impl Owner {
             (self.places.clone(), self.size.or(self.container.config.console_size));
         let shared = Arc::clone(&self.shared);
         let joined = self.joined()?;
-        let links = self.shared.link_variables(&container);
+        let (links, served) = (self.shared.link_variables(&container), self.names.is_some());
         let gateway = self.shared.bridge.layout().gateway;
         self.shared.check_links(&container)?;
         let neighbours = self.shared.neighbours(&container, &self.shared.live());
@@ -126,6 +126,7 @@ impl Owner {
                 snapshot: &snapshot,
                 network: joined.network.as_deref(),
                 links: &links,
+                served,
                 gateway,
                 pid: joined.pid.as_deref(),
                 ipc: joined.ipc.as_deref(),

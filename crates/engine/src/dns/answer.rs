@@ -1,0 +1,212 @@
+//! What is known of a name, and how that is said.
+
+use std::net::Ipv4Addr;
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::{A, PTR};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+
+use crate::container::Container;
+use crate::shared::Shared;
+
+/// Seconds for which an answer may be kept, as Docker's.
+const TTL: u32 = 600;
+/// What names of addresses end with.
+const REVERSE: &str = ".in-addr.arpa";
+
+/// A name that a container knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) network: String,
+    pub(super) address: Ipv4Addr,
+}
+
+/// All names that a container knows.
+#[derive(Debug, Default)]
+pub(super) struct Directory(Vec<Known>);
+
+/// Where the answer is.
+#[derive(Debug, PartialEq)]
+pub(super) enum Outcome {
+    Known(Box<Message>),
+    Elsewhere,
+}
+
+impl Directory {
+    /// What `container` knows now.
+    pub(super) fn of(shared: &Shared, container: &Container) -> Self {
+        let live = shared.live();
+        let known = shared.names(container, &live);
+        let known = known.into_iter().map(|(network, address, name)| Known {
+            name: name.to_ascii_lowercase(),
+            network,
+            address,
+        });
+        Self(known.collect())
+    }
+
+    /// The addresses of a name, with or without its network's behind it.
+    fn addresses(&self, name: &str) -> Vec<Ipv4Addr> {
+        let means = |known: &&Known| match name.strip_prefix(known.name.as_str()) {
+            Some("") => true,
+            Some(rest) => rest.strip_prefix('.') == Some(known.network.as_str()),
+            None => false,
+        };
+        let mut found: Vec<_> = self.0.iter().filter(means).map(|known| known.address).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// The first name of who has the address.
+    fn name(&self, address: Ipv4Addr) -> Option<String> {
+        let known = self.0.iter().find(|known| known.address == address)?;
+        Some(format!("{}.{}.", known.name, known.network))
+    }
+}
+
+/// The answer to a query; `None` for what is no query and so is not answered.
+pub(super) fn answer(query: &Message, directory: &Directory) -> Option<Outcome> {
+    if query.metadata.message_type != MessageType::Query {
+        return None;
+    }
+    let [asked] = query.queries.as_slice() else {
+        return Some(Outcome::Known(Box::new(refusal(query, ResponseCode::FormErr))));
+    };
+    if query.metadata.op_code != OpCode::Query {
+        return Some(Outcome::Known(Box::new(refusal(query, ResponseCode::NotImp))));
+    }
+    let records = match asked.query_class() {
+        DNSClass::IN => records(asked, directory),
+        _ => None,
+    };
+    let Some(records) = records else { return Some(Outcome::Elsewhere) };
+    let mut answer = refusal(query, ResponseCode::NoError);
+    answer.answers = records;
+    Some(Outcome::Known(Box::new(answer)))
+}
+
+/// What is said where nobody else knew or was asked.
+pub(super) fn failure(query: &Message, asked: bool) -> Message {
+    refusal(query, if asked { ResponseCode::ServFail } else { ResponseCode::Refused })
+}
+
+/// An answer without records.
+fn refusal(query: &Message, code: ResponseCode) -> Message {
+    let asked = &query.metadata;
+    let mut answer = Message::response(asked.id, asked.op_code);
+    answer.metadata.response_code = code;
+    answer.metadata.recursion_desired = asked.recursion_desired;
+    answer.metadata.recursion_available = true;
+    answer.queries.clone_from(&query.queries);
+    answer
+}
+
+/// The records for a name of the directory; an empty list for one that has none of this type, `None` for
+/// one that is not there.
+fn records(asked: &Query, directory: &Directory) -> Option<Vec<Record>> {
+    let text = asked.name().to_ascii().to_ascii_lowercase();
+    let text = text.trim_end_matches('.');
+    let record = |data: RData| Record::from_rdata(asked.name().clone(), TTL, data);
+    if asked.query_type() == RecordType::PTR {
+        let name = directory.name(address(text)?)?;
+        let name = Name::from_ascii(name).ok()?;
+        return Some(vec![record(RData::PTR(PTR(name)))]);
+    }
+    let mut addresses = directory.addresses(text);
+    if addresses.is_empty() {
+        return None;
+    }
+    if asked.query_type() != RecordType::A {
+        return Some(Vec::new());
+    }
+    // Whoever takes the first takes another each time.
+    let first = usize::from(turn()) % addresses.len();
+    addresses.rotate_left(first);
+    Some(addresses.into_iter().map(|address| record(RData::A(A(address)))).collect())
+}
+
+/// A number that is another each time.
+fn turn() -> u16 {
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The address that a name such as `2.0.30.172.in-addr.arpa` is of.
+fn address(name: &str) -> Option<Ipv4Addr> {
+    let backwards: Ipv4Addr = name.strip_suffix(REVERSE)?.parse().ok()?;
+    Some(Ipv4Addr::from(backwards.to_bits().swap_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> Directory {
+        let known = |name: &str, last: u8| Known {
+            name: name.to_owned(),
+            network: "back".to_owned(),
+            address: Ipv4Addr::new(172, 18, 0, last),
+        };
+        Directory(vec![known("web", 2), known("store", 2), known("db", 3), known("store", 3)])
+    }
+
+    fn ask(name: &str, kind: RecordType) -> Option<Message> {
+        let mut query = Message::query();
+        query.add_query(Query::query(Name::from_ascii(name).expect("a name"), kind));
+        match answer(&query, &directory()).expect("a query") {
+            Outcome::Known(answer) => {
+                assert_eq!(answer.metadata.id, query.metadata.id);
+                Some(*answer)
+            }
+            Outcome::Elsewhere => None,
+        }
+    }
+
+    fn texts(message: Option<Message>) -> Option<Vec<String>> {
+        let mut texts: Vec<_> =
+            message?.answers.iter().map(|record| record.data.to_string()).collect();
+        texts.sort();
+        Some(texts)
+    }
+
+    #[test]
+    fn a_name_is_a_neighbours_or_elsewhere() {
+        let a = |name: &str| texts(ask(name, RecordType::A));
+        let list = |addresses: &[&str]| {
+            Some(addresses.iter().map(|address| (*address).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(a("web."), list(&["172.18.0.2"]));
+        assert_eq!(a("WEB.back."), list(&["172.18.0.2"]));
+        assert_eq!(a("store."), list(&["172.18.0.2", "172.18.0.3"]));
+        assert_eq!((a("web.front."), a("webs."), a("example.org.")), (None, None, None));
+        // It has no address of that family, which is no reason to ask elsewhere.
+        assert_eq!(texts(ask("web.", RecordType::AAAA)), list(&[]));
+    }
+
+    #[test]
+    fn an_address_is_a_neighbours_or_elsewhere() {
+        let ptr = |name: &str| texts(ask(name, RecordType::PTR));
+        assert_eq!(ptr("3.0.18.172.in-addr.arpa."), Some(vec!["db.back.".to_owned()]));
+        assert_eq!(ptr("9.0.18.172.in-addr.arpa."), None);
+        assert_eq!(ptr("web."), None);
+    }
+
+    #[test]
+    fn of_several_addresses_another_is_first_each_time() {
+        let first = || {
+            let answer = ask("store.", RecordType::A).expect("known");
+            answer.answers[0].data.to_string()
+        };
+        let seen: std::collections::BTreeSet<_> = (0..8).map(|_| first()).collect();
+        assert_eq!(seen.len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_query_is_not_answered() {
+        let response = Message::response(7, OpCode::Query);
+        assert!(answer(&response, &directory()).is_none());
+    }
+}
