@@ -237,21 +237,21 @@ pub(crate) fn streams_and_exit_codes_are_the_programs(host: &mut Host, isolation
 
 pub(crate) fn a_pull_shows_bars_on_a_terminal(host: &mut Host) {
     let name = "127.0.0.1:5000/library/busybox";
-    let mut pull = on_terminal(host, &["pull", name]);
+    let pull = on_terminal(host, &["pull", name]);
     pull.screen.expect("Pulling from library/busybox");
     pull.screen.expect(name);
     assert_eq!(pull.wait(), 0);
     host.docker(&["rmi", name]).ok();
-    let mut list = on_terminal(host, &["images", "--no-trunc"]);
+    let list = on_terminal(host, &["images", "--no-trunc"]);
     list.screen.expect("REPOSITORY");
     assert_eq!(list.wait(), 0);
-    let mut wrong = on_terminal(host, &["inspect", "nobody"]);
+    let wrong = on_terminal(host, &["inspect", "nobody"]);
     wrong.screen.expect("\x1b[31mhull:\x1b[0m no such object: nobody");
     assert_eq!(wrong.wait(), 1);
     let hull = program("hull");
     let mut client = host.engine.other_client(&hull.to_string_lossy(), &["inspect", "nobody"]);
     client.env("NO_COLOR", "1");
-    let mut plain = Pty::start(&client, 24, 80);
+    let plain = Pty::start(&client, 24, 80);
     plain.screen.expect("hull: no such object: nobody");
     assert_eq!(plain.wait(), 1);
 }
