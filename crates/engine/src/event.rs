@@ -1,7 +1,9 @@
 //! What happened, told to whoever listens.
 //!
 //! The last [`KEPT`] events are kept, so that a client can ask for those of the recent past. A
-//! listener that is further behind than that loses the oldest.
+//! listener that is further behind than that loses the oldest. As dockerd's they are kept in memory: an
+//! engine that starts again does not tell what another told, but of containers that ended meanwhile it
+//! tells when it has found out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;

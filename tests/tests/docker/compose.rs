@@ -4,30 +4,33 @@ use tests::Host;
 use tests::command::{self, Ran, eventually};
 use tests::host::IMAGE;
 
-/// A server, something beside it, and a program that ends after that is up.
+/// A server, what it waits for, and a program that asks it once it is healthy, and ends; on the project's
+/// own network, with a volume.
 const PROJECT: &str = r#"
 version: "2.1"
 services:
   web:
     image: IMAGE
-    network_mode: bridge
-    command: [sh, -c, "echo web up; echo page >/tmp/index.html; exec httpd -f -p 8080 -h /tmp"]
+    command: [sh, -c, "echo web up; exec httpd -f -p 8080 -h /data"]
+    volumes: ["data:/data"]
+    depends_on: {cache: {condition: service_healthy}}
     environment: [GREETING=hello]
     labels: {tier: front}
-    healthcheck: {test: [CMD, "true"], interval: 1s}
+    healthcheck: {test: [CMD, wget, -qO-, "http://127.0.0.1:8080/"], interval: 1s}
     restart: always
     mem_limit: 64m
     ulimits: {nofile: 100}
   cache:
     image: IMAGE
-    network_mode: bridge
-    command: [sleep, "1000"]
+    command: [sh, -c, "echo page >/data/index.html; exec sleep 1000"]
+    volumes: ["data:/data"]
+    healthcheck: {test: [CMD, test, -e, /data/index.html], interval: 1s}
     tmpfs: /scratch
   job:
     image: IMAGE
-    network_mode: bridge
-    command: [sh, -c, "echo job done; exit 3"]
-    depends_on: [cache]
+    command: [sh, -c, "wget -qO- http://web:8080/; echo job done; exit 3"]
+    depends_on: {web: {condition: service_healthy}}
+volumes: {data: {}}
 "#;
 
 fn compose(host: &Host, arguments: &[&str]) -> Ran {
@@ -51,7 +54,10 @@ pub(crate) fn a_project_of_three_services_comes_up_and_goes(host: &mut Host) {
     assert_eq!(host.docker(&labelled).ok().lines().count(), 2);
 
     let logs = compose(host, &["logs", "--no-color"]).ok();
-    assert!(logs.contains("job_1    | job done") && logs.contains("| web up"), "{logs}");
+    assert!(
+        logs.contains("job_1    | page\njob_1    | job done") && logs.contains("| web up"),
+        "{logs}"
+    );
     let script = "echo $GREETING; ulimit -n; exit 5";
     let ran = compose(host, &["exec", "-T", "web", "sh", "-c", script]);
     assert_eq!((ran.code, &*ran.out), (5, "hello\n100\n"), "{ran}");
@@ -62,6 +68,8 @@ pub(crate) fn a_project_of_three_services_comes_up_and_goes(host: &mut Host) {
     let again = compose(host, &["up", "-d"]);
     assert!(again.err.contains("site_web_1 is up-to-date"), "{again}");
     assert_eq!(compose(host, &["ps", "-q", "web"]).ok(), before, "nothing has changed");
+    compose(host, &["up", "-d", "--no-recreate", "--scale", "cache=2", "cache"]).ok();
+    assert_eq!(compose(host, &["ps", "-q", "cache"]).ok().lines().count(), 2);
     compose(host, &["restart", "-t", "0", "web"]).ok();
     compose(host, &["stop", "-t", "0"]).ok();
     let until = ["up", "-t", "0", "--abort-on-container-exit", "--exit-code-from", "job"];
@@ -69,5 +77,9 @@ pub(crate) fn a_project_of_three_services_comes_up_and_goes(host: &mut Host) {
     assert_eq!(ran.code, 3, "{ran}");
     assert!(ran.out.contains("site_job_1 exited with code 3"), "{ran}");
     compose(host, &["down", "-v", "-t", "0"]).ok();
-    assert_eq!(host.docker(&["ps", "-aq"]).ok(), "");
+    let left =
+        [&["ps", "-aq"][..], &["volume", "ls", "-q"], &["network", "ls", "-qf", "name=site"]];
+    for words in left {
+        assert_eq!(host.docker(words).ok(), "", "{words:?}");
+    }
 }
