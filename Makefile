@@ -5,10 +5,13 @@ BIN    := $(TARGET)/hull/bin
 KERNEL := $(TARGET)/hull/kernel
 PREFIX ?= /usr/local
 UNITS  := $(PREFIX)/lib/systemd/system
+SHARE  := $(PREFIX)/share
 
 # Static: they run in a container's or a guest's root, or before there is any.
 STATIC  := hull-runtime hull-agent containerd-shim-hull-v2
 DYNAMIC := hulld hull
+COMPLETIONS := bash-completion/completions/hull zsh/site-functions/_hull \
+    fish/vendor_completions.d/hull.fish
 TRIPLE  := x86_64-unknown-linux-gnu
 
 export HULL_BIN_DIR    := $(BIN)
@@ -50,18 +53,24 @@ build: ## all programs, into target/hull/bin
 	@cd $(TARGET)/$(TRIPLE)/static && install -C $(STATIC) $(BIN)
 	@cd $(TARGET)/release && install -C $(DYNAMIC) $(BIN)
 
-install: build ## programs into PREFIX/bin (/usr/local), systemd's units into PREFIX/lib
+install: build ## programs, systemd's units, completions and man pages into PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin
 	cd $(BIN) && install $(STATIC) $(DYNAMIC) $(DESTDIR)$(PREFIX)/bin
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d)
 	sed 's,@BINDIR@,$(PREFIX)/bin,' dist/hulld.service > $(DESTDIR)$(UNITS)/hulld.service
 	install -m 644 dist/hulld.socket $(DESTDIR)$(UNITS)
 	install -m 644 dist/hull.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/hull.conf
+	install -d $(dir $(addprefix $(DESTDIR)$(SHARE)/,$(COMPLETIONS)))
+	$(BIN)/hull completion bash > $(DESTDIR)$(SHARE)/$(word 1,$(COMPLETIONS))
+	$(BIN)/hull completion zsh > $(DESTDIR)$(SHARE)/$(word 2,$(COMPLETIONS))
+	$(BIN)/hull completion fish > $(DESTDIR)$(SHARE)/$(word 3,$(COMPLETIONS))
+	$(BIN)/hull man $(DESTDIR)$(SHARE)/man/man1
 
 uninstall: ## takes them away again
 	cd $(DESTDIR)$(PREFIX)/bin && rm -f $(STATIC) $(DYNAMIC)
 	cd $(DESTDIR)$(PREFIX)/lib && rm -f $(addprefix systemd/system/,hulld.service hulld.socket) \
 	    sysusers.d/hull.conf
+	cd $(DESTDIR)$(SHARE) && rm -f $(COMPLETIONS) man/man1/hull.1 man/man1/hull-*.1
 
 vm-kernel: ## Debian's cloud kernel where hulld looks for it: /var/lib/hull/vm/kernel
 	scripts/vm-kernel.sh

@@ -16,9 +16,11 @@ mod client;
 mod container;
 mod credentials;
 mod daemon;
+mod doctor;
 mod error;
 mod filters;
 mod format;
+mod generate;
 mod help;
 mod image;
 mod login;
@@ -73,6 +75,12 @@ verbs! {
         Logout: login::Logout,
         /// Show the versions of command line and engine
         Version: system::Version,
+        /// Find out what this host can do
+        Doctor: doctor::Doctor,
+        /// Print completions for a shell
+        Completion: generate::Completion,
+        /// Write man pages
+        Man: generate::Man,
         /// Verbs for containers
         Container: container::Container,
         /// Verbs for images

@@ -20,9 +20,29 @@ pub(crate) fn line(text: impl Display) {
 pub(crate) struct Paint(bool);
 
 impl Paint {
+    /// For standard output.
+    pub(crate) fn output() -> Self {
+        Self(terminal::colours(false))
+    }
+
     /// For standard error.
     pub(crate) fn errors() -> Self {
         Self(terminal::colours(true))
+    }
+
+    /// A text that stands out.
+    pub(crate) fn bold(self, text: impl Display) -> String {
+        self.with("1", text)
+    }
+
+    /// What is well.
+    pub(crate) fn green(self, text: impl Display) -> String {
+        self.with("32", text)
+    }
+
+    /// What could be better.
+    pub(crate) fn yellow(self, text: impl Display) -> String {
+        self.with("33", text)
     }
 
     /// What is wrong.

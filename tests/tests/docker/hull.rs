@@ -93,6 +93,9 @@ const THE_ENGINE: &[Line] = &[
     ("ps --no-such-flag", 2, "unexpected argument"),
     ("--help", 0, "--isolation=hyperv"),
     ("run --help", 0, "Openings:"),
+    ("completion bash", 0, "complete -F _hull"),
+    ("completion tcsh", 2, "possible values"),
+    ("man DIR/man", 0, ""),
     ("rm told", 0, "told"),
 ];
 
@@ -176,6 +179,8 @@ pub(crate) fn a_containers_life_by_verb(host: &mut Host, isolation: Isolation) {
 
 pub(crate) fn the_engine_by_verb(host: &mut Host) {
     type_all(host, Isolation::Process, THE_ENGINE);
+    let page = fs::read_to_string(host.dir().join("man/hull-run.1")).expect("a page a verb");
+    assert!(page.contains("isolation"), "{page}");
 }
 
 pub(crate) fn files_and_volumes_by_verb(host: &mut Host) {
@@ -293,4 +298,25 @@ pub(crate) fn stop_waits_for_the_engine_and_start_for_its_answer(host: &mut Host
     assert_eq!(stopped.code, 1);
     assert!(stopped.err.contains("no engine answers at"), "{stopped}");
     eventually("its socket is gone", || !engine.exec_root().join("hull.sock").exists());
+}
+
+/// This machine runs the suites of both modes: nothing that they need is missing.
+pub(crate) fn the_doctor_finds_what_works_and_what_mends_the_rest(host: &mut Host) {
+    let ran = typed(host, &["doctor", "--json"], b"");
+    let findings: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    let verdict = |probe: &str| {
+        let all = findings.as_array().into_iter().flatten();
+        let found = all.clone().find(|finding| finding["probe"] == probe);
+        found.and_then(|finding| finding["verdict"].as_str()).unwrap_or("not probed").to_owned()
+    };
+    for probe in ["engine", "namespaces", "overlayfs", "packet filter", "hypervisor", "seccomp"] {
+        assert_eq!(verdict(probe), "works", "{probe}: {ran}");
+    }
+    // The suite's engine has its kernel elsewhere.
+    assert_eq!((verdict("guest kernel").as_str(), ran.code), ("missing", 1), "{ran}");
+    for finding in findings.as_array().into_iter().flatten() {
+        assert_eq!(finding["verdict"] == "works", finding["remedy"].is_null(), "{finding}");
+    }
+    let told = typed(host, &["doctor"], b"");
+    assert!(told.out.contains("-> sudo make vm-kernel"), "{told}");
 }

@@ -58,6 +58,7 @@ const SUITE: Suite = Suite {
         both!(hull::streams_and_exit_codes_are_the_programs),
         once!(hull::a_pull_shows_bars_on_a_terminal),
         once!(hull::a_login_is_dockers_too),
+        once!(hull::the_doctor_finds_what_works_and_what_mends_the_rest),
         once!(hull::stop_waits_for_the_engine_and_start_for_its_answer),
         once!(compose::a_project_of_three_services_comes_up_and_goes),
         both!(run::the_kernel_is_the_hosts_only_without_a_vm),

@@ -1,0 +1,165 @@
+//! `hull doctor`: what this host can do, found out by doing it.
+//!
+//! ```text
+//!   probes, one after another -> findings -> a line each, or JSON
+//!   works: all of it     degraded: it works, worse     missing: a wall, or all of Hull, does not
+//! ```
+//!
+//! Nothing is changed: what has to be mounted is mounted in a namespace that ends with the probe, and the
+//! guest that is booted has no disk.
+//!
+//! Exit status: 0 when nothing is missing, else 1.
+
+mod host;
+mod vm;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::client::{Client, Page};
+use crate::error::Error;
+use crate::output::{self, Paint};
+use crate::verb::Verb;
+
+/// `hull doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit status: 0 when nothing is missing, else 1.")]
+pub(crate) struct Doctor {
+    /// Print findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How well something works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Works,
+    Degraded,
+    Missing,
+}
+
+/// What a probe found.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    verdict: Verdict,
+    /// What is there.
+    found: String,
+    /// The command that mends it.
+    remedy: Option<String>,
+}
+
+impl Finding {
+    fn works(found: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Works, found: found.into(), remedy: None }
+    }
+
+    fn degraded(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Degraded, found: found.into(), remedy: Some(remedy.into()) }
+    }
+
+    fn missing(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Missing, found: found.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+/// What the probes are told.
+struct Host {
+    /// Where the engine keeps what survives a reboot.
+    data_root: String,
+}
+
+/// What is probed, what it is needed for, and how.
+type Probe = (&'static str, &'static str, fn(&Host) -> Finding);
+
+const PROBES: [Probe; 14] = [
+    ("privileges", "all", host::privileges),
+    ("kernel", "all", host::kernel),
+    ("namespaces", "process", host::namespaces),
+    ("control groups", "all", host::cgroups),
+    ("seccomp", "process", host::seccomp),
+    ("overlayfs", "process", host::overlay),
+    ("packet filter", "network", host::packet_filter),
+    ("other firewalls", "network", host::firewalls),
+    ("disk", "all", host::disk),
+    ("open files", "all", host::open_files),
+    ("disk images", "hyperv", vm::tools),
+    ("hypervisor", "hyperv", vm::qemu),
+    ("guest kernel", "hyperv", vm::kernel),
+    ("hardware walls", "hyperv", vm::boot),
+];
+
+impl Verb for Doctor {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        let running = Client::of_running(client.socket().to_owned());
+        let info = running.get(&Page::new(&["info"])).await;
+        let data_root = info.as_ref().ok().and_then(|info| info["DockerRootDir"].as_str());
+        let host = Host { data_root: data_root.unwrap_or("/var/lib/hull").to_owned() };
+        let mut findings = vec![("engine", "all", engine(client, info.as_ref()))];
+        findings.extend(PROBES.iter().map(|(name, of, probe)| (*name, *of, probe(&host))));
+        if self.json {
+            let all = findings.iter().map(|(name, of, finding)| document(name, of, finding));
+            output::line(format_args!("{:#}", Value::Array(all.collect())));
+        } else {
+            findings.iter().for_each(|(name, _, finding)| tell(name, finding));
+        }
+        let missing = findings.iter().any(|(_, _, finding)| finding.verdict == Verdict::Missing);
+        Ok(u8::from(missing))
+    }
+}
+
+fn engine(client: &Client, info: Result<&Value, &Error>) -> Finding {
+    let socket = client.socket().display();
+    match info {
+        Ok(info) => {
+            let version = info["ServerVersion"].as_str().unwrap_or_default();
+            Finding::works(format!("hulld {version} answers at {socket}"))
+        }
+        Err(Error::Connect { source, .. })
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            Finding::missing(
+                format!("{socket} is for root and the group hull"),
+                "sudo usermod -aG hull $USER, and log in again",
+            )
+        }
+        Err(error) => Finding::degraded(spec::chain(error), "hull system start"),
+    }
+}
+
+fn document(name: &str, of: &str, finding: &Finding) -> Value {
+    let verdict = match finding.verdict {
+        Verdict::Works => "works",
+        Verdict::Degraded => "degraded",
+        Verdict::Missing => "missing",
+    };
+    json!({
+        "probe": name, "needed_for": of, "verdict": verdict, "found": finding.found,
+        "remedy": finding.remedy,
+    })
+}
+
+fn tell(name: &str, finding: &Finding) {
+    let paint = Paint::output();
+    let verdict = match finding.verdict {
+        Verdict::Works => paint.green("works   "),
+        Verdict::Degraded => paint.yellow("degraded"),
+        Verdict::Missing => paint.red("missing "),
+    };
+    output::line(format_args!("{verdict}  {name:15}  {}", finding.found));
+    if let Some(remedy) = &finding.remedy {
+        output::line(format_args!("{:27}{}", "", paint.bold(format_args!("-> {remedy}"))));
+    }
+}
+
+/// Runs a program; gives what it prints, or why it failed, as one line.
+fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = std::process::Command::new(program).args(arguments).output();
+    let output = output.map_err(|error| format!("{program}: {}", spec::chain(&error)))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    let said = text(&output.stderr);
+    Err(format!("{program}: {}", said.lines().last().unwrap_or("it failed and says nothing")))
+}
