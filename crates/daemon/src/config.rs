@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use engine::{Logging, Settings};
 use image::Registries;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use spec::Isolation;
 use spec::options::{Accel, Vm};
+use toml::Table;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::Error;
@@ -21,6 +22,8 @@ const FILE: &str = "/etc/hull/hulld.toml";
 const CERTIFICATES: [&str; 2] = ["/etc/hull/certs.d", "/etc/docker/certs.d"];
 /// What a daemon that listens on TCP must be told.
 const ALL_OF_TLS: &str = "TCP wants all of --tlsverify, --tlscacert, --tlscert and --tlskey";
+/// Keys that are taken over while the daemon runs.
+const RELOADED: [&str; 2] = ["log-level", "debug"];
 /// The shim's program, beside the daemon's.
 const SHIM: &str = "containerd-shim-hull-v2";
 
@@ -36,7 +39,7 @@ pub(crate) struct Arguments {
 }
 
 /// What can be said by flag or by file.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize, clap::Args)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Options {
     /// Directory of what survives a reboot [/var/lib/hull].
@@ -143,6 +146,21 @@ pub(crate) struct Configuration {
     pub(crate) log: EnvFilter,
     /// How they look.
     pub(crate) log_format: Format,
+    /// What was said, by key.
+    pub(crate) said: Table,
+}
+
+impl Configuration {
+    /// Keys that say something else than `before` and hold only from the next start on.
+    pub(crate) fn waiting(&self, before: &Table) -> Vec<String> {
+        let mut keys: Vec<&String> = self.said.keys().chain(before.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        keys.retain(|key| {
+            !RELOADED.contains(&key.as_str()) && self.said.get(*key) != before.get(*key)
+        });
+        keys.into_iter().cloned().collect()
+    }
 }
 
 impl Arguments {
@@ -153,7 +171,9 @@ impl Arguments {
             None if Path::new(FILE).exists() => read(Path::new(FILE))?,
             None => Options::default(),
         };
-        self.options.clone().over(file).complete()
+        let options = self.options.clone().over(file);
+        let said = options.said();
+        Ok(Configuration { said, ..options.complete()? })
     }
 }
 
@@ -173,6 +193,11 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 impl Options {
+    /// Each key that has a value.
+    fn said(&self) -> Table {
+        Table::try_from(self).expect("keys are strings, values strings, numbers and lists")
+    }
+
     /// These, and where they say nothing, `other`.
     fn over(self, other: Self) -> Self {
         fn list<T>(own: Vec<T>, other: Vec<T>) -> Vec<T> {
@@ -268,7 +293,8 @@ impl Options {
             },
             vm,
         };
-        Ok(Configuration { settings, host, tcp, tls, metrics, group: self.group, log, log_format })
+        let (group, said) = (self.group, Table::new());
+        Ok(Configuration { settings, host, tcp, tls, metrics, group, log, log_format, said })
     }
 }
 
@@ -430,6 +456,20 @@ mod tests {
             let error = options.complete().expect_err(want).to_string();
             assert!(error.starts_with(want), "{error}");
         }
+    }
+
+    #[test]
+    fn a_key_that_waits_for_the_next_start_is_named() {
+        let configuration = |text: &str| {
+            let options: Options = toml::from_str(text).expect("valid");
+            let said = options.said();
+            Configuration { said, ..options.complete().expect("valid") }
+        };
+        let before = configuration("bridge = 'a'\nlog-level = 'info'\nsubnet = '10.1.0.0/16'").said;
+        let after =
+            configuration("bridge = 'b'\nlog-level = 'debug'\nregistry-mirror = ['http://m']");
+        assert_eq!(after.waiting(&before), ["bridge", "registry-mirror", "subnet"]);
+        assert!(after.waiting(&after.said).is_empty());
     }
 
     #[test]

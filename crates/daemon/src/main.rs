@@ -53,7 +53,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, passed: Option<UnixListener>) -> Result<(), Error> {
     let configuration = arguments.configuration()?;
-    let Configuration { settings, host, tcp, tls, metrics, group, log, log_format } = configuration;
+    let Configuration { settings, host, tcp, tls, metrics, group, log, log_format, said } =
+        configuration;
     let level = log::begin(log_format, log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -81,7 +82,7 @@ fn run(arguments: &Arguments, passed: Option<UnixListener>) -> Result<(), Error>
         systemd::notify("READY=1");
         tokio::select! {
             () = serve => {}
-            () = async { while hang_up.recv().await.is_some() { reload(arguments, &level); } } => {}
+            () = async { while hang_up.recv().await.is_some() { reload(arguments, &level, &said); } } => {}
         }
         drop(beside);
         socket.remove();
@@ -109,12 +110,18 @@ fn listen(kind: SignalKind) -> Result<Signal, Error> {
     signal(kind).map_err(|source| Error::Process { doing: "listen for signals", source })
 }
 
-/// Takes over what can change while we run. A file that cannot be read changes nothing.
-fn reload(arguments: &Arguments, level: &Level) {
+/// Takes over what can change while we run, and names what cannot. A file that cannot be read changes
+/// nothing.
+fn reload(arguments: &Arguments, level: &Level, said: &toml::Table) {
     match arguments.configuration() {
         Ok(configuration) => {
+            let waiting = configuration.waiting(said);
             level.set(configuration.log);
             tracing::info!("configuration is read again");
+            if !waiting.is_empty() {
+                let keys = waiting.join(", ");
+                tracing::warn!(%keys, "these keys hold from the next start on");
+            }
         }
         Err(error) => tracing::error!("configuration is kept: {}", spec::chain(&error)),
     }

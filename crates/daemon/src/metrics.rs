@@ -47,8 +47,21 @@ struct Numbers {
     starts: u64,
     failures: u64,
     pulls: u64,
+    images: u64,
     requests: BTreeMap<u16, u64>,
+    process: Process,
+}
+
+/// What the kernel says of this process.
+#[derive(Debug, Default)]
+struct Process {
+    /// Bytes in memory.
     memory: u64,
+    /// Hundredths of a second of processor time, and since boot at its start.
+    used: u64,
+    begun: u64,
+    descriptors: u64,
+    threads: u64,
 }
 
 impl Metrics {
@@ -118,17 +131,42 @@ async fn numbers(engine: &Engine, answers: &Answers, counts: &Counts) -> Numbers
         starts: read(&counts.starts),
         failures: read(&counts.failures),
         pulls: read(&counts.pulls),
+        images: engine.info().await.map_or(0, |info| info.images as u64),
         requests: answers.by_status(),
-        memory: memory(),
+        process: Process::read(),
     }
 }
 
-/// Bytes of this process that are in memory.
-fn memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+impl Process {
+    /// Spec: proc_pid_stat(5), proc_pid_status(5). The kernel's USER_HZ is 100 on all that we run on.
+    fn read() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // Behind the name, which may hold anything; the third field is the first there.
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let number = |at: usize| {
+            let text = rest.split_whitespace().nth(at - 3);
+            text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
+        };
+        Self {
+            memory: field("VmRSS:") * 1024,
+            used: number(14) + number(15),
+            begun: number(22),
+            descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, |all| all.count() as u64),
+            threads: field("Threads:"),
+        }
+    }
+
+    /// Seconds since 1970 when it began.
+    fn since(&self) -> u64 {
+        let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let boot = stat.lines().find_map(|line| line.strip_prefix("btime ")?.parse::<u64>().ok());
+        boot.unwrap_or(0) + self.begun / 100
+    }
 }
 
 impl Numbers {
@@ -147,9 +185,34 @@ impl Numbers {
         family(&mut page, name, "counter", help, one(self.pulls));
         let (name, help) = ("hull_api_requests_total", "Requests answered");
         family(&mut page, name, "counter", help, self.requests.iter().map(request));
-        let (name, help) = ("process_resident_memory_bytes", "Memory of hulld");
-        family(&mut page, name, "gauge", help, one(self.memory));
+        let (name, help) = ("hull_build_info", "The engine's version");
+        let version = label("version", env!("CARGO_PKG_VERSION"));
+        family(&mut page, name, "gauge", help, [(version, 1)]);
+        family(&mut page, "hull_images", "gauge", "Images", one(self.images));
+        self.process.print(&mut page);
         page
+    }
+}
+
+impl Process {
+    /// By the names that every exporter gives them.
+    fn print(&self, page: &mut String) {
+        let used = format!("{}.{:02}", self.used / 100, self.used % 100);
+        for (name, kind, help, number) in [
+            ("cpu_seconds_total", "counter", "Processor time of hulld", used),
+            ("resident_memory_bytes", "gauge", "Memory of hulld", self.memory.to_string()),
+            ("open_fds", "gauge", "Open files of hulld", self.descriptors.to_string()),
+            ("threads", "gauge", "Threads of hulld", self.threads.to_string()),
+            (
+                "start_time_seconds",
+                "gauge",
+                "When hulld began, since 1970",
+                self.since().to_string(),
+            ),
+        ] {
+            let name = format!("process_{name}");
+            family(page, &name, kind, help, [(String::new(), number)]);
+        }
     }
 }
 
@@ -162,7 +225,7 @@ fn family(
     name: &str,
     kind: &str,
     help: &str,
-    samples: impl IntoIterator<Item = (String, u64)>,
+    samples: impl IntoIterator<Item = (String, impl std::fmt::Display)>,
 ) {
     // A String takes all.
     let _ = writeln!(page, "# HELP {name} {help}.\n# TYPE {name} {kind}");
@@ -248,6 +311,11 @@ mod tests {
         let all = [&counts.starts, &counts.failures, &counts.pulls].map(read);
         assert_eq!(all, [1, 1, 1]);
         assert!(asks(b"GET /metrics HTTP/1.1\r\n") && !asks(b"GET / HTTP/1.1\r\n"));
-        assert!(memory() > 0);
+        let process = Process::read();
+        assert!(
+            process.memory > 0 && process.descriptors > 2 && process.threads > 0,
+            "{process:?}"
+        );
+        assert!(process.since() > 1_600_000_000, "{process:?}");
     }
 }

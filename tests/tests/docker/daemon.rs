@@ -28,6 +28,11 @@ pub(crate) fn a_hang_up_reads_the_configuration_again(host: &mut Host) {
     };
     hang_up();
     eventually("it is read again", || engine.log().contains("configuration is read again"));
+    fs::write(&file, "log-format = 'text'\nvm-memory = 512\n").expect("a file");
+    hang_up();
+    eventually("keys that wait are named", || {
+        engine.log().contains("\"keys\":\"log-format, vm-memory\"")
+    });
     fs::write(&file, "\nno-such-key = 1\n").expect("a file");
     hang_up();
     let told = format!("configuration is kept: configuration {}:2: unknown field", file.display());
@@ -134,6 +139,15 @@ pub(crate) fn prometheus_reads_what_the_engine_counts(host: &mut Host) {
         "hull_image_pulls_total 1",
     ] {
         assert!(page.lines().any(|one| one == line), "{line} in {page}");
+    }
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let (name, number) = line.rsplit_once(' ').expect("a name and a number");
+        number.parse::<f64>().expect("a number");
+        let family = name.split('{').next().unwrap_or(name);
+        assert!(page.contains(&format!("# TYPE {family} ")), "{line}");
+    }
+    for part in ["process_start_time_seconds ", "process_open_fds ", "hull_build_info{version="] {
+        assert!(page.contains(part), "{part} in {page}");
     }
     for part in ["hull_api_requests_total{status=\"404\"} ", "process_resident_memory_bytes "] {
         assert!(page.contains(part), "{part} in {page}");
