@@ -101,7 +101,9 @@ impl Verb for Doctor {
             let all = findings.iter().map(|(name, of, finding)| document(name, of, finding));
             output::line(format_args!("{:#}", Value::Array(all.collect())));
         } else {
-            findings.iter().for_each(|(name, _, finding)| tell(name, finding));
+            for (name, _, finding) in &findings {
+                tell(name, finding);
+            }
         }
         let missing = findings.iter().any(|(_, _, finding)| finding.verdict == Verdict::Missing);
         Ok(u8::from(missing))
