@@ -7,10 +7,11 @@ use serde_json::Value;
 use crate::{Verdict, cargo_command};
 
 /// Every crate of `crates/`, each above those that may depend on it (STYLE.md section 1).
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "spec",
     "sys",
     "tree",
+    "share",
     "container",
     "runtime",
     "wire",

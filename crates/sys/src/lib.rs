@@ -9,6 +9,7 @@ pub mod heap;
 pub mod inherit;
 pub mod interface;
 pub mod keyring;
+pub mod lock;
 pub mod memory;
 pub mod mntns;
 pub mod mount;

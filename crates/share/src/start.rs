@@ -1,0 +1,169 @@
+//! Starting the server, on both sides.
+//!
+//! ```text
+//!   shim:  shares as mounts that are nowhere ─▶ same program, executed as hull-share ─▶ "ready" ─▶ channel
+//! ```
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::fs::CWD;
+use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use sys::mount::Attributes;
+
+use crate::{Share, jail, server};
+
+/// The server's name, for `ps`.
+pub const NAME: &str = "hull-share";
+/// How long it may take to shut itself in.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What it says when it has.
+const READY: &[u8] = b"ready\n";
+/// Servers' user ids are this plus the number of their process, which is below 2^22.
+const USERS: u32 = 0x4840_0000;
+/// The longest reason that is taken from it.
+const MAX_REASON: u64 = 4096;
+
+/// A server that runs. Dropping it ends it.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    pidfd: OwnedFd,
+    channel: UnixStream,
+}
+
+/// Why nothing can be shared.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What is to be shared is not there, or cannot be reached.
+    #[error("share {}", path.display())]
+    Source {
+        /// It.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server's process could not be started.
+    #[error("start the file server")]
+    Start(#[source] io::Error),
+    /// It could not shut itself in.
+    #[error("the file server ended at once: {0}")]
+    Ended(String),
+}
+
+/// Starts a server of `shares`, each under its number in the root of what is served.
+pub fn start(shares: &[Share]) -> Result<Server, Error> {
+    let mounts: Vec<OwnedFd> = shares.iter().map(take).collect::<Result<_, _>>()?;
+    let (ours, theirs) = UnixStream::pair().map_err(Error::Start)?;
+    ours.set_read_timeout(Some(PATIENCE)).map_err(Error::Start)?;
+    let mut inherited = vec![OwnedFd::from(theirs)];
+    inherited.extend(mounts);
+    let numbers = inherited.iter().map(|fd| OsString::from(fd.as_raw_fd().to_string()));
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(NAME).args(numbers).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    sys::worker::confine(&mut command, inherited);
+    let mut child = command.spawn().map_err(Error::Start)?;
+    drop(command); // with it this side's copies of the descriptors
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pidfd = pid.ok_or(io::ErrorKind::NotFound.into());
+    let pidfd = pidfd.and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?));
+    let pidfd = pidfd.inspect_err(|_| drop(child.kill())).map_err(Error::Start)?;
+    let mut server = Server { child, pidfd, channel: ours };
+    server.await_ready()?;
+    Ok(server)
+}
+
+/// The share as a mount that is nowhere yet, with its restrictions.
+fn take(share: &Share) -> Result<OwnedFd, Error> {
+    let failed = |source| Error::Source { path: share.source.clone(), source };
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if share.recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let mount = open_tree(CWD, &share.source, flags).map_err(|error| failed(error.into()))?;
+    let set = Attributes { set: jail::sealed(share.readonly), ..Attributes::default() };
+    sys::mount::set_attributes(&mount, c"", share.recursive, &set).map_err(failed)?;
+    Ok(mount)
+}
+
+impl Server {
+    /// The way to it: requests there, answers back.
+    pub fn channel(&self) -> io::Result<UnixStream> {
+        self.channel.try_clone()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn await_ready(&mut self) -> Result<(), Error> {
+        let mut said = [0; READY.len()];
+        match self.channel.read_exact(&mut said) {
+            Ok(()) if said == READY => self.channel.set_read_timeout(None).map_err(Error::Start),
+            Ok(()) => {
+                let mut reason = said.to_vec();
+                // What it has said so far is better than nothing.
+                let _ = (&self.channel).take(MAX_REASON).read_to_end(&mut reason);
+                Err(Error::Ended(String::from_utf8_lossy(&reason).into_owned()))
+            }
+            Err(source) => Err(Error::Start(source)),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended; then both fail, and that is as well.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the server when this program was started as it, and then never returns. Call it first thing in
+/// `main`, before threads, logging and argument parsing.
+pub fn dispatch() {
+    let mut args = std::env::args_os();
+    if args.next().is_none_or(|name| name != NAME) {
+        return;
+    }
+    let numbers = args.map(|number| number.to_str().and_then(|number| number.parse().ok()));
+    let served = match numbers.collect::<Option<Vec<RawFd>>>() {
+        Some(numbers) => run(&numbers),
+        None => Err(io::ErrorKind::InvalidInput.into()),
+    };
+    std::process::exit(i32::from(served.is_err()));
+}
+
+fn run(numbers: &[RawFd]) -> io::Result<()> {
+    let files = numbers.iter().map(|&number| sys::spawn::inherited(number));
+    let mut files = files.collect::<io::Result<Vec<OwnedFd>>>()?;
+    if files.is_empty() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut channel = UnixStream::from(files.remove(0));
+    let mut server = match shut_in(files, &channel) {
+        Ok(server) => server,
+        Err(error) => {
+            // Whoever should read it may be gone.
+            let _ = write!(channel, "cannot shut itself in: {error}");
+            return Err(error);
+        }
+    };
+    channel.write_all(READY)?;
+    server.run(&mut channel)
+}
+
+fn shut_in(shares: Vec<OwnedFd>, channel: &UnixStream) -> io::Result<server::Server<UnixStream>> {
+    let root = jail::enter(shares)?;
+    jail::become_nobody(USERS + std::process::id())?;
+    Ok(server::Server::new(root, channel.try_clone()?)?)
+}
