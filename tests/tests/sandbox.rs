@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::{self, JoinHandle};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::pipe::PipeFlags;
 use sandbox::{Bundle, Facts, Recipients, Rootfs, Sandbox, Stdio, WindowSize};
+use spec::files::{self, Answer};
 use spec::oci::runtime as oci;
 use spec::options::Options;
 use spec::{ContainerId, Isolation, Kind, ProcessId, Signal, annotation};
@@ -34,13 +36,15 @@ const CASES: &[Case] = &[
     ("frozen_processes_do_nothing", frozen_processes_do_nothing),
     ("what_does_not_exist_is_not_found", what_does_not_exist_is_not_found),
     ("what_the_container_wrote_is_there_again", what_the_container_wrote_is_there_again),
+    ("files_are_reached_whether_the_program_runs_or_not", files_are_reached),
+    ("no_name_of_a_container_leads_out_of_it", no_name_leads_out),
     ("the_network_is_that_of_its_namespace", the_network_is_that_of_its_namespace),
     ("the_host_sees_the_wall_it_was_promised", the_host_sees_the_wall_it_was_promised),
     ("a_sandbox_that_is_killed_from_outside_ends_its_processes", killed_from_outside),
 ];
 
 fn main() -> ExitCode {
-    container::init::dispatch();
+    sandbox::dispatch();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--list") {
         for (name, _) in CASES {
@@ -190,6 +194,38 @@ impl Container<'_> {
         while !asleep() {
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Works on its files; gives the answer and the data.
+    fn files(
+        &self,
+        request: &files::Request,
+        data: &[u8],
+    ) -> Result<(Answer, Vec<u8>), sandbox::Error> {
+        let (upper, work) = (self.bundle.join("upper"), self.bundle.join("work"));
+        let rootfs = Rootfs::Overlay { lower: self.wall.lower.clone(), upper, work };
+        let spec = self.wall.spec("");
+        let bundle = Bundle { path: self.bundle.clone(), spec, rootfs };
+        let (mut ours, theirs) = UnixStream::pair().expect("a pair");
+        let mut given = ours.try_clone().expect("a descriptor");
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                // Whoever unpacks may have enough before the end.
+                let _ = given.write_all(data);
+                let _ = given.shutdown(std::net::Shutdown::Write);
+            });
+            let reader = scope.spawn(move || {
+                let mut taken = Vec::new();
+                // What was given and not read resets the connection.
+                let _ = ours.read_to_end(&mut taken);
+                taken
+            });
+            // What has no data has no way for it; the reader sees the end at once.
+            let theirs = Some(theirs).filter(|_| !matches!(request, files::Request::Stat { .. }));
+            let answer = self.sandbox.files(&self.id, &bundle, request, theirs);
+            let taken = reader.join().expect("read");
+            answer.map(|answer| (answer, taken))
+        })
     }
 
     fn stdout(&mut self) -> String {
@@ -446,6 +482,109 @@ fn what_the_container_wrote_is_there_again(wall: &Wall) {
     assert_eq!(container.wait(), 0);
     assert_eq!(container.stdout(), "kept\n");
     container.remove();
+}
+
+fn files_are_reached(wall: &Wall) {
+    let container = wall.create("echo written > /w; sleep 1000");
+    container.start();
+    container.until_asleep();
+    let put = || files::Request::Put(files::Put { path: "/tmp".into(), ..files::Put::default() });
+    assert_eq!(container.files(&put(), &archive("put", "running")).expect("put").0, Answer::Done);
+    assert_eq!(container.exec("e1", "cat /tmp/put").0, "running");
+    let check = |container: &Container, text: &str| {
+        let stat = files::Request::Stat { path: "/tmp/put".into() };
+        let Answer::Stat(stat) = container.files(&stat, b"").expect("there").0 else {
+            panic!("no stat")
+        };
+        assert_eq!((stat.name.as_str(), stat.size), ("put", text.len() as u64));
+        let get = files::Request::Get { path: "/tmp/put".into() };
+        let (_, packed) = container.files(&get, b"").expect("there");
+        assert!(String::from_utf8_lossy(&packed).contains(text), "{text}");
+        let (_, changes) = container.files(&files::Request::Changes, b"").expect("compared");
+        let changes = String::from_utf8_lossy(&changes);
+        for line in [r#"{"path":"/w","kind":"added"}"#, r#"{"path":"/tmp","kind":"modified"}"#] {
+            assert!(changes.lines().any(|own| own == line), "{line} in {changes}");
+        }
+        assert!(!changes.contains("/proc") && !changes.contains("/etc"), "{changes}");
+        let (_, layer) = container.files(&files::Request::Layer, b"").expect("packed");
+        assert!(String::from_utf8_lossy(&layer).contains("written\n"));
+        let (_, whole) = container.files(&files::Request::Export, b"").expect("packed");
+        assert!(whole.len() > layer.len(), "{} bytes", whole.len());
+    };
+    check(&container, "running");
+    container.signal(9);
+    container.wait();
+    container.sandbox.delete(&container.init()).expect("deleted");
+    assert_eq!(container.files(&put(), &archive("put", "still")).expect("put").0, Answer::Done);
+    check(&container, "still");
+    container.sandbox.shutdown().expect("ended");
+    let mut container = wall.create("cat /tmp/put");
+    container.start();
+    assert_eq!((container.wait(), container.stdout().as_str()), (0, "still"));
+    container.remove();
+}
+
+fn header(size: usize) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size as u64);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
+}
+
+/// A tar archive of one file.
+fn archive(name: &str, text: &str) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = header(text.len());
+    archive.append_data(&mut header, name, text.as_bytes()).expect("to memory");
+    archive.into_inner().expect("to memory")
+}
+
+fn no_name_leads_out(wall: &Wall) {
+    let script = "ln() { /bin/busybox ln \"$@\"; }; ln -s / /a; ln -s ../../../../.. /b; \
+                  ln -s /proc/1/root /c; sleep 1000";
+    let container = wall.create(script);
+    container.start();
+    container.until_asleep();
+    let marker = format!("hull-out-{}", std::process::id());
+    fs::write(Path::new("/tmp").join(&marker), "host").expect("a file");
+    for still in [false, true] {
+        if still {
+            container.signal(9);
+            container.wait();
+            container.sandbox.delete(&container.init()).expect("deleted");
+        }
+        for way in ["/a/tmp", "/b/tmp", "/../../tmp", "/c/tmp"] {
+            let get = files::Request::Get { path: format!("{way}/{marker}") };
+            assert!(container.files(&get, b"").is_err(), "{way}");
+            let put = files::Put { path: way.into(), ..files::Put::default() };
+            // Into the container or nowhere.
+            let _ = container.files(&files::Request::Put(put), &archive("hull-planted", "x"));
+            assert!(!Path::new("/tmp/hull-planted").exists(), "{way}");
+        }
+        let absent = files::Request::Stat { path: "/nowhere".into() };
+        assert_eq!(container.files(&absent, b"").expect_err("absent").kind(), Kind::NotFound);
+        let put = files::Put { path: "/tmp".into(), ..files::Put::default() };
+        let out = archive_of_a_link_out();
+        container
+            .files(&files::Request::Put(put), &out)
+            .unwrap_or_else(|e| panic!("{}", chain(&e)));
+        assert!(!Path::new("/tmp/hull-planted").exists());
+    }
+    fs::remove_file(Path::new("/tmp").join(&marker)).expect("removed");
+    container.sandbox.shutdown().expect("ended");
+}
+
+/// An archive that makes a link to the root directory and then a file through it.
+fn archive_of_a_link_out() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut link = header(0);
+    link.set_entry_type(tar::EntryType::Symlink);
+    archive.append_link(&mut link, "out", "/").expect("to memory");
+    archive.append_data(&mut header(1), "out/tmp/hull-planted", &b"x"[..]).expect("to memory");
+    archive.into_inner().expect("to memory")
 }
 
 fn the_network_is_that_of_its_namespace(wall: &Wall) {

@@ -13,9 +13,10 @@ use spec::oci::runtime as oci;
 use spec::{ContainerId, Kind, ProcessId, Signal, annotation};
 use wire::message::{Create, Exec};
 use wire::server::Streams;
-use wire::{Failure, Reply, Request};
+use wire::{Failure, Receiver, Reply, Request, StreamId};
 
 use crate::boot::PROGRAM;
+use crate::files::{self, Reached};
 use crate::network::{self, Namespace};
 use crate::process::Process;
 use crate::rootfs::{self, Place};
@@ -29,7 +30,15 @@ pub(crate) struct Guest {
     store: Store,
     streams: Streams,
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
-    places: Mutex<HashMap<ContainerId, (Namespace, Place)>>,
+    places: Mutex<HashMap<ContainerId, Arc<Home>>>,
+    /// Streams that were announced and wait for the call that names them.
+    expected: Mutex<HashMap<StreamId, Receiver>>,
+}
+
+/// Where a container lives; its network is there while it runs.
+struct Home {
+    _netns: Option<Namespace>,
+    place: Place,
 }
 
 /// Why a call failed.
@@ -43,6 +52,8 @@ enum Error {
     Rootfs(#[from] rootfs::Error),
     #[error(transparent)]
     Network(#[from] network::Error),
+    #[error(transparent)]
+    Files(#[from] files::Error),
     #[error(transparent)]
     Stdio(#[from] stdio::Error),
     #[error("process {0} does not exist")]
@@ -62,6 +73,7 @@ impl Error {
             Self::Container(error) => error.kind(),
             Self::Rootfs(error) => error.kind(),
             Self::Network(error) => error.kind(),
+            Self::Files(error) => error.kind(),
             Self::Stdio(_) => Kind::Exhausted,
             Self::NoProcess(_) => Kind::NotFound,
             Self::Exists(_) => Kind::Exists,
@@ -73,8 +85,8 @@ impl Error {
 
 impl Guest {
     pub(crate) fn new(streams: Streams) -> Self {
-        let (processes, places) = (Mutex::default(), Mutex::default());
-        Self { store: Store::open(STORE), streams, processes, places }
+        let (processes, places, expected) = Default::default();
+        Self { store: Store::open(STORE), streams, processes, places, expected }
     }
 
     /// Does what is asked, and says how it went.
@@ -113,6 +125,21 @@ impl Guest {
             Request::Usage { container } => {
                 Ok(Reply::Usage { usage: Box::new(self.store.load(container)?.usage()?) })
             }
+            Request::Open { container, rootfs, shares } => {
+                let mut place = Place::make(container, rootfs)?;
+                if let Some(shares) = shares {
+                    let grafts = place.share(shares, &self.streams)?;
+                    place.graft(&grafts);
+                }
+                self.settle(container, place, None);
+                Ok(Reply::Done)
+            }
+            Request::Expect { stream } => {
+                let receiver = self.streams.receiver(*stream);
+                self.expected().insert(*stream, receiver);
+                Ok(Reply::Done)
+            }
+            Request::Files { container, request, data } => self.files(container, request, *data),
             Request::Delete { process } => done(self.delete(process)),
             Request::Shutdown => done(self.shut_down()),
         }
@@ -121,7 +148,7 @@ impl Guest {
     fn create(&self, create: &Create) -> Result<(), Error> {
         let process = ProcessId::init(create.container.clone());
         self.check_free(&process)?;
-        let place = Place::make(&create.container, &create.rootfs)?;
+        let mut place = Place::make(&create.container, &create.rootfs)?;
         let netns = Namespace::make(place.dir().join("netns"), create.network.as_ref())?;
         let files = place.write(&create.files)?;
         let mut spec = create.spec.clone();
@@ -132,6 +159,11 @@ impl Guest {
         let annotations = spec.annotations().as_ref();
         if let Some(on) = annotations.and_then(|all| all.get(annotation::INIT)).cloned() {
             mount_from(&mut spec, Path::new(&on), Path::new(PROGRAM));
+        }
+        if let Some(shares) = &create.shares {
+            for graft in place.share(shares, &self.streams)? {
+                mount_from(&mut spec, &graft.destination, &graft.source);
+            }
         }
         let mut options = CreateOptions::new(place.dir(), &spec);
         options.rootfs = Some(place.rootfs());
@@ -145,7 +177,7 @@ impl Guest {
             // It is not needed any more; what matters is why.
             let _ = container.delete(true);
         } else {
-            self.places().insert(create.container.clone(), (netns, place));
+            self.settle(&create.container, place, Some(netns));
         }
         begun
     }
@@ -234,6 +266,30 @@ impl Guest {
         outcome
     }
 
+    fn files(
+        &self,
+        id: &ContainerId,
+        request: &spec::files::Request,
+        data: Option<StreamId>,
+    ) -> Result<Reply, Error> {
+        let input = match data.filter(|_| request.takes_data()) {
+            Some(id) => {
+                let expected = self.expected().remove(&id);
+                Some(expected.ok_or(files::Error::Unannounced(id))?)
+            }
+            None => None,
+        };
+        let home = self.places().get(id).cloned();
+        let home = home.ok_or_else(|| files::Error::NoContainer(id.clone()))?;
+        let reached = Reached { store: &self.store, id, place: &home.place };
+        let answer = reached.serve(request, input, data, &self.streams)?;
+        Ok(Reply::Files { answer })
+    }
+
+    fn settle(&self, id: &ContainerId, place: Place, netns: Option<Namespace>) {
+        self.places().insert(id.clone(), Arc::new(Home { _netns: netns, place }));
+    }
+
     fn check_free(&self, id: &ProcessId) -> Result<(), Error> {
         if self.processes().contains_key(id) {
             return Err(Error::Exists(id.clone()));
@@ -249,8 +305,12 @@ impl Guest {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn places(&self) -> MutexGuard<'_, HashMap<ContainerId, (Namespace, Place)>> {
+    fn places(&self) -> MutexGuard<'_, HashMap<ContainerId, Arc<Home>>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expected(&self) -> MutexGuard<'_, HashMap<StreamId, Receiver>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

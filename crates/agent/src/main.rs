@@ -12,12 +12,14 @@
 
 mod boot;
 mod configure;
+mod files;
 mod guest;
 mod init;
 mod network;
 mod port;
 mod process;
 mod rootfs;
+mod shares;
 mod stdio;
 
 use std::error::Error;

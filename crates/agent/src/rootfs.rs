@@ -4,6 +4,7 @@
 //!   /run/hull/ID/image     the erofs, read-only      ┐
 //!   /run/hull/ID/scratch   the ext4: upper, work     ┴▶ overlay on /run/hull/ID/rootfs
 //!   /run/hull/ID/files/N   copies of the host's files
+//!   /run/hull/ID/shares    the host's directories and files, each under its number
 //!   /run/hull/ID/netns     the network namespace
 //! ```
 
@@ -14,7 +15,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags};
 use spec::{ContainerId, Kind};
-use wire::message::{File, Rootfs, from_hex};
+use tree::graft::Graft;
+use wire::message::{File, Rootfs, Shares, from_hex};
+use wire::server::Streams;
+
+use crate::shares;
 
 const PLACES: &str = "/run/hull";
 
@@ -35,6 +40,9 @@ pub(crate) enum Error {
     /// mount(2) refused.
     #[error("mount {fstype} from {source_name} on {}", target.display())]
     Mount { fstype: &'static str, source_name: String, target: PathBuf, source: io::Error },
+    /// The host's files are out of reach.
+    #[error(transparent)]
+    Shares(#[from] shares::Error),
     /// A file's contents cannot be read.
     #[error("file {path}: its contents are not hex digits")]
     Contents { path: String },
@@ -43,7 +51,7 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::File { .. } | Self::Mount { .. } => Kind::Internal,
+            Self::File { .. } | Self::Mount { .. } | Self::Shares(_) => Kind::Internal,
             Self::Contents { .. } => Kind::Invalid,
         }
     }
@@ -75,9 +83,48 @@ impl Place {
         Ok(place)
     }
 
+    /// Makes the host's files appear; gives where each is to be mounted, and whether read-only.
+    pub(crate) fn share(
+        &mut self,
+        shares: &Shares,
+        streams: &Streams,
+    ) -> Result<Vec<Graft>, Error> {
+        let dir = self.dir.join("shares");
+        fs::create_dir(&dir).map_err(file("make", &dir))?;
+        shares::mount(&dir, shares, streams)?;
+        self.mounts.push(dir.clone());
+        let graft = |(number, (destination, readonly)): (usize, &(PathBuf, bool))| Graft {
+            source: dir.join(number.to_string()),
+            destination: destination.clone(),
+            readonly: *readonly,
+        };
+        Ok(shares.mounts.iter().enumerate().map(graft).collect())
+    }
+
+    /// Mounts what the host shares in the root filesystem itself: no program runs that would do it.
+    pub(crate) fn graft(&self, grafts: &[Graft]) {
+        let root = self.rootfs();
+        for graft in grafts {
+            let mounted = tree::view::open(&root).and_then(|root| graft.mount(&root));
+            if let Err(error) = mounted {
+                eprintln!("hull-agent: mount on {}: {error}", graft.destination.display());
+            }
+        }
+    }
+
     /// The root filesystem.
     pub(crate) fn rootfs(&self) -> PathBuf {
         self.dir.join("rootfs")
+    }
+
+    /// The image alone.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.dir.join("image")
+    }
+
+    /// What the container wrote.
+    pub(crate) fn upper(&self) -> PathBuf {
+        self.dir.join("scratch/upper")
     }
 
     /// The container's directory, for other parts of it.

@@ -35,14 +35,7 @@ impl Engine {
         merge::check(&config, &host)?;
         let image = self.image(&config.image)?;
         let id = names::fresh_id();
-        let (mut container, mut warnings) = self.describe(&id, config, host, &image)?;
-        if !container.isolation.files_on_host() {
-            for at in std::mem::take(&mut container.config.volumes) {
-                warnings.push(format!(
-                    "the volume {at} lies in the container's own writable layer, inside its VM"
-                ));
-            }
-        }
+        let (mut container, warnings) = self.describe(&id, config, host, &image)?;
         container.mounts = self.mount_points(&container)?;
         container.name = self.shared().reserve(name.as_deref(), &id)?;
         // Made by a task of its own: a client that goes away leaves no half container.

@@ -199,7 +199,7 @@ pub enum Error {
     /// A volume.
     #[error(transparent)]
     Volume(#[from] crate::volume::Error),
-    /// A tree could not be packed.
+    /// An image's files could not be packed for a volume.
     #[error(transparent)]
     Pack(#[from] tree::pack::Error),
     /// An archive is compressed in a way that is not understood.

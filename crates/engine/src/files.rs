@@ -1,24 +1,12 @@
 //! The files of containers, seen from outside.
 //!
-//! A container's tree is reached by a descriptor of its root, and names are resolved beneath it by the
-//! kernel: what the container does to its own names meanwhile cannot lead anywhere else.
-//!
-//! ```text
-//!   runs           the root of its program                            cp
-//!   does not run   layers and volumes, mounted in a namespace of      cp
-//!                  one thread's own
-//!   either         its layers as a tree that is mounted nowhere       export, diff, commit
-//! ```
-//!
-//! All of these block; [`verbs`] calls them where that is allowed.
+//! `cp`, `diff`, `export` and `commit` are asked of the container's shim, running or not; what the
+//! container does to its own names meanwhile leads nowhere else, on its own side of the wall. New
+//! volumes are filled here, from the image's layers.
 
-mod archive;
-mod changes;
 pub(crate) mod fill;
-pub(crate) mod root;
+pub(crate) mod reach;
 mod verbs;
-pub(crate) mod view;
 
-pub use archive::{PathStat, Put};
-pub use changes::{Change, ChangeKind};
-pub use verbs::{Commit, Pieces};
+pub use spec::files::{Change, ChangeKind, PathStat};
+pub use verbs::{Commit, Pieces, Put};

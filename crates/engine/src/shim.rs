@@ -22,7 +22,7 @@ use containerd_shim_protos::types::mount::Mount;
 use image::Snapshot;
 use protobuf::well_known_types::any::Any;
 use protobuf::{Message, MessageField};
-use spec::{Exit, Kind, Pid, ProcessInfo, Signal, Usage};
+use spec::{Exit, Kind, Pid, ProcessInfo, Signal, Usage, files};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -102,6 +102,7 @@ impl Error {
 /// A connection to the shim of one container.
 #[derive(Clone)]
 pub(crate) struct Shim {
+    client: Client,
     tasks: TaskClient,
     id: String,
     address: String,
@@ -151,8 +152,8 @@ impl Shim {
     /// Connects to a shim that is there.
     pub(crate) async fn connect(id: &str, address: &str) -> Result<Self, Error> {
         let client = Client::connect(address).await.map_err(|error| gone("connect", &error))?;
-        let tasks = TaskClient::new(client);
-        Ok(Self { tasks, id: id.to_owned(), address: address.to_owned() })
+        let tasks = TaskClient::new(client.clone());
+        Ok(Self { client, tasks, id: id.to_owned(), address: address.to_owned() })
     }
 
     /// Where it listens.
@@ -323,6 +324,21 @@ impl Shim {
         serde_json::from_slice(&answer.stats.value).map_err(|error| Error::Refused {
             kind: Kind::Internal,
             message: format!("stats: {error}"),
+        })
+    }
+
+    /// Has work on the container's files done.
+    pub(crate) async fn files(&self, call: &files::Call) -> Result<files::Answer, Error> {
+        let request = ttrpc::Request {
+            service: files::SERVICE.to_owned(),
+            method: files::METHOD.to_owned(),
+            payload: serde_json::to_vec(call).expect("paths and numbers become JSON"),
+            ..Default::default()
+        };
+        let answer = self.client.request(request).await.map_err(|error| refused("files", error))?;
+        serde_json::from_slice(&answer.payload).map_err(|error| Error::Refused {
+            kind: Kind::Internal,
+            message: format!("files: {error}"),
         })
     }
 

@@ -10,11 +10,14 @@
 //! be reached with `hull-runtime --root`.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use container::{Console, CreateOptions, ExecOptions, Store, Stream};
+use spec::files::{Answer, Request};
 use spec::oci::runtime as oci;
 use spec::options::Options;
 use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal, Usage};
@@ -23,6 +26,7 @@ use crate::facts::{self, Facts};
 use crate::{Bundle, Recipients, Rootfs, Sandbox, Stdio, WindowSize};
 
 mod devices;
+mod files;
 mod process;
 mod rootfs;
 mod terminal;
@@ -44,6 +48,18 @@ pub enum Error {
     /// One of its processes.
     #[error(transparent)]
     Process(#[from] process::Error),
+    /// Its files.
+    #[error(transparent)]
+    Files(#[from] tree::files::Error),
+    /// Its root cannot be seen.
+    #[error("see the container's root")]
+    Assemble(#[source] io::Error),
+    /// The way for data is broken.
+    #[error("pass the data")]
+    Data(#[source] io::Error),
+    /// It has just ended.
+    #[error("container {0} has ended")]
+    Over(ContainerId),
     /// No such process.
     #[error("no such process: {0}")]
     NoProcess(ProcessId),
@@ -60,6 +76,9 @@ impl Error {
             Self::Rootfs(error) => error.kind(),
             Self::Facts(error) => error.kind(),
             Self::Process(error) => error.kind(),
+            Self::Files(error) => error.kind(),
+            Self::Assemble(_) | Self::Data(_) => Kind::Internal,
+            Self::Over(_) => Kind::Conflict,
             Self::NoProcess(_) => Kind::NotFound,
             Self::Exists(_) => Kind::Exists,
         }
@@ -248,6 +267,16 @@ impl Sandbox for Host {
         let container = self.store.load(id).map_err(Error::from)?;
         let done = if frozen { container.pause() } else { container.resume() };
         Ok(done.map_err(Error::from)?)
+    }
+
+    fn files(
+        &self,
+        id: &ContainerId,
+        bundle: &Bundle,
+        request: &Request,
+        data: Option<UnixStream>,
+    ) -> Result<Answer, crate::Error> {
+        Ok(self.serve_files(id, bundle, request, data)?)
     }
 
     fn delete(&self, id: &ProcessId) -> Result<Exit, crate::Error> {

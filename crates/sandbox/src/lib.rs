@@ -12,8 +12,10 @@
 //! removes what its sandbox left on the host.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use spec::files;
 use spec::isolation::InvalidIsolation;
 use spec::oci::runtime as oci;
 use spec::options::Options;
@@ -50,6 +52,14 @@ impl Error {
             Self::Vm(error) => error.kind(),
         }
     }
+}
+
+/// Runs what this program was started as, where a sandbox started it as one of its helpers: a container's
+/// first process, or the server of a guest's files. Then it never returns. Call it first thing in `main`,
+/// before threads, logging and argument parsing.
+pub fn dispatch() {
+    container::init::dispatch();
+    share::dispatch();
 }
 
 /// The sandbox for the container that `spec` describes; its wall is the annotation
@@ -100,6 +110,15 @@ pub trait Sandbox: Send + Sync {
     fn usage(&self, container: &ContainerId) -> Result<Usage, Error>;
     /// Suspends or resumes all processes of the container.
     fn freeze(&self, container: &ContainerId, frozen: bool) -> Result<(), Error>;
+    /// Works on the container's files, whether it runs or not; `bundle` is for one that does not. What
+    /// the work takes or gives passes at `data`, to its end.
+    fn files(
+        &self,
+        container: &ContainerId,
+        bundle: &Bundle,
+        request: &files::Request,
+        data: Option<UnixStream>,
+    ) -> Result<files::Answer, Error>;
     /// Forgets an ended process and frees what it held; for an init, the whole container.
     fn delete(&self, process: &ProcessId) -> Result<Exit, Error>;
     /// Ends everything behind the boundary and the boundary itself.

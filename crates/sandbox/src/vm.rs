@@ -10,10 +10,12 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use spec::files::{Answer, Request as Work};
 use spec::oci::runtime as oci;
 use spec::options::{Accel, Options};
 use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal, Usage, annotation};
@@ -23,9 +25,11 @@ use wire::{Request, client, message};
 use crate::{Bundle, Facts, Recipients, Sandbox, Stdio, WindowSize, facts};
 
 mod clean;
+mod files;
 mod image;
 mod network;
 mod running;
+mod shares;
 mod stdio;
 mod translate;
 
@@ -49,6 +53,9 @@ pub enum Error {
     /// There are no disks.
     #[error(transparent)]
     Image(#[from] image::Error),
+    /// The host's files cannot be shared.
+    #[error(transparent)]
+    Share(#[from] share::Error),
     /// There is no network.
     #[error(transparent)]
     Network(#[from] network::Error),
@@ -75,6 +82,9 @@ pub enum Error {
     /// The host gives no random numbers or time.
     #[error("take a seed and the time for the VM")]
     Seed(#[source] io::Error),
+    /// The way for an archive is broken.
+    #[error("pass the data")]
+    Data(#[source] io::Error),
     /// A thread could not be started.
     #[error("start a thread")]
     Thread(#[source] io::Error),
@@ -121,12 +131,13 @@ impl Error {
             Self::Translate(error) => error.kind(),
             Self::Image(error) => error.kind(),
             Self::Network(error) => error.kind(),
+            Self::Share(error) => shares::kind(error),
             Self::Config(error) => error.kind(),
             Self::Machine(error) => error.kind(),
             Self::Refused(error) => error.kind(),
             Self::Facts(error) => error.kind(),
             Self::Silent { .. } => Kind::Unavailable,
-            Self::Channel(_) | Self::Seed(_) | Self::Clean(_) => Kind::Internal,
+            Self::Channel(_) | Self::Data(_) | Self::Seed(_) | Self::Clean(_) => Kind::Internal,
             Self::Thread(_) => Kind::Exhausted,
             Self::NoProcess(_) => Kind::NotFound,
             Self::Exists(_) => Kind::Exists,
@@ -140,16 +151,29 @@ impl Error {
 pub struct Vm {
     options: Options,
     running: Mutex<Option<Arc<Running>>>,
+    /// A VM in which no program runs, for the files of a container that does not.
+    still: Mutex<Option<Arc<Running>>>,
 }
 
 impl Vm {
     /// Takes note of the options; the VM starts with its container.
     pub fn open(options: &Options) -> Result<Self, Error> {
-        Ok(Self { options: options.clone(), running: Mutex::default() })
+        Ok(Self { options: options.clone(), running: Mutex::default(), still: Mutex::default() })
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Arc<Running>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn still_slot(&self) -> MutexGuard<'_, Option<Arc<Running>>> {
+        self.still.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the VM in which no program runs: it holds the disks.
+    fn end_still(&self) {
+        if let Some(still) = self.still_slot().take() {
+            still.end();
+        }
     }
 
     /// The VM that holds `id`.
@@ -220,12 +244,14 @@ impl Vm {
             cable,
         };
         let running = Arc::new(Running::start(&self.options, parts, disks)?);
+        let shares = running.share(&guest.binds)?;
         let create = |stdio| {
             Request::Create(Box::new(message::Create {
                 container: id.clone(),
                 spec: guest.spec,
                 rootfs: message::Rootfs { image: IMAGE.into(), scratch: SCRATCH.into() },
                 files: guest.files,
+                shares,
                 network,
                 stdio,
             }))
@@ -246,6 +272,7 @@ impl Sandbox for Vm {
         if slot.is_some() {
             return Err(Error::Second(id.clone()).into());
         }
+        self.end_still();
         let running = self.start_container(id, bundle, io)?;
         let pid = running.machine.pid();
         *slot = Some(running);
@@ -318,6 +345,21 @@ impl Sandbox for Vm {
         Ok(running.order(&Request::Freeze { container: id.clone(), frozen })?)
     }
 
+    fn files(
+        &self,
+        id: &ContainerId,
+        bundle: &Bundle,
+        request: &Work,
+        data: Option<UnixStream>,
+    ) -> Result<Answer, crate::Error> {
+        let init = ProcessId::init(id.clone());
+        let running = match self.running(&init) {
+            Ok(_) => self.alive(&init)?,
+            Err(_) => self.still(id, bundle)?,
+        };
+        Ok(running.files(request, data)?)
+    }
+
     /// With its init the VM goes too; its disk is in order then.
     fn delete(&self, id: &ProcessId) -> Result<Exit, crate::Error> {
         let running = self.running(id)?;
@@ -338,6 +380,7 @@ impl Sandbox for Vm {
     }
 
     fn shutdown(&self) -> Result<(), crate::Error> {
+        self.end_still();
         let running = self.slot().take();
         if let Some(running) = running {
             running.end();

@@ -16,6 +16,9 @@ pub(crate) enum Error {
     /// The request describes no container.
     #[error(transparent)]
     Bundle(#[from] crate::bundle::Error),
+    /// The work on files.
+    #[error("files")]
+    Files(#[from] crate::files::Error),
     /// The standard streams lead nowhere.
     #[error(transparent)]
     Streams(#[from] crate::streams::Error),
@@ -77,7 +80,7 @@ impl Error {
             Self::Bundle(error) => error.kind(),
             Self::Streams(error) => error.kind(),
             Self::Illegal(_) | Self::Alive(_) | Self::NoTerminal(_) => Kind::Conflict,
-            Self::Record(_) => Kind::Internal,
+            Self::Record(_) | Self::Files(_) => Kind::Internal,
             Self::Keeper(_) | Self::Watch(_) => Kind::Exhausted,
             Self::NoProcess(_) | Self::Ended(_) => Kind::NotFound,
             Self::Exists(_) => Kind::Exists,

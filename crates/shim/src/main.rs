@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Used by our own engine and by containerd alike, and by both in the same way: everything that
-//! differs is in the requests. As `hull-init` it is a container's first process.
+//! differs is in the requests. As `hull-init` it is a container's first process, as
+//! `hull-share` the server of a guest's files.
 //!
 //! Spec: containerd, core/runtime/v2/README.md.
 
@@ -20,6 +21,7 @@ mod bundle;
 mod delete;
 mod error;
 mod events;
+mod files;
 mod keeper;
 mod log;
 mod place;
@@ -36,7 +38,7 @@ mod tasks;
 use args::Command;
 
 fn main() -> ExitCode {
-    container::init::dispatch();
+    sandbox::dispatch();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::args::Target;
 use crate::events::Events;
 use crate::tasks::{Idle, Tasks};
-use crate::{log, place, reaper, service};
+use crate::{files, log, place, reaper, service};
 
 /// How long a server that holds nothing waits for a create or a shutdown. A caller who died in
 /// between leaves no server behind.
@@ -65,7 +65,8 @@ pub(crate) fn run(target: &Target) -> Result<(), Error> {
     let mut server = ttrpc::Server::new()
         .add_listener(listener.into_raw_fd())
         .map_err(Error::Server)?
-        .register_service(service::methods(&tasks));
+        .register_service(service::methods(&tasks))
+        .register_service(files::methods(&tasks));
     server.start().map_err(Error::Server)?;
     tracing::info!(container = %target.id, "shim serves");
 

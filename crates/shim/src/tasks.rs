@@ -11,13 +11,15 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use containerd_shim_protos::types::mount::Mount;
-use sandbox::{Recipients, Sandbox, WindowSize};
+use sandbox::{Bundle, Recipients, Rootfs, Sandbox, WindowSize};
+use spec::files;
 use spec::oci::runtime as oci;
 use spec::options::Options;
 use spec::state::Event;
@@ -49,6 +51,19 @@ pub(crate) struct Tasks {
     leaving: Mutex<Vec<Arc<Process>>>,
     /// Told when the last process was forgotten.
     idle: Sender<Idle>,
+    /// How many calls work on files, which need no process.
+    busy: AtomicUsize,
+}
+
+/// A call that works on files; the server does not go meanwhile.
+struct Busy<'a>(&'a Tasks);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+        // The main thread is there as long as the process is.
+        let _ = self.0.idle.send(Idle::Empty);
+    }
 }
 
 /// What the main thread is told.
@@ -72,7 +87,15 @@ pub(crate) struct Creation {
 impl Tasks {
     pub(crate) fn new(events: Arc<Events>, oom_score: i32, idle: Sender<Idle>) -> Self {
         let (sandbox, processes) = (Mutex::new(None), Mutex::new(HashMap::new()));
-        Self { events, oom_score, sandbox, processes, leaving: Mutex::default(), idle }
+        Self {
+            events,
+            oom_score,
+            sandbox,
+            processes,
+            leaving: Mutex::default(),
+            idle,
+            busy: AtomicUsize::new(0),
+        }
     }
 
     /// Makes a container; its init waits at the start gate.
@@ -184,6 +207,38 @@ impl Tasks {
         Ok(init.sandbox.usage(container)?)
     }
 
+    /// Works on a container's files, whether it runs or not.
+    pub(crate) fn files(&self, call: files::Call) -> Result<files::Answer, Error> {
+        let _busy = self.busy();
+        let spec = serde_json::to_vec(&call.config).map_err(std::io::Error::from);
+        let spec = spec.and_then(|text| Ok(spec::config::spec(&text)?.value));
+        let spec = spec.map_err(crate::files::Error::Config)?;
+        let data = crate::files::connect(call.data)?;
+        let sandbox = match self.find(&ProcessId::init(call.container.clone())) {
+            Ok(init) => Arc::clone(&init.sandbox),
+            Err(_) => self.sandbox_for(&call.options, &spec)?,
+        };
+        let (lower, upper, work) = (call.lower, call.upper, call.work);
+        let rootfs = Rootfs::Overlay { lower, upper, work };
+        let bundle = Bundle { path: call.bundle, spec, rootfs };
+        Ok(sandbox.files(&call.container, &bundle, &call.request, data)?)
+    }
+
+    /// The sandbox, opened if there is none.
+    fn sandbox_for(&self, options: &Options, spec: &oci::Spec) -> Result<Arc<dyn Sandbox>, Error> {
+        let mut place = self.sandbox.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sandbox) = place.as_ref() {
+            return Ok(Arc::clone(sandbox));
+        }
+        let sandbox: Arc<dyn Sandbox> = Arc::from(sandbox::open(options, spec)?);
+        Ok(Arc::clone(place.insert(sandbox)))
+    }
+
+    fn busy(&self) -> Busy<'_> {
+        self.busy.fetch_add(1, Ordering::SeqCst);
+        Busy(self)
+    }
+
     /// Sets the size of a process's terminal.
     pub(crate) fn resize(&self, id: &ProcessId, size: WindowSize) -> Result<(), Error> {
         let process = self.find(id)?;
@@ -230,19 +285,19 @@ impl Tasks {
 
     /// Whether nothing is held and nothing is being made.
     pub(crate) fn idle(&self) -> bool {
-        self.sandbox.try_lock().is_ok() && self.processes().is_empty()
+        self.sandbox.try_lock().is_ok()
+            && self.processes().is_empty()
+            && self.busy.load(Ordering::SeqCst) == 0
     }
 
     /// Asks the server to go. Refused silently, as containerd expects, while anything is held,
     /// unless it is to be `now`.
     pub(crate) fn shutdown(&self, now: bool) -> Result<(), Error> {
-        if !self.idle() {
-            if !now {
-                return Ok(());
-            }
-            let sandbox = self.sandbox.lock().unwrap_or_else(PoisonError::into_inner).take();
-            sandbox.map_or(Ok(()), |sandbox| sandbox.shutdown())?;
+        if !self.idle() && !now {
+            return Ok(());
         }
+        let sandbox = self.sandbox.lock().unwrap_or_else(PoisonError::into_inner).take();
+        sandbox.map_or(Ok(()), |sandbox| sandbox.shutdown())?;
         // The main thread is there as long as the process is.
         let _ = self.idle.send(Idle::Quit);
         Ok(())

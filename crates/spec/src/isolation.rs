@@ -37,7 +37,7 @@ impl Isolation {
         }
     }
 
-    /// Whether what a container writes lies in files of the host, where the engine reaches it.
+    /// Whether what a container writes lies in a directory of the host, which has no size of its own.
     #[must_use]
     pub fn files_on_host(self) -> bool {
         match self {

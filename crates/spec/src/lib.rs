@@ -7,6 +7,7 @@ mod chain;
 pub mod config;
 pub mod digest;
 pub mod exit;
+pub mod files;
 pub mod id;
 pub mod isolation;
 pub mod journal;

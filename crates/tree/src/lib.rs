@@ -5,6 +5,11 @@
 //! an archive or a tree says, nothing outside the root that was given is read or written.
 
 pub mod archive;
+pub mod changes;
 pub mod disk;
+pub mod files;
+pub mod graft;
 pub mod pack;
+pub mod path;
 pub mod unpack;
+pub mod view;

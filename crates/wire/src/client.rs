@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use spec::{Kind, ProcessId, ProcessInfo, Usage};
+use spec::{Kind, ProcessId, ProcessInfo, Usage, files};
 
 use crate::frame::{Frame, Side, StreamId, Type, Violation};
 use crate::link::{Ended, Link};
@@ -152,6 +152,18 @@ impl Client {
     pub fn usage(&self, request: &Request, within: Duration) -> Result<Usage, Error> {
         match self.call(request, Some(within))? {
             Reply::Usage { usage } => Ok(*usage),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Has work on a container's files done.
+    pub fn files(
+        &self,
+        request: &Request,
+        within: Option<Duration>,
+    ) -> Result<files::Answer, Error> {
+        match self.call(request, within)? {
+            Reply::Files { answer } => Ok(answer),
             other => Err(self.unexpected(&other)),
         }
     }

@@ -4,9 +4,11 @@
 //! the shim (a template is keyed by its agent), so there is no version to negotiate.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use spec::files;
 use spec::oci::runtime as oci;
 use spec::{ContainerId, Kind, ProcessId, ProcessInfo, Signal, Usage};
 
@@ -78,6 +80,29 @@ pub enum Request {
         /// By this container.
         container: ContainerId,
     },
+    /// Makes the root filesystem of a container that does not run, for work on its files.
+    Open {
+        /// Whose.
+        container: ContainerId,
+        /// From what.
+        rootfs: Rootfs,
+        /// What is seen in it of the host's directories and files.
+        shares: Option<Shares>,
+    },
+    /// Announces a stream from the shim, for the call that names it.
+    Expect {
+        /// Which.
+        stream: StreamId,
+    },
+    /// Works on files; answered with [`Reply::Files`] when all is done and passed on.
+    Files {
+        /// Of this container, which runs or was opened.
+        container: ContainerId,
+        /// The work.
+        request: files::Request,
+        /// Where its data passes: an expected stream, or one of the agent's. `None` where there is none.
+        data: Option<StreamId>,
+    },
     /// Forgets an ended process; for an init, the whole container, whose disk is in order then.
     Delete {
         /// Which.
@@ -109,6 +134,8 @@ pub struct Create {
     pub rootfs: Rootfs,
     /// Files that are mounted into it, copied from the host.
     pub files: Vec<File>,
+    /// What it sees of the host's directories and files.
+    pub shares: Option<Shares>,
     /// Its network; `None` leaves it with `lo` alone.
     pub network: Option<Interface>,
     /// Its standard streams.
@@ -133,6 +160,18 @@ pub struct File {
     pub mode: u32,
     /// Its bytes as lower-case hex digits.
     pub contents: String,
+}
+
+/// Directories and files of the host that a guest sees, by FUSE's requests over two streams. In the root
+/// of what is served each has its number in the list for a name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Shares {
+    /// Agent to shim.
+    pub requests: StreamId,
+    /// Shim to agent.
+    pub answers: StreamId,
+    /// Where each is mounted, and whether it can only be read.
+    pub mounts: Vec<(PathBuf, bool)>,
 }
 
 /// A container's interface to the network, `eth0` in the guest as in the container.
@@ -200,6 +239,11 @@ pub enum Reply {
         /// With the guest's numbers.
         list: Vec<ProcessInfo>,
     },
+    /// What came of the work on files.
+    Files {
+        /// Besides the data.
+        answer: files::Answer,
+    },
     /// What the container uses.
     Usage {
         /// With the guest's system.
@@ -213,6 +257,7 @@ impl Reply {
             Self::Done => "done",
             Self::Exit { .. } => "an exit code",
             Self::Processes { .. } => "a list of processes",
+            Self::Files { .. } => "an answer about files",
             Self::Usage { .. } => "a usage",
         }
     }

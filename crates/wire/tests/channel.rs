@@ -138,6 +138,22 @@ fn an_agent_that_says_nothing_is_given_up() {
 }
 
 #[test]
+fn an_answer_to_another_question_ends_the_channel() {
+    let (client, server) = pair();
+    thread::spawn(move || {
+        while let Some(call) = server.next_call() {
+            call.answer(&Ok(Reply::Exit { code: 0 }));
+        }
+    });
+    let (container, request) = (web(), spec::files::Request::Stat { path: "/".into() });
+    let files = Request::Files { container, request, data: None };
+    let error = client.files(&files, Some(SOON)).expect_err("no answer about files");
+    assert!(matches!(error, Error::Ended(_)), "{error}");
+    let error = client.order(&Request::Shutdown, Some(SOON)).expect_err("it has ended");
+    assert!(matches!(error, Error::Ended(_)), "{error}");
+}
+
+#[test]
 fn bytes_beyond_the_credit_end_the_channel() {
     let (host, mut guest) = UnixStream::pair().expect("a pair");
     let client = client(host);

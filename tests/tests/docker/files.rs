@@ -9,17 +9,17 @@ use tests::host::IMAGE;
 
 use super::{detached, field};
 
-pub(crate) fn cp_reaches_running_and_stopped_containers(host: &mut Host) {
-    let dir = host.dir().join("copied");
+pub(crate) fn cp_reaches_running_and_stopped_containers(host: &mut Host, isolation: Isolation) {
+    let dir = host.dir().join(format!("copied-{isolation}"));
     fs::create_dir_all(dir.join("tree/sub")).expect("directory");
     fs::write(dir.join("tree/sub/file"), "text").expect("file");
     let mode = fs::Permissions::from_mode(0o640);
     fs::set_permissions(dir.join("tree/sub/file"), mode).expect("mode");
     symlink("sub/file", dir.join("tree/link")).expect("symlink");
     let tree = dir.join("tree").to_string_lossy().into_owned();
-    host.docker(&["volume", "create", "copied"]).ok();
-    let running = detached(host, Isolation::Process, &["-v", "copied:/vol"], &["sleep", "1000"]);
-    let stopped = host.docker(&["create", "-v", "copied:/vol", IMAGE, "cat", "/a/sub/file"]).ok();
+    let running = detached(host, isolation, &[], &["sleep", "1000"]);
+    let flag = format!("--isolation={isolation}");
+    let stopped = host.docker(&["create", &flag, IMAGE, "cat", "/a/sub/file"]).ok();
     for (id, back) in [(&running, "r"), (&stopped, "s")] {
         host.docker(&["cp", &tree, &format!("{id}:/a")]).ok();
         let back = dir.join(back);
@@ -31,29 +31,40 @@ pub(crate) fn cp_reaches_running_and_stopped_containers(host: &mut Host) {
             fs::read_link(back.join("link")).expect("symlink").to_string_lossy(),
             "sub/file"
         );
-        // Into a volume, and onto a single file.
-        let file = format!("{tree}/sub/file");
-        host.docker(&["cp", &file, &format!("{id}:/vol/from-{id}")]).ok();
         let said = host.docker(&["cp", &tree, &format!("{id}:/etc/passwd")]).fails(1);
         assert!(said.contains("cannot copy directory"), "{said}");
         let said = host.docker(&["cp", &format!("{id}:/nowhere"), "-"]).fails(1);
         assert!(said.contains("Could not find the file /nowhere in container"), "{said}");
     }
     assert_eq!(host.docker(&["exec", &running, "cat", "/a/sub/file"]).ok(), "text");
+    assert_eq!(host.docker(&["start", "-a", &stopped]).ok(), "text");
+    host.docker(&["rm", "-f", &running, &stopped]).ok();
+}
+
+pub(crate) fn cp_sees_what_is_mounted(host: &mut Host, isolation: Isolation) {
+    let file = host.dir().join("mounted");
+    fs::write(&file, "text").expect("file");
+    let file = file.to_string_lossy().into_owned();
+    host.docker(&["volume", "create", "copied"]).ok();
+    let running = detached(host, isolation, &["-v", "copied:/vol"], &["sleep", "1000"]);
+    let flag = format!("--isolation={isolation}");
+    let stopped = host.docker(&["create", &flag, "-v", "copied:/vol", IMAGE, "true"]).ok();
+    for id in [&running, &stopped] {
+        host.docker(&["cp", &file, &format!("{id}:/vol/from-{id}")]).ok();
+    }
     let volume = host.docker(&["exec", &running, "ls", "/vol"]).ok();
     assert_eq!(volume.lines().count(), 2, "{volume}");
-    assert_eq!(host.docker(&["start", "-a", &stopped]).ok(), "text");
     host.docker(&["rm", "-f", &running, &stopped]).ok();
     host.docker(&["volume", "rm", "copied"]).ok();
 }
 
-pub(crate) fn no_symlink_of_a_container_leads_cp_out(host: &mut Host) {
+pub(crate) fn no_symlink_of_a_container_leads_cp_out(host: &mut Host, isolation: Isolation) {
     let dir = host.dir().join("outside");
     fs::create_dir_all(&dir).expect("directory");
     fs::write(dir.join("secret"), "host").expect("file");
     let outside = dir.to_string_lossy().into_owned();
     let script = format!("ln -s {outside} /out; ln -s ../../../..{outside} /up; sleep 1000");
-    let id = detached(host, Isolation::Process, &[], &["sh", "-c", &script]);
+    let id = detached(host, isolation, &[], &["sh", "-c", &script]);
     host.docker(&["exec", &id, "sh", "-c", "until [ -L /up ]; do sleep 0.1; done"]).ok();
     for link in ["out", "up"] {
         let said = host.docker(&["cp", &format!("{id}:/{link}/secret"), "-"]).fails(1);
@@ -67,10 +78,10 @@ pub(crate) fn no_symlink_of_a_container_leads_cp_out(host: &mut Host) {
     host.docker(&["rm", "-f", &id]).ok();
 }
 
-pub(crate) fn diff_export_and_commit_tell_what_was_written(host: &mut Host) {
+pub(crate) fn diff_export_and_commit_tell_what_was_written(host: &mut Host, isolation: Isolation) {
     let script = "echo new >/new; rm /etc/group; echo x >>/etc/passwd; mkdir /dir; \
                   rm -rf /var; mkdir /var; echo v >/var/v";
-    let name = host.docker(&["run", "-d", "--name", "written", IMAGE, "sh", "-c", script]).ok();
+    let name = detached(host, isolation, &["--name", "written"], &["sh", "-c", script]);
     host.docker(&["wait", &name]).ok();
     let diff = host.docker(&["diff", "written"]).ok();
     for line in ["A /new", "C /etc", "D /etc/group", "C /etc/passwd", "A /dir"] {
@@ -103,23 +114,15 @@ pub(crate) fn diff_export_and_commit_tell_what_was_written(host: &mut Host) {
     host.docker(&["rmi", "made:3"]).ok();
     host.docker(&["rm", "written"]).ok();
 
-    let id = detached(host, Isolation::Process, &[], &["sleep", "1000"]);
+    let id = detached(host, isolation, &[], &["sleep", "1000"]);
     host.docker(&["commit", &id, "made:2"]).ok();
     assert_eq!(field(host, &id, "{{.State.Status}}"), "running");
     host.docker(&["rm", "-f", &id]).ok();
-    let flag = "--isolation=hyperv";
-    assert_eq!(host.docker(&["run", "--rm", flag, "made:1"]).ok(), "new");
+    // Behind the other wall.
+    let flag = match isolation {
+        Isolation::Process => "--isolation=hyperv",
+        Isolation::Vm => "--isolation=process",
+    };
     assert_eq!(host.docker(&["run", "--rm", flag, "made:1", "sh", "-c", seen]).ok(), "v\nv\nb");
     host.docker(&["rmi", "made:1", "made:2"]).ok();
-}
-
-pub(crate) fn a_vms_files_are_refused_with_the_reason(host: &mut Host) {
-    let id = host.docker(&["create", "--isolation=hyperv", IMAGE]).ok();
-    for command in
-        [&["cp", &format!("{id}:/etc/passwd"), "-"][..], &["diff", &id], &["commit", &id]]
-    {
-        let said = host.docker(command).fails(1);
-        assert!(said.contains("they lie on a disk inside its VM"), "{said}");
-    }
-    host.docker(&["rm", &id]).ok();
 }

@@ -5,7 +5,7 @@ use spec::Isolation;
 use tests::Host;
 use tests::host::IMAGE;
 
-use super::field;
+use super::{detached, field};
 
 /// Imports busybox's tree with something in `/data` and a `VOLUME` there.
 fn image_with_a_volume(host: &Host) {
@@ -17,16 +17,21 @@ fn image_with_a_volume(host: &Host) {
     host.docker(&["rm", "seed"]).ok();
 }
 
-pub(crate) fn a_volume_outlives_its_containers(host: &mut Host) {
+pub(crate) fn a_volume_outlives_its_containers(host: &mut Host, isolation: Isolation) {
+    let flag = &format!("--isolation={isolation}");
     assert_eq!(host.docker(&["volume", "create", "--label", "a=b", "web"]).ok(), "web");
     let row = host.docker(&["volume", "ls", "--filter", "label=a=b", "--format", "{{.Name}}"]);
     assert_eq!(row.ok(), "web");
-    host.docker(&["run", "--rm", "-v", "web:/v", IMAGE, "sh", "-c", "echo kept >/v/f"]).ok();
-    assert_eq!(host.docker(&["run", "--rm", "-v", "web:/v:ro", IMAGE, "cat", "/v/f"]).ok(), "kept");
-    let said = host.docker(&["run", "--rm", "-v", "web:/v:ro", IMAGE, "touch", "/v/x"]).fails(1);
+    host.docker(&["run", "--rm", flag, "-v", "web:/v", IMAGE, "sh", "-c", "echo kept >/v/f"]).ok();
+    assert_eq!(
+        host.docker(&["run", "--rm", flag, "-v", "web:/v:ro", IMAGE, "cat", "/v/f"]).ok(),
+        "kept"
+    );
+    let said =
+        host.docker(&["run", "--rm", flag, "-v", "web:/v:ro", IMAGE, "touch", "/v/x"]).fails(1);
     assert!(said.contains("Read-only file system"), "{said}");
 
-    let id = host.docker(&["create", "-v", "web:/v", IMAGE]).ok();
+    let id = host.docker(&["create", flag, "-v", "web:/v", IMAGE]).ok();
     let row = host.docker(&["system", "df", "-v"]).ok();
     assert!(row.lines().any(|line| line.starts_with("web ") && line.contains("5B")), "{row}");
     let said = host.docker(&["volume", "rm", "web"]).fails(1);
@@ -57,14 +62,17 @@ pub(crate) fn nameless_volumes_go_with_their_container(host: &mut Host) {
     assert!(host.docker(&["volume", "prune", "-af"]).ok().contains("named"));
 }
 
-pub(crate) fn a_new_volume_is_filled_from_the_image(host: &mut Host) {
+pub(crate) fn a_new_volume_is_filled_from_the_image(host: &mut Host, isolation: Isolation) {
+    let flag = &format!("--isolation={isolation}");
     image_with_a_volume(host);
     let look = "cat /data/in/file; stat -c '%u:%g %a' /data";
-    let said = host.docker(&["run", "--rm", "seeded", "sh", "-c", look]).ok();
+    let said = host.docker(&["run", "--rm", flag, "seeded", "sh", "-c", look]).ok();
     assert_eq!(said, "old\n7:8 750");
-    let said = host.docker(&["run", "--rm", "-v", "v1:/data", "seeded", "sh", "-c", look]).ok();
+    let said =
+        host.docker(&["run", "--rm", flag, "-v", "v1:/data", "seeded", "sh", "-c", look]).ok();
     assert_eq!(said, "old\n7:8 750");
-    let none = host.docker(&["run", "--rm", "-v", "v2:/data:nocopy", "seeded", "ls", "/data"]).ok();
+    let none =
+        host.docker(&["run", "--rm", flag, "-v", "v2:/data:nocopy", "seeded", "ls", "/data"]).ok();
     assert_eq!(none, "");
     host.docker(&["volume", "rm", "v1", "v2"]).ok();
     host.docker(&["rmi", "seeded"]).ok();
@@ -96,31 +104,39 @@ pub(crate) fn a_volume_can_be_what_its_options_say(host: &mut Host) {
     assert!(said.contains("plugin \"netapp\" not found"), "{said}");
 }
 
-pub(crate) fn binds_show_the_hosts_files(host: &mut Host) {
+pub(crate) fn binds_show_the_hosts_files(host: &mut Host, isolation: Isolation) {
+    let flag = &format!("--isolation={isolation}");
     let dir = host.dir().join("bound");
     let source = dir.to_string_lossy().into_owned();
     let bind = format!("{source}:/b");
-    host.docker(&["run", "--rm", "-v", &bind, IMAGE, "sh", "-c", "echo hi >/b/f"]).ok();
+    host.docker(&["run", "--rm", flag, "-v", &bind, IMAGE, "sh", "-c", "echo hi >/b/f"]).ok();
     assert_eq!(std::fs::read_to_string(dir.join("f")).expect("written"), "hi\n");
     let file = format!("{source}/f:/etc/motd:ro");
-    assert_eq!(host.docker(&["run", "--rm", "-v", &file, IMAGE, "cat", "/etc/motd"]).ok(), "hi");
+    assert_eq!(
+        host.docker(&["run", "--rm", flag, "-v", &file, IMAGE, "cat", "/etc/motd"]).ok(),
+        "hi"
+    );
     let mount = format!("type=bind,src={source},dst=/b,readonly");
-    let said = host.docker(&["run", "--rm", "--mount", &mount, IMAGE, "touch", "/b/x"]).fails(1);
+    let said =
+        host.docker(&["run", "--rm", flag, "--mount", &mount, IMAGE, "touch", "/b/x"]).fails(1);
     assert!(said.contains("Read-only file system"), "{said}");
     let missing = format!("type=bind,src={source}/none,dst=/b");
-    let said = host.docker(&["run", "--rm", "--mount", &missing, IMAGE, "true"]).fails(125);
+    let said = host.docker(&["run", "--rm", flag, "--mount", &missing, IMAGE, "true"]).fails(125);
     assert!(said.contains("bind source path does not exist"), "{said}");
     let tmpfs = "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=0710";
     let said =
-        host.docker(&["run", "--rm", "--mount", tmpfs, IMAGE, "stat", "-c", "%a", "/t"]).ok();
+        host.docker(&["run", "--rm", flag, "--mount", tmpfs, IMAGE, "stat", "-c", "%a", "/t"]).ok();
     assert_eq!(said, "710");
     host.docker(&["volume", "create", "parts"]).ok();
     let script = "mkdir /v/a; echo part >/v/a/f";
-    host.docker(&["run", "--rm", "-v", "parts:/v", IMAGE, "sh", "-c", script]).ok();
+    host.docker(&["run", "--rm", flag, "-v", "parts:/v", IMAGE, "sh", "-c", script]).ok();
     let part = "type=volume,src=parts,dst=/p,volume-subpath=a";
-    assert_eq!(host.docker(&["run", "--rm", "--mount", part, IMAGE, "cat", "/p/f"]).ok(), "part");
+    assert_eq!(
+        host.docker(&["run", "--rm", flag, "--mount", part, IMAGE, "cat", "/p/f"]).ok(),
+        "part"
+    );
     host.docker(&["volume", "rm", "parts"]).ok();
-    let id = host.docker(&["create", "-v", &bind, "-v", "/b", IMAGE]);
+    let id = host.docker(&["create", flag, "-v", &bind, "-v", "/b", IMAGE]);
     assert!(id.code == 0 || id.err.contains("Duplicate mount point"), "{id}");
     if id.code == 0 {
         assert_eq!(field(host, id.out.trim(), "{{len .Mounts}}"), "1");
@@ -128,8 +144,71 @@ pub(crate) fn binds_show_the_hosts_files(host: &mut Host) {
     }
 }
 
-pub(crate) fn a_vm_refuses_the_hosts_files_with_the_reason(host: &mut Host) {
+pub(crate) fn owners_modes_links_and_locks_are_the_hosts(host: &mut Host, isolation: Isolation) {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    let dir = host.dir().join(format!("owned-{isolation}"));
+    std::fs::create_dir_all(dir.join("sub")).expect("a directory");
+    std::fs::write(dir.join("old"), "x".repeat(300_000)).expect("a file");
+    symlink("/etc/hostname", dir.join("out")).expect("a link");
+    for path in [&dir, &dir.join("old")] {
+        std::os::unix::fs::chown(path, Some(7), Some(8)).expect("an owner");
+    }
+    std::fs::set_permissions(dir.join("sub"), std::fs::Permissions::from_mode(0o1777))
+        .expect("mode");
+    let bind = format!("{}:/b", dir.display());
+    let script = "cd /b; umask 027; echo new >sub/new; mkdir sub/dir; ln old hard; ln -s old soft; \
+                  mv sub/new sub/moved; chmod 4755 sub/dir; wc -c <old; readlink out; \
+                  stat -c '%h %u' old; printf more >>old; truncate -s 10 sub/moved; ls sub; \
+                  mkfifo sub/fifo; mknod sub/dev c 1 3 2>/dev/null || echo no device";
+    let flag = format!("--isolation={isolation}");
     let said =
-        host.docker(&["run", "--isolation=hyperv", "-v", "/tmp:/b", IMAGE, "true"]).fails(125);
-    assert!(said.contains("host directories are not shared with VM containers yet"), "{said}");
+        host.docker(&["run", "--rm", &flag, "-v", &bind, "-u", "7:8", IMAGE, "sh", "-c", script]);
+    let out = said.out.clone();
+    assert!(out.contains("300000\n/etc/hostname\n2 7\n") && out.contains("dir\nmoved"), "{said}");
+    assert!(out.contains("no device"), "{said}");
+    let of = |name: &str| std::fs::symlink_metadata(dir.join(name)).expect("there");
+    assert_eq!((of("sub/moved").uid(), of("sub/moved").gid()), (7, 8));
+    assert_eq!((of("sub/moved").mode() & 0o7777, of("sub/moved").len()), (0o640, 10));
+    assert_eq!(of("sub/dir").mode() & 0o7777, 0o4755);
+    assert_eq!((of("old").nlink(), of("old").len()), (2, 300_004));
+    let fifo = of("sub/fifo").file_type();
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&fifo));
+
+    // The host's own program, with what it is linked to: busybox has none.
+    let programs =
+        ["/usr/bin/flock", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"];
+    let mut flags = vec![format!("-v={bind}")];
+    flags.extend(programs.map(|path| format!("-v={path}:{path}:ro")));
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let hold = ["flock", "/b/lock", "sh", "-c", "echo held >/b/told; exec sleep 1000"];
+    let id = detached(host, isolation, &flags, &hold);
+    tests::command::eventually("the lock is held", || dir.join("told").exists());
+    let lock = std::fs::File::open(dir.join("lock")).expect("a file");
+    let tried = rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    assert_eq!(tried, Err(rustix::io::Errno::WOULDBLOCK));
+    host.docker(&["rm", "-f", &id]).ok();
+    tests::command::eventually("the lock goes with its holder", || {
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
+    });
+}
+
+pub(crate) fn what_one_writes_the_other_reads(host: &mut Host) {
+    host.docker(&["volume", "create", "common"]).ok();
+    let vm = detached(host, Isolation::Vm, &["-v", "common:/v"], &["sleep", "1000"]);
+    let from = ["--volumes-from", vm.as_str()];
+    let process = detached(host, Isolation::Process, &from, &["sleep", "1000"]);
+    for (writer, reader, text) in [(&vm, &process, "one"), (&process, &vm, "two")] {
+        let write = format!("echo {text} >/v/{text}");
+        host.docker(&["exec", writer, "sh", "-c", &write]).ok();
+        assert_eq!(host.docker(&["exec", reader, "cat", &format!("/v/{text}")]).ok(), text);
+    }
+    host.docker(&["rm", "-f", &vm, &process]).ok();
+    host.docker(&["volume", "rm", "common"]).ok();
+}
+
+pub(crate) fn mounts_do_not_spread_into_a_vm(host: &mut Host) {
+    let said = host
+        .docker(&["run", "--rm", "--isolation=hyperv", "-v", "/tmp:/b:rshared", IMAGE, "true"])
+        .fails(125);
+    assert!(said.contains("mounts do not spread across the wall of a VM"), "{said}");
 }

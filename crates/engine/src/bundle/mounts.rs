@@ -48,7 +48,7 @@ fn part(point: &MountPoint) -> Result<(), Error> {
     let failed = |error: std::io::Error| {
         Error::Mount(format!("cannot access path {}/{}: {error}", point.source, point.subpath))
     };
-    let volume = crate::files::view::open(Path::new(&point.source)).map_err(failed)?;
+    let volume = tree::view::open(Path::new(&point.source)).map_err(failed)?;
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     rustix::fs::openat2(&volume, point.subpath.as_str(), flags, Mode::empty(), how)

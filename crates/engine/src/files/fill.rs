@@ -8,8 +8,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use tree::pack::{Marks, Packer};
 use tree::unpack::extract::{Extract, extract};
+use tree::view;
 
-use super::view;
 use crate::error::Error;
 
 /// Copies what the image has at `destination` into `volume`, with owners and modes, if the volume is

@@ -1,20 +1,19 @@
 //! What fronts ask about a container's files.
 
-use std::io::{self, BufWriter, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 
-use image::{Image, Reference, Snapshot};
+use image::{Image, Reference};
 use serde_json::{Map, Value, json};
+use spec::files::{self, Answer, Change, PathStat, Request};
 use spec::{Digest, Kind};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tree::pack::{Marks, Packer};
+use tokio::task::JoinHandle;
 
-use super::archive::{self, PathStat, Put};
-use super::changes::{self, Change};
-use super::view;
+use super::reach::Reach;
 use crate::container::{Container, Status};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -23,11 +22,24 @@ use crate::owner::blocking;
 
 /// Pieces between who packs and who sends.
 const QUEUE: usize = 8;
-/// Bytes in a piece.
+/// Bytes that are decompressed ahead.
 const PIECE: usize = 64 << 10;
+/// The longest list of changes that is taken, in bytes: a guest may invent one without end.
+const MAX_CHANGES: usize = 64 << 20;
 
 /// An archive, piece by piece; an error ends it.
 pub type Pieces = mpsc::Receiver<io::Result<Vec<u8>>>;
+
+/// How an archive is to be put into a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Put {
+    /// A directory of the container.
+    pub path: String,
+    /// Refuse to put a directory in a file's place, or a file in a directory's.
+    pub keep_kinds: bool,
+    /// Everything becomes the container's user's.
+    pub own: bool,
+}
 
 /// What an image of a container is to be.
 #[derive(Debug, Clone, Default)]
@@ -49,33 +61,34 @@ pub struct Commit {
 impl Engine {
     /// What is at `path` in a container.
     pub async fn path_stat(&self, name: &str, path: &str) -> Result<PathStat, Error> {
-        let root = self.shared().find(name)?.ask(|owner| Box::pin(owner.root())).await?;
-        let (name, path) = (name.to_owned(), path.to_owned());
-        blocking(move || root.with(|root| archive::stat(&root, &name, &path))).await
+        let (reach, path) = (self.reach(name).await?, path.to_owned());
+        let told = tokio::spawn(async move {
+            let stat = stat(&reach, path).await;
+            reach.end().await;
+            stat
+        });
+        told.await.unwrap_or(Err(Error::Closing))
     }
 
     /// What is at `path` in a container, and an archive of it.
     pub async fn archive(&self, name: &str, path: &str) -> Result<(PathStat, Pieces), Error> {
-        let handle = self.shared().find(name)?;
-        let root = handle.ask(|owner| Box::pin(owner.root())).await?;
+        let reach = self.reach(name).await?;
+        let container = Arc::clone(&reach.container);
         let (found, stat) = oneshot::channel();
-        let (name, path) = (name.to_owned(), path.to_owned());
-        let (sender, pieces) = mpsc::channel(QUEUE);
-        tokio::task::spawn_blocking(move || {
-            let mut found = Some(found);
-            let out = BufWriter::with_capacity(PIECE, Sink(sender.clone()));
-            let read = root.with(|root| {
-                let tell = |stat| drop(found.take().map(|found| found.send(Ok(stat))));
-                archive::read(&root, &name, &path, tell, out)
-            });
-            match (read, found) {
-                (Err(error), Some(found)) => drop(found.send(Err(error))),
-                (Err(error), None) => broken(&sender, &error),
-                (Ok(()), _) => {}
+        let (path, (sender, pieces)) = (path.to_owned(), mpsc::channel(QUEUE));
+        tokio::spawn(async move {
+            match self::stat(&reach, path.clone()).await {
+                Ok(stat) => {
+                    let _ = found.send(Ok(stat));
+                    let taken = reach.take(Request::Get { path }, &sender).await;
+                    finish(&sender, taken).await;
+                }
+                Err(error) => drop(found.send(Err(error))),
             }
+            reach.end().await;
         });
         let stat = stat.await.unwrap_or(Err(Error::Closing))?;
-        self.shared().tell(&handle.now().container, "archive-path", &[]);
+        self.shared().tell(&container, "archive-path", &[]);
         Ok((stat, pieces))
     }
 
@@ -86,13 +99,19 @@ impl Engine {
         how: Put,
         body: impl AsyncRead + Send + Unpin + 'static,
     ) -> Result<(), Error> {
-        let handle = self.shared().find(name)?;
-        let container = handle.now().container;
+        let container = self.shared().find(name)?.now().container;
         check_writable(&container, &how.path)?;
-        let root = handle.ask(|owner| Box::pin(owner.root())).await?;
         let owner = if how.own { self.owner_of(&container).await? } else { None };
-        let (name, body) = (name.to_owned(), Blocking { body, runtime: Handle::current() });
-        blocking(move || root.with(|root| archive::write(root, &name, &how, owner, body))).await?;
+        let request = files::Put { path: how.path, keep_kinds: how.keep_kinds, owner };
+        let reach = self.reach(name).await?;
+        let done = tokio::spawn(async move {
+            let (plain, unpacked) = decompressed(body);
+            let done = reach.give(Request::Put(request), plain).await;
+            reach.end().await;
+            // A compression that is not known ends the archive early: that is the reason to tell.
+            unpacked.await.unwrap_or(Err(Error::Closing)).and(done)
+        });
+        done.await.unwrap_or(Err(Error::Closing))?;
         self.shared().tell(&container, "extract-to-dir", &[]);
         Ok(())
     }
@@ -113,38 +132,30 @@ impl Engine {
 
     /// A container's whole tree, without volumes, as an archive.
     pub async fn export(&self, name: &str) -> Result<Pieces, Error> {
-        let (container, snapshot) = self.layers_of(name).await?;
-        let (sender, pieces) = mpsc::channel(QUEUE);
-        let mut layers = vec![snapshot.upper];
-        layers.extend(snapshot.lower);
-        let root = blocking(move || {
-            let failed = |source| Error::File { action: "see", path: layers[0].clone(), source };
-            view::layers(&layers, None).map_err(failed)
-        });
-        let root = root.await?;
-        tokio::task::spawn_blocking(move || {
-            let out = BufWriter::with_capacity(PIECE, Sink(sender.clone()));
-            let mut packer = Packer::new(out, root.as_fd(), Marks::Files, &|_| false);
-            let done = packer.add(b".", b"").and_then(|()| packer.finish().map(drop));
-            if let Err(error) = done {
-                broken(&sender, &error.into());
-            }
-        });
-        self.shared().tell(&container, "export", &[]);
-        Ok(pieces)
+        let reach = self.reach(name).await?;
+        self.shared().tell(&reach.container, "export", &[]);
+        Ok(taken(reach, Request::Export))
     }
 
     /// What a container has changed of its image.
     pub async fn changes(&self, name: &str) -> Result<Vec<Change>, Error> {
-        let (_, snapshot) = self.layers_of(name).await?;
-        let path = snapshot.upper.clone();
-        let failed = move |source| Error::File { action: "compare", path, source };
-        blocking(move || changes::changes(&snapshot).map_err(failed)).await
+        let mut pieces = taken(self.reach(name).await?, Request::Changes);
+        let failed = |source| Error::File { action: "compare", path: name.into(), source };
+        let mut text = Vec::new();
+        while let Some(piece) = pieces.recv().await {
+            text.extend(piece.map_err(failed)?);
+            if text.len() > MAX_CHANGES {
+                return Err(failed(io::ErrorKind::FileTooLarge.into()));
+            }
+        }
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).map_err(|e| failed(e.into()))).collect()
     }
 
     /// Makes an image of what a container is now.
     pub async fn commit(&self, name: &str, commit: Commit) -> Result<Image, Error> {
-        let (container, snapshot) = self.layers_of(name).await?;
+        let handle = self.shared().find(name)?;
+        let container = handle.now().container;
         let id = container.id.to_string();
         let parent: Digest =
             container.image.parse().map_err(|_| Error::NoSuchImage(container.image.clone()))?;
@@ -160,8 +171,14 @@ impl Engine {
             over: commit.config,
             changes: commit.changes,
         };
-        let pack = move |out: &mut dyn Write| changes::pack(&snapshot, out);
-        let made = self.shared().images.commit(&parent, request, pack).await;
+        let made = match self.reach(&id).await {
+            Ok(reach) => {
+                let mut pieces = taken(reach, Request::Layer);
+                let pack = move |out: &mut dyn Write| receive(&mut pieces, out);
+                self.shared().images.commit(&parent, request, pack).await.map_err(Error::from)
+            }
+            Err(error) => Err(error),
+        };
         if paused {
             match self.unpause(&id).await {
                 // It ended meanwhile, or a signal has thawed it.
@@ -178,19 +195,75 @@ impl Engine {
         Ok(image)
     }
 
-    async fn layers_of(&self, name: &str) -> Result<(Arc<Container>, Snapshot), Error> {
-        let handle = self.shared().find(name)?;
-        handle.ask(|owner| Box::pin(async { owner.reachable() })).await?;
-        let container = handle.now().container;
-        let snapshot = self.shared().images.snapshot(&container.id)?;
-        Ok((container, snapshot))
+    async fn reach(&self, name: &str) -> Result<Reach, Error> {
+        self.shared().find(name)?.ask(|owner| Box::pin(owner.reach())).await
     }
+}
+
+/// What is at `path`.
+async fn stat(reach: &Reach, path: String) -> Result<PathStat, Error> {
+    match reach.ask(Request::Stat { path }).await? {
+        Answer::Stat(stat) => Ok(stat),
+        Answer::Done => Err(Error::Closing),
+    }
+}
+
+/// Has work done by a task of its own; gives what comes of it.
+fn taken(reach: Reach, request: Request) -> Pieces {
+    let (sender, pieces) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        let taken = reach.take(request, &sender).await;
+        finish(&sender, taken).await;
+        reach.end().await;
+    });
+    pieces
+}
+
+/// Ends a stream.
+async fn finish(sender: &mpsc::Sender<io::Result<Vec<u8>>>, taken: Result<(), Error>) {
+    let Err(error) = taken else { return };
+    let text = spec::chain(&error);
+    // A client that went away is no failure of ours.
+    if sender.send(Err(io::Error::other(text.clone()))).await.is_ok() {
+        tracing::warn!(error = text, "archive was cut off");
+    }
+}
+
+/// Writes what comes, which must come to its end.
+fn receive(pieces: &mut Pieces, out: &mut dyn Write) -> Result<(), tree::pack::Error> {
+    use tree::pack::Error::{Read, Write};
+    while let Some(piece) = pieces.blocking_recv() {
+        let piece = piece.map_err(|source| Read { name: "the container's layer".into(), source });
+        out.write_all(&piece?).map_err(Write)?;
+    }
+    Ok(())
+}
+
+/// A client's archive, decompressed by a thread that may block; the second says how that went.
+fn decompressed(
+    body: impl AsyncRead + Send + Unpin + 'static,
+) -> (tokio::io::DuplexStream, JoinHandle<Result<(), Error>>) {
+    let (ours, plain) = tokio::io::duplex(PIECE);
+    let runtime = Handle::current();
+    let decompress = move || {
+        let body = Blocking { body, runtime: runtime.clone() };
+        let mut ours = Blocking { body: ours, runtime };
+        let (mut archive, _) = image::compression::decompress(body)?;
+        match io::copy(&mut archive, &mut ours) {
+            // Whoever unpacks knows better why it takes no more.
+            Err(error) if !tree::files::is_enough(&error) => {
+                Err(image::compression::Error::Read(error).into())
+            }
+            _ => Ok(()),
+        }
+    };
+    (plain, tokio::task::spawn_blocking(decompress))
 }
 
 /// Docker's words where a container's own configuration forbids to write.
 fn check_writable(container: &Container, path: &str) -> Result<(), Error> {
-    let path = format!("/{}", String::from_utf8_lossy(&archive::normal(path)));
-    let path = std::path::Path::new(&path);
+    let path = format!("/{}", String::from_utf8_lossy(&tree::path::normal(path)));
+    let path = Path::new(&path);
     let under = container.mounts.iter().filter(|point| path.starts_with(&point.destination));
     match under.max_by_key(|point| point.destination.len()) {
         Some(point) if !point.writable => {
@@ -234,30 +307,7 @@ fn image_config(container: &Container) -> Value {
     object.into()
 }
 
-/// The end of a stream that failed.
-fn broken(sender: &mpsc::Sender<io::Result<Vec<u8>>>, error: &Error) {
-    // A client that went away is no failure of ours.
-    if sender.blocking_send(Err(io::Error::other(spec::chain(error)))).is_ok() {
-        tracing::warn!(error = %spec::chain(error), "archive was cut off");
-    }
-}
-
-/// Where pieces go, from a thread that may block.
-struct Sink(mpsc::Sender<io::Result<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let gone = |_| io::ErrorKind::BrokenPipe;
-        self.0.blocking_send(Ok(bytes.to_vec())).map_err(gone)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A client's body, read by a thread that may block.
+/// A stream of the runtime's, used by a thread that may block.
 struct Blocking<R> {
     body: R,
     runtime: Handle,
@@ -266,5 +316,15 @@ struct Blocking<R> {
 impl<R: AsyncRead + Unpin> Read for Blocking<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.runtime.block_on(self.body.read(buffer))
+    }
+}
+
+impl<W: AsyncWrite + Unpin> Write for Blocking<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.runtime.block_on(self.body.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.runtime.block_on(self.body.flush())
     }
 }

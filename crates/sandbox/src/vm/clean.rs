@@ -35,7 +35,7 @@ pub fn clean(bundle: &Path) -> Result<(), super::Error> {
     let killed = kill(pid).map_err(|source| Error { pid, source });
     let bytes = std::fs::read(bundle.join("config.json")).unwrap_or_default();
     let spec = spec::config::spec(&bytes).ok();
-    if let Some(netns) = spec.and_then(|spec| translate::translate(&spec.value).ok()?.netns) {
+    if let Some(netns) = spec.and_then(|spec| translate::netns(&spec.value)) {
         network::clean(&netns);
     }
     Ok(killed?)

@@ -41,6 +41,8 @@ pub(super) struct Running {
     pub(super) memory_mib: u32,
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
     ended: Mutex<bool>,
+    /// What serves the host's files to it.
+    shares: Mutex<Option<share::Server>>,
     _cable: Option<Cable>,
 }
 
@@ -82,10 +84,24 @@ impl Running {
         let client = Arc::new(Client::start(machine.channel()?, writer).map_err(Error::Refused)?);
         let (container, processes, ended) = (parts.container, Mutex::default(), Mutex::default());
         let (memory_mib, cable) = (parts.memory_mib, parts.cable);
-        let running =
-            Self { container, machine, client, memory_mib, processes, ended, _cable: cable };
+        let shares = Mutex::default();
+        let running = Self {
+            container,
+            machine,
+            client,
+            memory_mib,
+            processes,
+            ended,
+            shares,
+            _cable: cable,
+        };
         running.order(&Request::Configure(configuration(parts.hostname)?))?;
         Ok(running)
+    }
+
+    /// Keeps the server of the host's files as long as the VM.
+    pub(super) fn keep(&self, server: share::Server) {
+        *lock(&self.shares) = Some(server);
     }
 
     /// Calls the agent for something that has no result.
@@ -173,6 +189,7 @@ impl Running {
             tracing::debug!(container = %self.container, %error, "guest ended without a farewell");
         }
         self.machine.kill();
+        drop(lock(&self.shares).take());
         *ended = true;
     }
 

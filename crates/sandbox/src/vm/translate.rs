@@ -1,16 +1,18 @@
 //! A container's configuration, as the guest can take it.
 //!
 //! Most of it means the same in the guest and passes unchanged. What names a thing of the host does
-//! not: the engine's own small files are copied, the network namespace becomes a cable, and everything
-//! else is refused by name. Nothing is dropped in silence.
+//! not: the engine's own small files are copied, other bind mounts are shared, the network namespace becomes
+//! a cable, and everything else is refused by name. Nothing is dropped in silence.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use share::Share;
 use spec::oci::runtime as oci;
 use spec::{Kind, annotation};
+use tree::graft::is_bind;
 use wire::message;
 
 /// The largest file that is copied into a guest.
@@ -25,17 +27,26 @@ pub(super) struct Guest {
     pub(super) spec: oci::Spec,
     /// Copies that are mounted where the configuration says.
     pub(super) files: Vec<message::File>,
+    /// What of the host is mounted where the configuration says.
+    pub(super) binds: Vec<Bind>,
     /// The network namespace on the host; `None` for a new one with nothing but `lo`.
     pub(super) netns: Option<PathBuf>,
+}
+
+/// A directory or file of the host that the container sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bind {
+    pub(super) share: Share,
+    /// In the container.
+    pub(super) destination: PathBuf,
 }
 
 /// Why a configuration cannot be a VM's.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A directory or file of the host.
+    /// Something of the host that is neither directory nor file.
     #[error(
-        "bind mount of {} on {}: host directories are not shared with VM containers yet; \
-         copy the files into the image, or use process isolation",
+        "bind mount of {} on {}: it is a {what}, which cannot be shared with a VM container",
         from.display(), on.display()
     )]
     Bind {
@@ -43,6 +54,26 @@ pub enum Error {
         from: PathBuf,
         /// In the container.
         on: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// What is to be mounted cannot be seen.
+    #[error("bind mount of {} on {}", from.display(), on.display())]
+    Source {
+        /// On the host.
+        from: PathBuf,
+        /// In the container.
+        on: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Mounts that would appear on the other side later.
+    #[error("bind mount on {}: {option}: mounts do not spread across the wall of a VM", on.display())]
+    Propagation {
+        /// In the container.
+        on: PathBuf,
+        /// The option.
+        option: String,
     },
     /// A namespace of the host.
     #[error("linux.namespaces: {what} cannot cross the wall of a VM")]
@@ -79,11 +110,17 @@ impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Bind { .. } | Self::Namespace { .. } | Self::Device { .. } | Self::Hooks => {
-                Kind::Unsupported
+            Self::Bind { .. }
+            | Self::Propagation { .. }
+            | Self::Namespace { .. }
+            | Self::Device { .. }
+            | Self::Hooks => Kind::Unsupported,
+            Self::File { source, .. } | Self::Source { source, .. }
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Kind::NotFound
             }
-            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => Kind::NotFound,
-            Self::File { .. } => Kind::Internal,
+            Self::File { .. } | Self::Source { .. } => Kind::Internal,
             Self::NotSmall { .. } => Kind::Invalid,
         }
     }
@@ -91,11 +128,11 @@ impl Error {
 
 /// Translates a configuration, reading the files that go with it.
 pub(super) fn translate(spec: &oci::Spec) -> Result<Guest, Error> {
-    let mut guest = Guest { spec: spec.clone(), files: Vec::new(), netns: None };
+    let mut guest = Guest { spec: spec.clone(), files: Vec::new(), binds: Vec::new(), netns: None };
     if spec.hooks().as_ref().is_some_and(has_hooks) {
         return Err(Error::Hooks);
     }
-    guest.files = files(spec)?;
+    (guest.files, guest.binds) = mounts(spec)?;
     if let Some(linux) = guest.spec.linux_mut() {
         guest.netns = namespaces(linux)?;
         devices(linux)?;
@@ -115,14 +152,14 @@ fn has_hooks(hooks: &oci::Hooks) -> bool {
     lists.into_iter().flatten().any(|list| !list.is_empty())
 }
 
-/// Copies of the engine's files; refuses every other bind mount.
-fn files(spec: &oci::Spec) -> Result<Vec<message::File>, Error> {
+/// Copies of the engine's files, and what is shared.
+fn mounts(spec: &oci::Spec) -> Result<(Vec<message::File>, Vec<Bind>), Error> {
     let annotations = spec.annotations().as_ref();
     let list = annotations.and_then(|all| all.get(annotation::ENGINE_FILES));
     let ours: Vec<&Path> =
         list.into_iter().flat_map(|list| list.split(':')).map(Path::new).collect();
     let init = annotations.and_then(|all| all.get(annotation::INIT)).map(Path::new);
-    let mut files = Vec::new();
+    let (mut files, mut binds) = (Vec::new(), Vec::new());
     for mount in spec.mounts().iter().flatten().filter(|mount| is_bind(mount)) {
         let from = mount.source().clone().unwrap_or_default();
         let on = mount.destination();
@@ -130,17 +167,46 @@ fn files(spec: &oci::Spec) -> Result<Vec<message::File>, Error> {
             // The agent mounts its own program there.
             continue;
         }
-        if !ours.contains(&on.as_path()) {
-            return Err(Error::Bind { from, on: on.clone() });
+        if ours.contains(&on.as_path()) {
+            files.push(copy(&from, on)?);
+        } else {
+            binds.push(bind(mount)?);
         }
-        files.push(copy(&from, on)?);
     }
-    Ok(files)
+    Ok((files, binds))
 }
 
-fn is_bind(mount: &oci::Mount) -> bool {
-    let named = mount.typ().as_deref() == Some("bind");
-    named || mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind")
+/// What of the host a bind mount shows.
+pub(super) fn bind(mount: &oci::Mount) -> Result<Bind, Error> {
+    let from = mount.source().clone().unwrap_or_default();
+    let on = mount.destination().clone();
+    let options = || mount.options().iter().flatten().map(String::as_str);
+    let spreads = |option: &&str| matches!(*option, "shared" | "rshared" | "slave" | "rslave");
+    if let Some(option) = options().find(spreads) {
+        return Err(Error::Propagation { on, option: option.to_owned() });
+    }
+    let kind = match from.metadata() {
+        Ok(found) => found.file_type(),
+        Err(source) => return Err(Error::Source { from, on, source }),
+    };
+    if !kind.is_dir() && !kind.is_file() {
+        let what = match () {
+            () if kind.is_socket() => "socket",
+            () if kind.is_fifo() => "FIFO",
+            () => "device",
+        };
+        return Err(Error::Bind { from, on, what });
+    }
+    let (recursive, readonly) =
+        (options().any(|option| option == "rbind"), options().any(|option| option == "ro"));
+    Ok(Bind { share: Share { source: from, recursive, readonly }, destination: on })
+}
+
+/// The network namespace that a container joins, of a configuration that may be of any kind.
+pub(super) fn netns(spec: &oci::Spec) -> Option<PathBuf> {
+    let namespaces = spec.linux().as_ref()?.namespaces().as_ref()?;
+    let network = |one: &&oci::LinuxNamespace| one.typ() == oci::LinuxNamespaceType::Network;
+    namespaces.iter().find(network)?.path().clone()
 }
 
 fn copy(from: &Path, on: &Path) -> Result<message::File, Error> {

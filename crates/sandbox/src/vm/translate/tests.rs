@@ -48,11 +48,27 @@ fn the_engines_files_are_copied_and_stay_mounted_where_they_were() {
 }
 
 #[test]
-fn every_other_bind_mount_is_refused_with_both_its_ends() {
-    let spec = with_mounts("/etc/hosts", vec![bind(Path::new("/srv/data"), "/data")]);
-    let (kind, message) = refusal(&spec);
+fn every_other_bind_mount_is_shared_if_it_can_be() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let of = |source: &Path| translate(&with_mounts("/etc/hosts", vec![bind(source, "/data")]));
+    let share = Share { source: dir.path().to_owned(), recursive: true, readonly: true };
+    let wanted = [Bind { share, destination: "/data".into() }];
+    assert_eq!(of(dir.path()).expect("translated").binds, wanted);
+    let error = of(&dir.path().join("none")).expect_err("refused");
+    assert_eq!(error.kind(), Kind::NotFound);
+    let error = of(Path::new("/dev/null")).expect_err("refused");
+    assert_eq!(error.kind(), Kind::Unsupported);
+    let (message, start) = (error.to_string(), "bind mount of /dev/null on /data: it is a device");
+    assert!(message.starts_with(start), "{message}");
+}
+
+#[test]
+fn mounts_that_would_spread_are_refused() {
+    let mut mount = bind(Path::new("/"), "/data");
+    mount.set_options(Some(vec!["rbind".into(), "rslave".into()]));
+    let (kind, message) = refusal(&with_mounts("/etc/hosts", vec![mount]));
     assert_eq!(kind, Kind::Unsupported);
-    assert!(message.starts_with("bind mount of /srv/data on /data: host directories"), "{message}");
+    assert!(message.starts_with("bind mount on /data: rslave: "), "{message}");
 }
 
 #[test]

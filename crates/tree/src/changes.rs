@@ -1,15 +1,13 @@
-//! `diff`: what a container's writable layer adds to its image, changes and hides.
+//! What a container's writable layer adds to its image, changes and hides: `diff` and `commit`.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
-use image::Snapshot;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
-use tree::pack::{Marks, Packer};
+use spec::files::{Change, ChangeKind};
 
-use super::view;
+use crate::pack::{Error, Marks, Packer};
 
 /// Places that the engine makes in every container's layer so that something can be mounted there.
 const PLACES: [&str; 16] = [
@@ -31,38 +29,19 @@ const PLACES: [&str; 16] = [
     "sys/fs/cgroup",
 ];
 
-/// A difference between a container and its image.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Change {
-    /// Absolute, in the container.
-    pub path: String,
-    /// What about it.
-    pub kind: ChangeKind,
-}
-
-/// What became of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ChangeKind {
-    /// It is another, or something beneath it is.
-    Modified,
-    /// It is new.
-    Added,
-    /// It is gone.
-    Deleted,
-}
-
 /// The layers to be compared, with all paths beneath their roots.
-struct Layers {
-    upper: OwnedFd,
-    lower: OwnedFd,
+#[derive(Debug)]
+pub struct Layers {
+    /// What the container wrote.
+    pub upper: OwnedFd,
+    /// The image.
+    pub lower: OwnedFd,
 }
 
 const STRICT: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 
 /// Everything that is different, by path. Blocks.
-pub(crate) fn changes(snapshot: &Snapshot) -> io::Result<Vec<Change>> {
-    let layers =
-        Layers { upper: view::open(&snapshot.upper)?, lower: view::layers(&snapshot.lower, None)? };
+pub(crate) fn changes(layers: &Layers) -> io::Result<Vec<Change>> {
     let mut changes = Vec::new();
     let mut pending = names(&layers.upper, "")?;
     while let Some(path) = pending.pop() {
@@ -80,7 +59,7 @@ pub(crate) fn changes(snapshot: &Snapshot) -> io::Result<Vec<Change>> {
         changes.push(change(&path, is));
         if kind == FileType::Directory {
             let own = names(&layers.upper, &path)?;
-            if beneath.is_some() && is_opaque(&snapshot.upper.join(&path)) {
+            if beneath.is_some() && is_opaque(&layers.upper, &path)? {
                 let hidden = names(&layers.lower, &path)?.into_iter();
                 let hidden = hidden.filter(|name| !own.contains(name));
                 let hidden =
@@ -95,12 +74,7 @@ pub(crate) fn changes(snapshot: &Snapshot) -> io::Result<Vec<Change>> {
 }
 
 /// Writes the writable layer as a layer of an image. Blocks.
-pub(crate) fn pack(snapshot: &Snapshot, out: &mut dyn Write) -> Result<(), tree::pack::Error> {
-    let failed = |source| tree::pack::Error::Read { name: "the layer".to_owned(), source };
-    let layers = Layers {
-        upper: view::open(&snapshot.upper).map_err(failed)?,
-        lower: view::layers(&snapshot.lower, None).map_err(failed)?,
-    };
+pub(crate) fn pack(layers: &Layers, out: &mut dyn Write) -> Result<(), Error> {
     let skip = |path: &[u8]| {
         str::from_utf8(path).is_ok_and(|path| layers.is_hollow(path).unwrap_or(false))
     };
@@ -175,10 +149,16 @@ fn below(path: &str, names: Vec<String>) -> impl Iterator<Item = String> {
     names.into_iter().map(move |name| format!("{path}/{name}"))
 }
 
-fn is_opaque(dir: &Path) -> bool {
+/// Whether the directory at `path` shows nothing of the image's.
+fn is_opaque(root: &OwnedFd, path: &str) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match rustix::fs::openat2(root, path, flags, Mode::empty(), STRICT) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+        dir => dir?,
+    };
     let mut value = [0_u8; 1];
-    rustix::fs::lgetxattr(dir, "trusted.overlay.opaque", &mut value)
-        .is_ok_and(|length| value.get(..length) == Some(b"y"))
+    let read = rustix::fs::fgetxattr(dir, "trusted.overlay.opaque", &mut value);
+    Ok(read.is_ok_and(|length| value.get(..length) == Some(b"y")))
 }
 
 fn change(path: &str, kind: ChangeKind) -> Change {

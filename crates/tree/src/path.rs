@@ -1,4 +1,4 @@
-//! `cp`: archives out of a container's tree and into it.
+//! Archives out of a container's tree and into it, as `cp` wants them.
 //!
 //! Paths are the container's. The last component of a path is not followed if it is a symlink, unless a
 //! slash or `/.` behind it says so; symlinks on the way are, inside the container.
@@ -6,29 +6,15 @@
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
-use tree::pack::{Marks, Packer};
-use tree::unpack::extract::{Extract, extract};
+use spec::files::{PathStat, Put};
 
-use crate::error::Error;
-
-/// What `HEAD archive` tells of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathStat {
-    /// The last component of the path.
-    pub name: String,
-    /// In bytes.
-    pub size: u64,
-    /// Kind and permissions as Linux has them.
-    pub mode: u32,
-    /// When it was changed.
-    pub mtime: SystemTime,
-    /// Where a symlink leads inside the container; empty for anything else.
-    pub link_target: String,
-}
+use crate::files::Error;
+use crate::pack::{Marks, Packer};
+use crate::unpack::extract::{Extract, extract};
 
 /// Symlinks are followed inside the root.
 const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
@@ -78,9 +64,9 @@ fn find(root: &OwnedFd, parts: &Parts<'_>) -> Result<Place, Errno> {
 }
 
 /// What is at `path` beneath `root`.
-pub(crate) fn stat(root: &OwnedFd, container: &str, path: &str) -> Result<PathStat, Error> {
+pub(crate) fn stat(root: &OwnedFd, path: &str) -> Result<PathStat, Error> {
     let parts = split(path);
-    let place = find(root, &parts).map_err(|error| absent(error, container, path))?;
+    let place = find(root, &parts).map_err(|error| absent(error, path))?;
     Ok(describe(root, &parts, &place))
 }
 
@@ -118,16 +104,9 @@ fn target(root: &OwnedFd, parts: &Parts<'_>, place: &Place) -> String {
 }
 
 /// Writes what is at `path` as an archive, under its last component's name.
-pub(crate) fn read(
-    root: &OwnedFd,
-    container: &str,
-    path: &str,
-    found: impl FnOnce(PathStat),
-    out: impl Write,
-) -> Result<(), Error> {
+pub(crate) fn read(root: &OwnedFd, path: &str, out: impl Write) -> Result<(), Error> {
     let parts = split(path);
-    let place = find(root, &parts).map_err(|error| absent(error, container, path))?;
-    found(describe(root, &parts, &place));
+    let place = find(root, &parts).map_err(|error| absent(error, path))?;
     if FileType::from_raw_mode(place.stat.st_mode) != FileType::Directory {
         let mut packer = Packer::new(out, place.dir.as_fd(), Marks::Files, &|_| false);
         packer.add(&place.leaf, parts.name.as_bytes())?;
@@ -137,48 +116,31 @@ pub(crate) fn read(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let leaf = std::ffi::OsStr::from_bytes(&place.leaf);
     let dir = rustix::fs::openat(&place.dir, leaf, flags, Mode::empty());
-    let dir = dir.map_err(|error| absent(error, container, path))?;
+    let dir = dir.map_err(|error| absent(error, path))?;
     let mut packer = Packer::new(out, dir.as_fd(), Marks::Files, &|_| false);
     packer.add(b".", if parts.name == "." { b"./" } else { parts.name.as_bytes() })?;
     packer.finish()?;
     Ok(())
 }
 
-/// How an archive is to be put into a container.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Put {
-    /// A directory of the container.
-    pub path: String,
-    /// Refuse to put a directory in a file's place, or a file in a directory's.
-    pub keep_kinds: bool,
-    /// Everything becomes the container's user's.
-    pub own: bool,
-}
-
 /// Unpacks an archive into the directory that `how` names.
-pub(crate) fn write(
-    root: OwnedFd,
-    container: &str,
-    how: &Put,
-    owner: Option<(u32, u32)>,
-    archive: impl Read,
-) -> Result<(), Error> {
+pub(crate) fn write(root: OwnedFd, how: &Put, archive: impl Read) -> Result<(), Error> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let base = normal(&how.path);
     let at = [b"/", &base[..]].concat();
     let there = rustix::fs::openat2(&root, at.as_slice(), flags, Mode::empty(), INSIDE);
-    let there = there.map_err(|error| absent(error, container, &how.path))?;
-    let stat = rustix::fs::fstat(&there).map_err(|error| absent(error, container, &how.path))?;
+    let there = there.map_err(|error| absent(error, &how.path))?;
+    let stat = rustix::fs::fstat(&there).map_err(|error| absent(error, &how.path))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        return Err(Error::Mount("extraction point is not a directory".to_owned()));
+        return Err(Error::NoDirectory);
     }
-    let how = Extract { base, owner, keep_kinds: how.keep_kinds, dress_base: false };
-    let (archive, _) = image::compression::decompress(archive)?;
+    let (owner, keep_kinds) = (how.owner, how.keep_kinds);
+    let how = Extract { base, owner, keep_kinds, dress_base: false };
     Ok(extract(archive, root, &how)?)
 }
 
 /// A path without `.` and `..`; what goes above the root stays there.
-pub(crate) fn normal(path: &str) -> Vec<u8> {
+pub fn normal(path: &str) -> Vec<u8> {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -190,12 +152,10 @@ pub(crate) fn normal(path: &str) -> Vec<u8> {
     std::ffi::OsString::from(parts.join("/")).into_vec()
 }
 
-fn absent(error: Errno, container: &str, path: &str) -> Error {
+fn absent(error: Errno, path: &str) -> Error {
     match error {
-        Errno::NOENT | Errno::NOTDIR | Errno::LOOP => {
-            Error::NoSuchFile { path: path.to_owned(), container: container.to_owned() }
-        }
-        error => Error::File { action: "look for", path: path.into(), source: error.into() },
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Error::Absent { path: path.to_owned() },
+        error => Error::Look { path: path.to_owned(), source: error.into() },
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::mount::{
 
 /// The root of the layers taken together, topmost first. It is there as long as the descriptor, and
 /// nobody else sees it. With `writable`, an upper and a work directory, it can be written.
-pub(crate) fn layers(lower: &[PathBuf], writable: Option<(&Path, &Path)>) -> io::Result<OwnedFd> {
+pub fn layers(lower: &[PathBuf], writable: Option<(&Path, &Path)>) -> io::Result<OwnedFd> {
     if let ([only], None) = (lower, writable) {
         return open(only);
     }
@@ -45,7 +45,7 @@ fn set(overlay: &OwnedFd, key: &str, layer: &Path) -> io::Result<()> {
 }
 
 /// A directory whose path is ours.
-pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
+pub fn open(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
