@@ -43,18 +43,19 @@ pub(super) fn config(
     let files = Files::of(directories, host)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let unusable = |error: rustls::Error| unusable(Path::new(host), error.to_string());
-    let verifier: Arc<dyn ServerCertVerifier> = if anyone {
-        Arc::new(Anyone(Arc::clone(&provider)))
+    let trust = if anyone {
+        Trust::Anyone
     } else {
-        let vouching = files.vouching.clone();
-        let usual = Verifier::new_with_extra_roots(vouching, Arc::clone(&provider));
-        Arc::new(Known { usual: usual.map_err(unusable)?, known: files.vouching })
+        let known = files.vouching;
+        let usual = Verifier::new_with_extra_roots(known.clone(), Arc::clone(&provider));
+        Trust::Known { usual: Box::new(usual.map_err(unusable)?), known }
     };
+    let judge = Judge { provider: Arc::clone(&provider), trust };
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier);
+        .with_custom_certificate_verifier(Arc::new(judge));
     match files.own {
         Some((chain, key)) => config.with_client_auth_cert(chain, key).map_err(unusable),
         None => Ok(config.with_no_client_auth()),
@@ -101,14 +102,23 @@ fn unusable(path: &Path, problem: impl Into<String>) -> Error {
     Error::Certificate { path: path.to_owned(), problem: problem.into() }
 }
 
-/// Takes what someone vouches for, and what is known itself.
+/// Who decides whether a server is the one that was meant. That it has the key to what it shows is looked
+/// at in any case.
 #[derive(Debug)]
-struct Known {
-    usual: Verifier,
-    known: Vec<CertificateDer<'static>>,
+struct Judge {
+    provider: Arc<CryptoProvider>,
+    trust: Trust,
 }
 
-impl ServerCertVerifier for Known {
+#[derive(Debug)]
+enum Trust {
+    /// Whatever a server shows will do.
+    Anyone,
+    /// What someone vouches for, and what is known itself.
+    Known { usual: Box<Verifier>, known: Vec<CertificateDer<'static>> },
+}
+
+impl ServerCertVerifier for Judge {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,
@@ -117,16 +127,18 @@ impl ServerCertVerifier for Known {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let usual = self.usual.verify_server_cert(shown, between, name, ocsp, now);
-        match usual {
+        let Trust::Known { usual, known } = &self.trust else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        match usual.verify_server_cert(shown, between, name, ocsp, now) {
             // Its times were looked at before: an expired one says so in an error of its own.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::Other(_),
-            )) if self.known.iter().any(|known| known == shown) => {
+            )) if known.iter().any(|known| known == shown) => {
                 verify_server_name(&ParsedCertificate::try_from(shown)?, name)?;
                 Ok(ServerCertVerified::assertion())
             }
-            usual => usual,
+            verified => verified,
         }
     }
 
@@ -136,7 +148,8 @@ impl ServerCertVerifier for Known {
         shown: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.usual.verify_tls12_signature(message, shown, signed)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, shown, signed, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -145,50 +158,12 @@ impl ServerCertVerifier for Known {
         shown: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.usual.verify_tls13_signature(message, shown, signed)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, shown, signed, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
-    }
-}
-
-/// Takes whatever certificate a server shows, if only it has the key to it.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        shown: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, shown, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        shown: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, shown, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
