@@ -17,12 +17,14 @@ mod tls;
 
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use docker::Answers;
 use engine::Engine;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use config::{Arguments, Configuration};
 use error::Error;
@@ -34,6 +36,8 @@ use tls::Tls;
 
 /// How many arenas of memory all threads share.
 const ARENAS: i32 = 2;
+/// How often memory that is free again is given back.
+const TIDYING: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     // Before there are threads. Where it is refused, more memory is all that it costs.
@@ -72,6 +76,7 @@ fn run(arguments: &Arguments, passed: Option<UnixListener>) -> Result<(), Error>
             beside.spawn(Tls::listen(address, files).await?.serve(socket.path.clone()));
             tracing::info!(%address, "serving the Docker API to clients with a certificate");
         }
+        beside.spawn(tidy());
         let answers = Answers::default();
         if let Some(address) = metrics {
             let (engine, answers) = (engine.clone(), answers.clone());
@@ -91,6 +96,17 @@ fn run(arguments: &Arguments, passed: Option<UnixListener>) -> Result<(), Error>
         tracing::info!("stopped; containers go on");
         Ok(())
     })
+}
+
+/// Gives memory back that a burst of requests left free between what is kept.
+async fn tidy() {
+    let mut times = tokio::time::interval(TIDYING);
+    times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        times.tick().await;
+        // Whether there was any is all the same.
+        let _ = sys::heap::give_back();
+    }
 }
 
 /// Resolves when the process is asked to end.
