@@ -25,7 +25,7 @@ pub(crate) fn a_terminal_is_left_by_its_keys(host: &mut Host, isolation: Isolati
     }
     let head = String::from_utf8_lossy(&read).into_owned();
     assert!(head.starts_with("HTTP/1.1 101 UPGRADED\r\n"), "{head}");
-    assert!(head.contains("content-type: application/vnd.docker.raw-stream"), "{head}");
+    assert!(head.contains("Content-Type: application/vnd.docker.raw-stream"), "{head}");
     line.write_all(b"\x01x").expect("it reads");
     let mut rest = Vec::new();
     line.read_to_end(&mut rest).expect("it closes");
@@ -66,7 +66,7 @@ pub(crate) fn a_browser_attaches_by_websocket(host: &mut Host, isolation: Isolat
     let mut all = Vec::new();
     line.read_to_end(&mut all).expect("it closes");
     let text = String::from_utf8_lossy(&all).into_owned();
-    assert!(text.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{text}");
+    assert!(text.contains("Sec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{text}");
     assert!(all.ends_with(b"\x82\x07got hi\n\x88\x02\x03\xe8"), "{text}");
 }
 
