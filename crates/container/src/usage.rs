@@ -34,6 +34,7 @@ pub(crate) fn of(stats: Stats) -> Usage {
             max: memory.usage.max,
             limit: memory.usage.limit.min(installed),
             failures: memory.usage.failcnt,
+            killed: memory.killed,
             stat: memory.raw,
         },
         pids: Pids { current: stats.pids.current, limit: stats.pids.limit },

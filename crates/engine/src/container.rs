@@ -37,6 +37,9 @@ pub struct Container {
     pub status: Status,
     /// Exit status of the last run; 0 before the first.
     pub exit_code: u8,
+    /// Whether the kernel killed any of its processes in that run because memory was short.
+    #[serde(default)]
+    pub oom_killed: bool,
     /// Why the last start did not succeed; empty if it did.
     pub error: String,
     /// How often it was restarted by itself since a client last started it.

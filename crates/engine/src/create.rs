@@ -182,6 +182,7 @@ impl Engine {
             args,
             status: Status::Created,
             exit_code: 0,
+            oom_killed: false,
             error: String::new(),
             restarts: 0,
             stopped_by_hand: false,

@@ -21,6 +21,7 @@ pub(crate) fn container(id: &str, name: &str, age: u64) -> Container {
         args: Vec::new(),
         status: Status::Created,
         exit_code: 0,
+        oom_killed: false,
         error: String::new(),
         restarts: 0,
         stopped_by_hand: false,

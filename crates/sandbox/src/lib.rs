@@ -106,7 +106,7 @@ pub trait Sandbox: Send + Sync {
     fn processes(&self, container: &ContainerId) -> Result<Vec<ProcessInfo>, Error>;
     /// Changes the container's limits; what is left out stays as it is.
     fn update(&self, container: &ContainerId, to: &oci::LinuxResources) -> Result<(), Error>;
-    /// What the container uses, beside the system on its side.
+    /// What the container uses, beside the system on its side; once it has ended, what it had used.
     fn usage(&self, container: &ContainerId) -> Result<Usage, Error>;
     /// Suspends or resumes all processes of the container.
     fn freeze(&self, container: &ContainerId, frozen: bool) -> Result<(), Error>;

@@ -334,10 +334,7 @@ impl Sandbox for Vm {
     }
 
     fn usage(&self, id: &ContainerId) -> Result<Usage, crate::Error> {
-        let running = self.alive(&ProcessId::init(id.clone()))?;
-        let request = Request::Usage { container: id.clone() };
-        let usage = running.client.usage(&request, PATIENCE);
-        Ok(usage.map_err(|error| running.explain(error))?)
+        Ok(self.running(&ProcessId::init(id.clone()))?.usage()?)
     }
 
     fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<(), crate::Error> {

@@ -52,6 +52,9 @@ pub struct Memory {
     pub limit: u64,
     /// How often it was not enough, on cgroup v1.
     pub failures: u64,
+    /// How many processes the kernel killed for want of it.
+    #[serde(default)]
+    pub killed: u64,
     /// `memory.stat`.
     pub stat: BTreeMap<String, u64>,
 }

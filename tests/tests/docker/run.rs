@@ -77,6 +77,14 @@ pub(crate) fn a_container_that_wants_too_much_memory_is_killed(
     let ran = run(host, isolation, &["--memory", "64m", IMAGE, "sh", "-c", script]);
     assert_eq!(ran.code, 137, "{ran}");
     run(host, isolation, &["--memory", "64m", IMAGE, "true"]).ok();
+
+    // The shell outlives what the kernel kills: its own end does not tell.
+    let script = "tail -c 200000000 /dev/zero; exit 0";
+    let wall = format!("--isolation={isolation}");
+    let hungry = ["run", "--name", "hungry", &wall, "--memory", "64m", IMAGE, "sh", "-c", script];
+    host.docker(&hungry).ok();
+    let killed = ["inspect", "--format", "{{.State.OOMKilled}} {{.State.ExitCode}}", "hungry"];
+    assert_eq!(host.docker(&killed).ok(), "true 0");
 }
 
 pub(crate) fn containers_run_side_by_side(host: &mut Host, isolation: Isolation) {

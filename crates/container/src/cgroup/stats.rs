@@ -141,6 +141,9 @@ pub struct Memory {
     /// Its network buffers, on cgroup v1.
     #[serde(rename = "kernelTCP")]
     pub kernel_tcp: MemoryEntry,
+    /// How many processes the kernel killed for want of it; runc's `events` does not tell.
+    #[serde(skip)]
+    pub killed: u64,
     /// `memory.stat`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub raw: BTreeMap<String, u64>,

@@ -48,9 +48,10 @@ impl Container {
         }
     }
 
-    /// What it uses now beside what the system does, as an engine tells it. Fails as [`Self::stats`].
+    /// What it uses now beside what the system does, as an engine tells it. Of a stopped container what
+    /// its cgroups still count.
     pub fn usage(&self) -> Result<Usage, Error> {
-        Ok(usage::of(self.stats()?))
+        Ok(usage::of(self.record.cgroup.stats()?))
     }
 
     /// A watch over its memory. [`spec::Kind::Conflict`] for a stopped container.

@@ -142,7 +142,7 @@ fn state(container: &Container) -> Value {
         "Running": status.is_up(),
         "Paused": matches!(status, Status::Paused { .. }),
         "Restarting": status == Status::Restarting,
-        "OOMKilled": false,
+        "OOMKilled": container.oom_killed,
         "Dead": matches!(status, Status::Dead),
         "Pid": status.pid().map_or(0, spec::Pid::raw),
         "ExitCode": container.exit_code,

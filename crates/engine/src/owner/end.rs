@@ -34,6 +34,10 @@ impl Owner {
         self.container.exit_code = exit.code;
         self.container.finished = Some(exit.at);
         self.container.status = status;
+        self.container.oom_killed = self.ran_out_of_memory().await;
+        if self.container.oom_killed {
+            self.tell("oom", &[]);
+        }
         let facts = [
             ("exitCode", exit.code.to_string()),
             ("execDuration", self.ran_for().as_secs().to_string()),
@@ -65,6 +69,24 @@ impl Owner {
             self.shared.store.put(&self.container);
         }
         self.shared.introduce(&self.container).await;
+    }
+
+    /// Whether the kernel killed a process of the run that just ended. Asked where it can have: a limit
+    /// was set, or all memory of a VM was used and the program killed for it.
+    async fn ran_out_of_memory(&self) -> bool {
+        let (limit, code) = (self.container.host.resources.memory, self.container.exit_code);
+        let Some(shim) = &self.shim else { return false };
+        let can_have = limit.is_some() || code == Exit::by(Signal::KILL).code;
+        if !can_have {
+            return false;
+        }
+        match shim.usage().await {
+            Ok(usage) => usage.memory.killed > 0,
+            Err(error) => {
+                self.warn("usage at its end", &error);
+                false
+            }
+        }
     }
 
     /// Keeps an `auto_remove` container over its next end.

@@ -79,6 +79,7 @@ impl Owner {
         let told = std::fs::metadata(self.places.file(WALL)).and_then(|file| file.modified());
         self.container.started = Some(told.unwrap_or_else(|_| SystemTime::now()));
         self.container.exit_code = 0;
+        self.container.oom_killed = false;
         self.container.error.clear();
     }
 

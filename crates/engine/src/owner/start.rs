@@ -170,6 +170,7 @@ impl Owner {
         self.container.status = Status::Running { pid };
         self.container.started = Some(SystemTime::now());
         self.container.exit_code = 0;
+        self.container.oom_killed = false;
         self.container.error.clear();
         self.read_wall();
         self.begin_checks();

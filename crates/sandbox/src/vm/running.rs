@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use spec::options::Options;
-use spec::{ContainerId, Exit, ProcessId, Signal};
+use spec::{ContainerId, Exit, ProcessId, Signal, Usage};
 use vmm::{Config, Machine, Start};
 use wire::client;
 use wire::message::{self, Configure};
@@ -41,6 +41,8 @@ pub(super) struct Running {
     pub(super) memory_mib: u32,
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
     ended: Mutex<bool>,
+    /// What the container had used when its init ended.
+    used: Mutex<Option<Usage>>,
     /// What serves the host's files to it.
     shares: Mutex<Option<share::Server>>,
     _cable: Option<Cable>,
@@ -84,7 +86,7 @@ impl Running {
         let client = Arc::new(Client::start(machine.channel()?, writer).map_err(Error::Refused)?);
         let (container, processes, ended) = (parts.container, Mutex::default(), Mutex::default());
         let (memory_mib, cable) = (parts.memory_mib, parts.cable);
-        let shares = Mutex::default();
+        let (used, shares) = (Mutex::default(), Mutex::default());
         let running = Self {
             container,
             machine,
@@ -92,6 +94,7 @@ impl Running {
             memory_mib,
             processes,
             ended,
+            used,
             shares,
             _cable: cable,
         };
@@ -139,12 +142,29 @@ impl Running {
         let watch = move || {
             let is_init = id.exec.is_none();
             let exit = client.wait(id).map(Exit::now);
+            if is_init {
+                running.upgrade().inspect(|running| running.remember_usage());
+            }
             process.end(exit.unwrap_or_else(|_| Exit::by(Signal::KILL)));
             if is_init {
                 running.upgrade().inspect(|running| running.end());
             }
         };
         thread::Builder::new().name("waiter".into()).spawn(watch).map(drop).map_err(Error::Thread)
+    }
+
+    /// What the container uses, or had used when it ended.
+    pub(super) fn usage(&self) -> Result<Usage, Error> {
+        if let Some(used) = &*lock(&self.used) {
+            return Ok(used.clone());
+        }
+        let request = Request::Usage { container: self.container.clone() };
+        self.client.usage(&request, PATIENCE).map_err(|error| self.explain(error))
+    }
+
+    fn remember_usage(&self) {
+        let request = Request::Usage { container: self.container.clone() };
+        *lock(&self.used) = self.client.usage(&request, FAREWELL).ok();
     }
 
     /// Blocks until the process ends.

@@ -98,6 +98,7 @@ fn memory(directory: &Path, stats: &mut Stats) -> Result<(), Error> {
     let memory = &mut stats.memory;
     memory.raw = table(directory, "memory.stat")?;
     memory.cache = memory.raw.get("cache").copied().unwrap_or(0);
+    memory.killed = table(directory, "memory.oom_control")?.remove("oom_kill").unwrap_or(0);
     let entry = |name: &str| -> Result<MemoryEntry, Error> {
         let get =
             |file| Ok::<u64, Error>(number(directory, &format!("{name}.{file}"))?.unwrap_or(0));

@@ -41,6 +41,7 @@ fn memory(directory: &Path, stats: &mut Stats) -> Result<(), Error> {
     let memory = &mut stats.memory;
     memory.raw = table(directory, "memory.stat")?;
     memory.cache = memory.raw.get("file").copied().unwrap_or(0);
+    memory.killed = table(directory, "memory.events")?.remove("oom_kill").unwrap_or(0);
     memory.psi = pressure(directory, "memory.pressure")?;
     let get = |name: &str| number(directory, name);
     let Some(usage) = get("memory.current")? else { return Ok(()) };

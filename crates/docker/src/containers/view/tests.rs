@@ -37,6 +37,7 @@ fn container() -> Container {
         args: vec!["600".into()],
         status: Status::Running { pid: Pid::new(7).expect("positive") },
         exit_code: 0,
+        oom_killed: false,
         error: String::new(),
         restarts: 0,
         stopped_by_hand: false,
