@@ -35,6 +35,8 @@ const PIECE: usize = 64 << 10;
 pub(crate) struct Reach {
     pub(crate) shared: Arc<Shared>,
     pub(crate) container: Arc<Container>,
+    /// What the client calls the container.
+    pub(crate) asked: String,
     pub(crate) shim: Shim,
     /// For a container that does not run, and will not while this is there.
     pub(crate) still: Option<OwnedRwLockWriteGuard<()>>,
@@ -45,6 +47,7 @@ impl Reach {
     pub(crate) async fn still(
         shared: &Arc<Shared>,
         container: Arc<Container>,
+        asked: String,
         guard: OwnedRwLockWriteGuard<()>,
     ) -> Result<Self, Error> {
         let (volumes, of) = (Arc::clone(shared), Arc::clone(&container));
@@ -53,7 +56,7 @@ impl Reach {
         let spawned = Shim::spawn(&shared.settings, container.id.as_str(), &places.bundle).await;
         let shared = Arc::clone(shared);
         match spawned {
-            Ok(shim) => Ok(Self { shared, container, shim, still: Some(guard) }),
+            Ok(shim) => Ok(Self { shared, container, asked, shim, still: Some(guard) }),
             Err(error) => {
                 unmount_volumes(shared, container).await;
                 Err(error.into())
@@ -179,7 +182,7 @@ impl Reach {
             Request::Put(put) => &put.path,
             _ => "",
         };
-        let container = || self.container.id.to_string();
+        let container = || self.asked.clone();
         answer.map_err(|error| match error {
             shim::Error::Refused { kind: Kind::NotFound, .. } if !path.is_empty() => {
                 Error::NoSuchFile { path: path.to_owned(), container: container() }

@@ -196,7 +196,8 @@ impl Engine {
     }
 
     async fn reach(&self, name: &str) -> Result<Reach, Error> {
-        self.shared().find(name)?.ask(|owner| Box::pin(owner.reach())).await
+        let asked = name.to_owned();
+        self.shared().find(name)?.ask(|owner| Box::pin(owner.reach(asked))).await
     }
 }
 
