@@ -18,6 +18,7 @@ pub mod netlink;
 pub mod netns;
 pub mod pidfd;
 pub mod random;
+pub mod resolve;
 pub mod schedule;
 pub mod seccomp;
 pub mod signalfd;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use spec::files::{Change, ChangeKind};
 
@@ -121,7 +121,7 @@ fn is_place(path: &str, stat: &Stat, beneath: Option<&Stat>) -> bool {
 /// What is at `path`, itself; `None` for nothing.
 fn look(root: impl AsFd, path: &str) -> io::Result<Option<Stat>> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat2(root, path, flags, Mode::empty(), STRICT) {
+    match sys::resolve::open(root, path, flags, STRICT) {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
         file => Ok(Some(rustix::fs::statat(file?, "", AtFlags::EMPTY_PATH)?)),
     }
@@ -130,7 +130,7 @@ fn look(root: impl AsFd, path: &str) -> io::Result<Option<Stat>> {
 fn names(root: &OwnedFd, path: &str) -> io::Result<Vec<String>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let path = if path.is_empty() { "." } else { path };
-    let dir = match rustix::fs::openat2(root, path, flags, Mode::empty(), STRICT) {
+    let dir = match sys::resolve::open(root, path, flags, STRICT) {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Vec::new()),
         dir => dir?,
     };
@@ -152,7 +152,7 @@ fn below(path: &str, names: Vec<String>) -> impl Iterator<Item = String> {
 /// Whether the directory at `path` shows nothing of the image's.
 fn is_opaque(root: &OwnedFd, path: &str) -> io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = match rustix::fs::openat2(root, path, flags, Mode::empty(), STRICT) {
+    let dir = match sys::resolve::open(root, path, flags, STRICT) {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
         dir => dir?,
     };

@@ -58,7 +58,7 @@ impl Graft {
 
     fn place(&self, root: &OwnedFd, from: &OwnedFd) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        match rustix::fs::openat2(root, &self.destination, flags, Mode::empty(), INSIDE) {
+        match sys::resolve::open(root, &self.destination, flags, INSIDE) {
             Err(Errno::NOENT) => {}
             place => return Ok(place?),
         }
@@ -72,11 +72,11 @@ impl Graft {
     /// Makes the directories of the destination, one at a time and inside the root.
     fn make_directories(&self, root: &OwnedFd) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let mut dir = rustix::fs::openat2(root, "/", flags, Mode::empty(), INSIDE)?;
+        let mut dir = sys::resolve::open(root, "/", flags, INSIDE)?;
         let mut at = PathBuf::from("/");
         for part in self.destination.components().skip(1) {
             at.push(part);
-            dir = match rustix::fs::openat2(root, &at, flags, Mode::empty(), INSIDE) {
+            dir = match sys::resolve::open(root, &at, flags, INSIDE) {
                 Err(Errno::NOENT) => {
                     let part: &std::path::Path = part.as_ref();
                     rustix::fs::mkdirat(&dir, part, Mode::from_raw_mode(0o755))?;

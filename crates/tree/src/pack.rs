@@ -21,7 +21,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{Dir, FileType, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use tar::{EntryType, Header};
 
@@ -114,7 +114,7 @@ impl<'a, W: Write> Packer<'a, W> {
     /// What is at `path`; `None` when it went away meanwhile.
     fn open(&self, path: &[u8]) -> Result<Option<OwnedFd>, Error> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat2(self.root, here(path), flags, Mode::empty(), STRICT) {
+        match sys::resolve::open(self.root, here(path), flags, STRICT) {
             Ok(file) => Ok(Some(file)),
             Err(Errno::NOENT) if path != b"." => Ok(None),
             Err(error) => Err(unreadable(path)(error.into())),
@@ -125,7 +125,7 @@ impl<'a, W: Write> Packer<'a, W> {
     fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
         let failed = unreadable(path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = match rustix::fs::openat2(self.root, here(path), flags, Mode::empty(), STRICT) {
+        let dir = match sys::resolve::open(self.root, here(path), flags, STRICT) {
             // Gone, or another kind of thing by now.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Vec::new()),
             dir => dir.map_err(|error| failed(error.into()))?,

@@ -54,7 +54,7 @@ fn split(path: &str) -> Parts<'_> {
 fn find(root: &OwnedFd, parts: &Parts<'_>) -> Result<Place, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = if parts.dir.is_empty() { "/" } else { parts.dir };
-    let dir = rustix::fs::openat2(root, dir, flags, Mode::empty(), INSIDE)?;
+    let dir = sys::resolve::open(root, dir, flags, INSIDE)?;
     let leaf = parts.leaf.as_bytes().to_vec();
     let stat = match parts.leaf {
         "." => rustix::fs::fstat(&dir)?,
@@ -92,7 +92,7 @@ fn target(root: &OwnedFd, parts: &Parts<'_>, place: &Place) -> String {
         let link = format!("/proc/self/fd/{}", file.as_raw_fd());
         std::fs::read_link(link).map(|path| path.to_string_lossy().into_owned())
     };
-    if let Ok(file) = rustix::fs::openat2(root, path, flags, Mode::empty(), INSIDE)
+    if let Ok(file) = sys::resolve::open(root, &path, flags, INSIDE)
         && let (Ok(top), Ok(full)) = (shown(root), shown(&file))
     {
         let inner = full.strip_prefix(top.trim_end_matches('/')).unwrap_or(&full);
@@ -128,7 +128,7 @@ pub(crate) fn write(root: OwnedFd, how: &Put, archive: impl Read) -> Result<(), 
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let base = normal(&how.path);
     let at = [b"/", &base[..]].concat();
-    let there = rustix::fs::openat2(&root, at.as_slice(), flags, Mode::empty(), INSIDE);
+    let there = sys::resolve::open(&root, at.as_slice(), flags, INSIDE);
     let there = there.map_err(|error| absent(error, &how.path))?;
     let stat = rustix::fs::fstat(&there).map_err(|error| absent(error, &how.path))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {

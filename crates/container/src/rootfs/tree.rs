@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat};
 use rustix::io::Errno;
 
 /// As many symlinks in one path as the kernel follows.
@@ -48,13 +48,7 @@ impl Tree {
 
     fn resolve(&self, path: &Path, flags: OFlags, how: ResolveFlags) -> Result<OwnedFd, Errno> {
         let how = how | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        loop {
-            // EAGAIN: a rename elsewhere made the kernel unsure; it asks to be asked again.
-            match openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                result => return result,
-            }
-        }
+        sys::resolve::open(&self.0, path, flags | OFlags::CLOEXEC, how)
     }
 
     /// The directory at `path`, made with its parents where missing, mode 0755.

@@ -70,7 +70,7 @@ fn within(
     use rustix::io::Errno;
     let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
     let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(root, path.as_ref(), flags, Mode::empty(), how) {
+    match sys::resolve::open(root, path.as_ref(), flags, how) {
         Ok(file) => Ok(Some(file)),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
         Err(error) => Err(error),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{OFlags, ResolveFlags};
 use serde_json::Value;
 
 use super::defaults;
@@ -51,7 +51,7 @@ fn part(point: &MountPoint) -> Result<(), Error> {
     let volume = tree::view::open(Path::new(&point.source)).map_err(failed)?;
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    rustix::fs::openat2(&volume, point.subpath.as_str(), flags, Mode::empty(), how)
+    sys::resolve::open(&volume, point.subpath.as_str(), flags, how)
         .map_err(|error| failed(error.into()))?;
     Ok(())
 }

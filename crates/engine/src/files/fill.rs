@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use image::Snapshot;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{OFlags, ResolveFlags};
 use rustix::io::Errno;
 use tree::pack::{Marks, Packer};
 use tree::unpack::extract::{Extract, extract};
@@ -26,7 +26,7 @@ pub(crate) fn fill(snapshot: &Snapshot, destination: &str, volume: &Path) -> Res
     let root = view::layers(&snapshot.lower, None).map_err(failed("see the image for"))?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let from = match rustix::fs::openat2(&root, destination, flags, Mode::empty(), inside) {
+    let from = match sys::resolve::open(&root, destination, flags, inside) {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
         from => from.map_err(|error| failed("open the image's files for")(error.into()))?,
     };

@@ -1,6 +1,8 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use rustix::fs::Mode;
+
 use super::*;
 use crate::unpack::extract::{Extract, extract};
 

@@ -107,7 +107,7 @@ impl Tree {
 
     fn find_dir(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         let path = if path.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(path) };
-        rustix::fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), INSIDE)
+        sys::resolve::open(&self.root, path, DIRECTORY, INSIDE)
     }
 
     /// Gives `leaf` in `dir` the file that is `target` in `parents`.
@@ -143,7 +143,7 @@ impl Lower {
         let strict = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let path = if path.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(path) };
         for layer in &self.0 {
-            match rustix::fs::openat2(layer, path, DIRECTORY, Mode::empty(), strict) {
+            match sys::resolve::open(layer, path, DIRECTORY, strict) {
                 Ok(found) => return Attributes::of(&found).ok(),
                 Err(Errno::NOENT) => {}
                 Err(_) => return None,
