@@ -681,7 +681,7 @@ fn the_host_sees_the_wall_it_was_promised(wall: &Wall) {
             let mut spec = wall.spec("true");
             let mut mount = oci::Mount::default();
             mount.set_destination("/data".into()).set_source(Some("/etc".into()));
-            mount.set_options(Some(vec!["rbind".into()]));
+            mount.set_options(Some(vec!["rbind".into(), "rshared".into()]));
             spec.mounts_mut().get_or_insert_default().push(mount);
             let refused = wall.try_create(&spec, "c2").map(drop).expect_err("refused");
             assert_eq!(refused.kind(), Kind::Unsupported);
