@@ -18,6 +18,7 @@ use crate::command::{self, Ran, Running, eventually, wait};
 use crate::leaks::{self, Places, Snapshot};
 use crate::programs;
 use crate::pty::Pty;
+use crate::registry::Registry;
 
 /// The image that the registry serves, as a client names it there.
 pub const IMAGE: &str = "127.0.0.1:5000/busybox";
@@ -45,7 +46,7 @@ pub struct Engine {
 pub struct Host {
     /// The engine that the cases share. Dropped before the registry.
     pub engine: Engine,
-    registry: Child,
+    registry: Registry,
     dir: TempDir,
 }
 
@@ -56,7 +57,7 @@ impl Host {
         let dir = tempfile::Builder::new().prefix("hull-test-").tempdir().expect("a directory");
         let netns = File::from(sys::netns::make().expect("a network namespace"));
         raise_loopback(&netns);
-        let registry = registry(&netns, dir.path());
+        let registry = Registry::start(&netns, dir.path());
         let host = Self { engine: Engine::new(&netns, FIRST), registry, dir };
         host.publish();
         let mut host = host;
@@ -126,12 +127,12 @@ impl Host {
 
     /// Stops the registry, as a network does.
     pub fn stop_registry(&mut self) {
-        stop(&mut self.registry, Signal::KILL);
+        self.registry.stop();
     }
 
     /// Starts it again, with what it had.
     pub fn start_registry(&mut self) {
-        self.registry = registry(&self.engine.netns, self.dir.path());
+        self.registry = Registry::start(&self.engine.netns, self.dir.path());
     }
 
     /// A registry beside the first, at `address`; `more` is YAML of its configuration, and of its key
@@ -139,7 +140,7 @@ impl Host {
     pub fn another_registry(&self, address: &str, http: &str, more: &str) -> Registry {
         let dir = self.dir().join(address.replace(':', "-"));
         fs::create_dir_all(&dir).expect("a directory");
-        Registry(registry_at(&self.engine.netns, &dir, address, http, more))
+        Registry::start_at(&self.engine.netns, &dir, address, http, more)
     }
 
     /// Builds the sample image and pushes it, by its own name and as Docker Hub's.
@@ -155,23 +156,6 @@ impl Host {
                 .arg(format!("docker://127.0.0.1:5000/{name}:latest"));
             run_inside(&self.engine.netns, push).ok();
         }
-    }
-}
-
-/// A registry that ends when it is dropped.
-#[derive(Debug)]
-pub struct Registry(Child);
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        stop(&mut self.0, Signal::KILL);
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        self.engine.tear_down();
-        stop(&mut self.registry, Signal::TERM);
     }
 }
 
@@ -457,30 +441,6 @@ impl Drop for Engine {
     }
 }
 
-/// Debian's docker-registry on port 5000 of the namespace's loopback.
-fn registry(netns: &File, dir: &Path) -> Child {
-    registry_at(netns, dir, "127.0.0.1:5000", "", "")
-}
-
-fn registry_at(netns: &File, dir: &Path, address: &str, http: &str, more: &str) -> Child {
-    let config = dir.join("registry.yml");
-    let text = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-         http: {{addr: '{address}'{http}}}\n{more}\n",
-        dir.join("registry").display()
-    );
-    fs::write(&config, text).expect("a file");
-    let mut serve = Command::new("docker-registry");
-    serve.arg("serve").arg(config).stdin(Stdio::null()).stdout(Stdio::null());
-    let log = File::create(dir.join("registry.log")).expect("a file");
-    let child = spawn_inside(netns, serve.stderr(log));
-    eventually("docker-registry answers", || {
-        let connect = || std::net::TcpStream::connect(address);
-        sys::netns::within(netns.as_fd(), connect).is_ok()
-    });
-    child
-}
-
 fn raise_loopback(netns: &File) {
     sys::netns::within(netns.as_fd(), || {
         let mut netlink = Netlink::open()?;
@@ -490,7 +450,7 @@ fn raise_loopback(netns: &File) {
     .expect("lo comes up");
 }
 
-fn spawn_inside(netns: &File, command: &mut Command) -> Child {
+pub(crate) fn spawn_inside(netns: &File, command: &mut Command) -> Child {
     let name = command.get_program().to_owned();
     sys::netns::within(netns.as_fd(), || command.spawn())
         .unwrap_or_else(|error| panic!("start {}: {error}", name.to_string_lossy()))

@@ -20,6 +20,7 @@ pub mod leaks;
 pub mod programs;
 pub mod pty;
 pub mod random;
+pub mod registry;
 pub mod suite;
 
 pub use command::{Ran, Running};
