@@ -10,35 +10,41 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, copy_bidirectional};
 use tokio::net::UnixStream;
 
-use super::HangUp;
+use super::{HangUp, IDLE};
 
 /// The longest line that is looked at.
 const LINE_MAX: usize = 8 << 10;
 /// Characters that a URI must not have as they are.
 const ILLEGAL: &[u8] = b"\"<>\\^`{|}";
 
-/// The client's socket once its first line has come; in its place another one if that line is not legal,
-/// over which the same comes with such characters escaped.
+/// The client's socket once its first line has come; in its place another one if that line is not legal
+/// or comes in pieces, over which the same comes with such characters escaped.
 pub(super) async fn legal(client: UnixStream) -> io::Result<UnixStream> {
     let mut seen = vec![0; LINE_MAX];
     let peek = || Ok(recv(&client, &mut seen[..], RecvFlags::PEEK)?.1);
     let length = client.async_io(Interest::READABLE, peek).await?;
-    let end = seen[..length].iter().position(|byte| *byte == b'\n');
-    let Some((length, escaped)) = end.and_then(|end| Some((end + 1, escape(&seen[..=end])?)))
-    else {
-        return Ok(client);
+    let seen = &seen[..length];
+    let is_fit = match seen.iter().position(|byte| *byte == b'\n') {
+        Some(end) => escape(&seen[..=end]).is_none(),
+        None => seen.is_empty() || length == LINE_MAX,
     };
+    if is_fit {
+        return Ok(client);
+    }
     let (near, far) = UnixStream::pair()?;
-    tokio::spawn(carry(client, far, length, escaped));
+    tokio::spawn(carry(client, far));
     Ok(near)
 }
 
-/// Sends `escaped` to `far` in place of as many bytes as `length`, then carries what comes either way.
-async fn carry(mut client: UnixStream, mut far: UnixStream, length: usize, escaped: Vec<u8>) {
+/// Sends the first line to `far`, escaped if it must be, then carries what comes either way.
+async fn carry(mut client: UnixStream, mut far: UnixStream) {
     let hung_up = HangUp::of(&client);
     let carried = async {
-        client.read_exact(&mut vec![0; length]).await?;
-        far.write_all(&escaped).await?;
+        let seen = tokio::time::timeout(IDLE, begin(&mut client)).await??;
+        let end = seen.iter().position(|byte| *byte == b'\n').map_or(seen.len(), |end| end + 1);
+        let (line, rest) = seen.split_at(end);
+        far.write_all(escape(line).as_deref().unwrap_or(line)).await?;
+        far.write_all(rest).await?;
         copy_bidirectional(&mut client, &mut far).await
     };
     tokio::select! {
@@ -46,6 +52,17 @@ async fn carry(mut client: UnixStream, mut far: UnixStream, length: usize, escap
         _ = carried => {}
         () = hung_up.wait() => {}
     }
+}
+
+/// What has come when the first line is whole, or is no request's.
+async fn begin(client: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut seen = Vec::with_capacity(LINE_MAX);
+    while !seen.contains(&b'\n') && seen.len() < LINE_MAX {
+        if client.read_buf(&mut seen).await? == 0 {
+            break;
+        }
+    }
+    Ok(seen)
 }
 
 /// The line with what is illegal in its target escaped; `None` when nothing is.
@@ -86,21 +103,34 @@ mod tests {
 
     #[tokio::test]
     async fn a_legal_line_keeps_its_socket_and_another_is_carried() {
-        for (sent, want) in
-            [("GET /a H\r\nx", "GET /a H\r\nx"), ("GET /\" H\r\nx", "GET /%22 H\r\nx")]
-        {
+        for (sent, want) in [
+            (&["GET /a H\r\nx"][..], "GET /a H\r\nx"),
+            (&["GET /\" H\r\nx"], "GET /%22 H\r\nx"),
+            (&["GET /", "\"", "\" H\r", "\nx", "\"y"], "GET /%22%22 H\r\nx\"y"),
+            (&["GET", " /a H\r\nx"], "GET /a H\r\nx"),
+            (&["GE"], "GE"),
+            (&[], ""),
+        ] {
             let (mut client, server) = UnixStream::pair().expect("pair");
-            client.write_all(sent.as_bytes()).await.expect("sent");
-            client.shutdown().await.expect("shut");
-            let mut read = String::new();
-            let mut server = legal(server).await.expect("a socket");
-            server.read_to_string(&mut read).await.expect("read");
+            let send = async {
+                for piece in sent {
+                    client.write_all(piece.as_bytes()).await.expect("sent");
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+                client.shutdown().await.expect("shut");
+            };
+            let serve = async {
+                let mut read = String::new();
+                let mut server = legal(server).await.expect("a socket");
+                server.read_to_string(&mut read).await.expect("read");
+                server.write_all(b"answer").await.expect("sent");
+                read
+            };
+            let ((), read) = tokio::join!(send, serve);
             assert_eq!(read, want);
-            server.write_all(b"answer").await.expect("sent");
-            drop(server);
-            read.clear();
-            client.read_to_string(&mut read).await.expect("read");
-            assert_eq!(read, "answer");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.expect("read");
+            assert_eq!(answer, "answer");
         }
     }
 }
