@@ -79,7 +79,7 @@ impl Answer {
 }
 
 /// The content of chunks, if the last of them is there.
-fn whole_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn whole_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     loop {
         let line = rest.windows(2).position(|two| two == b"\r\n")?;
