@@ -101,12 +101,6 @@ impl Oracle {
 
     /// libseccomp's program; `None` when it refuses a rule because of another, or makes a wrong one.
     fn program(&mut self, sample: &Sample) -> Option<Vec<Instruction>> {
-        let x32 = sample.architectures.iter().any(|(name, _)| *name == "SCMP_ARCH_X32");
-        let mut names = sample.rules.iter().flat_map(|rule| &rule.names);
-        if x32 && names.any(|name| number(name, Abi::X86_64).is_none()) {
-            // It then forgets to load the call's number.
-            return None;
-        }
         assert_eq!(self.say(&format!("new {}", sample.default.verdict())), "ok");
         for (_, token) in &sample.architectures {
             // The native one is there already.
@@ -130,7 +124,8 @@ impl Oracle {
             jf: four[2].try_into().expect("8 bits"),
             k: four[3],
         };
-        Some(numbers.chunks_exact(4).map(one).collect())
+        let program: Vec<Instruction> = numbers.chunks_exact(4).map(one).collect();
+        (!takes_the_architecture_for_a_call(&program)).then_some(program)
     }
 }
 
@@ -139,6 +134,28 @@ impl Drop for Oracle {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a program compares an architecture with the number of a call. Where one ABI lacks a call of the
+/// rules, libseccomp may forget to load the number after it has looked at the architecture.
+fn takes_the_architecture_for_a_call(program: &[Instruction]) -> bool {
+    let mut holds_it = vec![false; program.len()];
+    for (at, &Instruction { code, jt, jf, k }) in program.iter().enumerate() {
+        let (holds, next) = match code {
+            0x20 => (k == 4, vec![1]),
+            0x06 => continue,
+            0x05 => (holds_it[at], vec![1 + k as usize]),
+            0x15 if holds_it[at] && k != X86_64 && k != I386 => return true,
+            0x15 | 0x25 | 0x35 | 0x45 => {
+                (holds_it[at], vec![1 + usize::from(jt), 1 + usize::from(jf)])
+            }
+            _ => (holds_it[at], vec![1]),
+        };
+        for step in next {
+            holds_it[at + step] |= holds;
+        }
+    }
+    false
 }
 
 /// An action and its errno.
