@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use container::{CreateOptions, ExecOptions, Recipients, Store};
 use spec::oci::runtime as oci;
 use spec::{ContainerId, Kind, ProcessId, Signal, annotation};
-use wire::message::{Create, Exec};
+use wire::message::{Create, Exec, Refresh};
 use wire::server::Streams;
 use wire::{Failure, Receiver, Reply, Request, StreamId};
 
@@ -21,6 +21,7 @@ use crate::network::{self, Namespace};
 use crate::process::Process;
 use crate::rootfs::{self, Place};
 use crate::stdio::{self, Pipes};
+use crate::visitors::{self, Queue, Visitors};
 use crate::{configure, done};
 
 const STORE: &str = "/run/containers";
@@ -33,11 +34,13 @@ pub(crate) struct Guest {
     places: Mutex<HashMap<ContainerId, Arc<Home>>>,
     /// Streams that were announced and wait for the call that names them.
     expected: Mutex<HashMap<StreamId, Receiver>>,
+    /// Those who want to speak with somebody on the host.
+    visitors: (Visitors, Queue),
 }
 
 /// Where a container lives; its network is there while it runs.
 struct Home {
-    _netns: Option<Namespace>,
+    netns: Option<Namespace>,
     place: Place,
 }
 
@@ -56,6 +59,8 @@ enum Error {
     Files(#[from] files::Error),
     #[error(transparent)]
     Stdio(#[from] stdio::Error),
+    #[error("take in a visitor")]
+    Visitor(#[source] io::Error),
     #[error("process {0} does not exist")]
     NoProcess(ProcessId),
     #[error("process {0} already exists")]
@@ -74,7 +79,7 @@ impl Error {
             Self::Rootfs(error) => error.kind(),
             Self::Network(error) => error.kind(),
             Self::Files(error) => error.kind(),
-            Self::Stdio(_) => Kind::Exhausted,
+            Self::Stdio(_) | Self::Visitor(_) => Kind::Exhausted,
             Self::NoProcess(_) => Kind::NotFound,
             Self::Exists(_) => Kind::Exists,
             Self::State { .. } => Kind::Conflict,
@@ -86,7 +91,8 @@ impl Error {
 impl Guest {
     pub(crate) fn new(streams: Streams) -> Self {
         let (processes, places, expected) = Default::default();
-        Self { store: Store::open(STORE), streams, processes, places, expected }
+        let visitors = visitors::queue();
+        Self { store: Store::open(STORE), streams, processes, places, expected, visitors }
     }
 
     /// Does what is asked, and says how it went.
@@ -125,6 +131,11 @@ impl Guest {
             Request::Usage { container } => {
                 Ok(Reply::Usage { usage: Box::new(self.store.load(container)?.usage()?) })
             }
+            Request::Refresh(refresh) => done(self.refresh(refresh)),
+            Request::Receive { from, to } => {
+                let visitor = self.visitors.1.receive(*from, *to, &self.streams);
+                Ok(Reply::Came { visitor: visitor.map_err(Error::Visitor)? })
+            }
             Request::Open { container, rootfs, shares } => {
                 let mut place = Place::make(container, rootfs)?;
                 if let Some(shares) = shares {
@@ -149,7 +160,8 @@ impl Guest {
         let process = ProcessId::init(create.container.clone());
         self.check_free(&process)?;
         let mut place = Place::make(&create.container, &create.rootfs)?;
-        let netns = Namespace::make(place.dir().join("netns"), create.network.as_ref())?;
+        let netns = place.dir().join("netns");
+        let netns = Namespace::make(netns, &create.network, &self.visitors.0)?;
         let files = place.write(&create.files)?;
         let mut spec = create.spec.clone();
         join_network(&mut spec, netns.path());
@@ -180,6 +192,16 @@ impl Guest {
             self.settle(&create.container, place, Some(netns));
         }
         begun
+    }
+
+    /// Takes up what has changed on the host.
+    fn refresh(&self, refresh: &Refresh) -> Result<(), Error> {
+        let home = self.home(&refresh.container)?;
+        home.place.rewrite(&refresh.files)?;
+        match &home.netns {
+            Some(netns) => Ok(netns.update(&refresh.network, &self.visitors.0)?),
+            None => Ok(()),
+        }
     }
 
     fn exec(&self, exec: &Exec) -> Result<(), Error> {
@@ -279,15 +301,19 @@ impl Guest {
             }
             None => None,
         };
-        let home = self.places().get(id).cloned();
-        let home = home.ok_or_else(|| files::Error::NoContainer(id.clone()))?;
+        let home = self.home(id)?;
         let reached = Reached { store: &self.store, id, place: &home.place };
         let answer = reached.serve(request, input, data, &self.streams)?;
         Ok(Reply::Files { answer })
     }
 
     fn settle(&self, id: &ContainerId, place: Place, netns: Option<Namespace>) {
-        self.places().insert(id.clone(), Arc::new(Home { _netns: netns, place }));
+        self.places().insert(id.clone(), Arc::new(Home { netns, place }));
+    }
+
+    fn home(&self, id: &ContainerId) -> Result<Arc<Home>, Error> {
+        let home = self.places().get(id).cloned();
+        Ok(home.ok_or_else(|| files::Error::NoContainer(id.clone()))?)
     }
 
     fn check_free(&self, id: &ProcessId) -> Result<(), Error> {

@@ -15,12 +15,14 @@ mod configure;
 mod files;
 mod guest;
 mod init;
+mod names;
 mod network;
 mod port;
 mod process;
 mod rootfs;
 mod shares;
 mod stdio;
+mod visitors;
 
 use std::error::Error;
 use std::io::{self, Write};

@@ -149,6 +149,17 @@ impl Place {
         files.iter().enumerate().map(write_one).collect()
     }
 
+    /// Writes new contents into files that [`Self::write`] made, in place: they are mounted.
+    pub(crate) fn rewrite(&self, files: &[(usize, File)]) -> Result<(), Error> {
+        for (number, from) in files {
+            let path = self.dir.join("files").join(number.to_string());
+            let contents = from_hex(&from.contents)
+                .ok_or_else(|| Error::Contents { path: from.path.clone() })?;
+            fs::write(&path, contents).map_err(file("write", &path))?;
+        }
+        Ok(())
+    }
+
     fn mount(
         &mut self,
         fstype: &'static str,

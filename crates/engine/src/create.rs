@@ -16,7 +16,7 @@ use crate::config::{
 };
 use crate::container::{Container, Files, Status};
 use crate::engine::Engine;
-use crate::error::{Error, NetworkError};
+use crate::error::Error;
 use crate::networks::DEFAULT;
 use crate::owner::Owner;
 use crate::request::Created;
@@ -154,9 +154,6 @@ impl Engine {
         host.isolation = Some(isolation);
         merge::check_wall(&host, isolation)?;
         warnings.extend(self.connect(&mut host, &config.exposed_ports)?);
-        if host.attachments.len() > 1 && !isolation.takes_many_networks() {
-            return Err(NetworkError::one("a container").into());
-        }
         host.resources.complete();
         let logging = host.logging.take().unwrap_or_default();
         let logging = logging.over(&self.shared().settings.logging)?;

@@ -1,7 +1,7 @@
 //! The name server that containers on networks of users find at 127.0.0.11.
 //!
-//! One for each such container, with sockets in the container's namespace and everything else in the
-//! engine: what a name means depends on who asks.
+//! One for each such container, with sockets in the container's namespace on the host and everything else
+//! in the engine: what a name means depends on who asks. A VM's guest is led to those sockets.
 //!
 //! ```text
 //!   query ──▶ a neighbour's name, alias, id?  ──▶ its addresses
@@ -20,7 +20,7 @@ mod answer;
 mod forward;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,11 +33,6 @@ use crate::container::Container;
 use crate::networks::DEFAULT;
 use crate::shared::Shared;
 use answer::{Directory, Outcome};
-
-/// The port of name servers.
-const PORT: u16 = 53;
-/// Where it is for containers: Docker's, which configurations name.
-pub(crate) const AT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 11), PORT);
 
 /// How many queries of one container are answered at once; more are not heard.
 const AT_ONCE: usize = 100;
@@ -164,5 +159,5 @@ impl Asker {
 
 /// Whether the container has a name server of its own: its neighbours have names.
 pub(crate) fn serves(container: &Container) -> bool {
-    container.isolation.shares_kernel() && container.endpoints.keys().any(|name| name != DEFAULT)
+    container.endpoints.keys().any(|name| name != DEFAULT)
 }

@@ -325,27 +325,14 @@ pub enum NetworkError {
         "user specified IP address is supported only when connecting to networks with user configured subnets"
     )]
     AddressOfPool,
-    /// Its wall has one interface.
-    #[error("{0} can be on one network only: the VM of a container has one network interface")]
-    One(String),
-    /// Its wall has the interface that it was started with.
-    #[error(
-        "container {0} runs in a VM, whose network interface is made at its start: stop it first"
-    )]
-    Fixed(String),
 }
 
 impl NetworkError {
-    pub(crate) fn one(who: &str) -> Self {
-        Self::One(who.to_owned())
-    }
-
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Connected { .. } | Self::NotConnected { .. } => Kind::Denied,
-            Self::One(_) => Kind::Unsupported,
-            Self::Fixed(_) | Self::OfHost | Self::OfContainer | Self::Private => Kind::Conflict,
+            Self::OfHost | Self::OfContainer | Self::Private => Kind::Conflict,
             Self::AliasesOnDefault | Self::AddressOnDefault | Self::AddressOfPool => Kind::Invalid,
         }
     }

@@ -316,6 +316,17 @@ impl Shim {
         answer.map(drop).map_err(|error| refused("update", error))
     }
 
+    /// Has what changed outside of the container taken up: interfaces of its namespace, files of ours.
+    pub(crate) async fn refresh(&self) -> Result<(), Error> {
+        let request = api::UpdateTaskRequest {
+            id: self.id.clone(),
+            annotations: [(spec::annotation::REFRESH.to_owned(), String::new())].into(),
+            ..Default::default()
+        };
+        let answer = self.tasks.update(ttrpc::context::Context::default(), &request).await;
+        answer.map(drop).map_err(|error| refused("refresh", error))
+    }
+
     /// What the container uses, beside the system on its own side of the wall.
     pub(crate) async fn usage(&self) -> Result<Usage, Error> {
         let request = api::StatsRequest { id: self.id.clone(), ..Default::default() };

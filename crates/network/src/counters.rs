@@ -23,7 +23,8 @@ pub struct Counters {
 }
 
 impl Namespace {
-    /// The counters of its interfaces, but for `lo`'s.
+    /// The counters of its interfaces, but for `lo`'s and those of a VM's taps, which pass on what the
+    /// interfaces count.
     pub fn counters(&self) -> Result<BTreeMap<String, Counters>, Error> {
         let read = || fs::read_to_string("/proc/thread-self/net/dev");
         let text = sys::netns::within(self.as_fd(), read).map_err(|source| Error::File {
@@ -31,7 +32,8 @@ impl Namespace {
             path: self.path().to_owned(),
             source,
         })?;
-        Ok(text.lines().filter_map(parse).filter(|(name, _)| name != "lo").collect())
+        let counts = |name: &str| name != "lo" && !name.starts_with(sys::tap::PREFIX);
+        Ok(text.lines().filter_map(parse).filter(|(name, _)| counts(name)).collect())
     }
 }
 

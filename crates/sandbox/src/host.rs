@@ -269,6 +269,11 @@ impl Sandbox for Host {
         Ok(done.map_err(Error::from)?)
     }
 
+    /// It is in that namespace, and sees those files themselves.
+    fn refresh(&self, id: &ContainerId) -> Result<(), crate::Error> {
+        Ok(self.find(&ProcessId::init(id.clone())).map(drop)?)
+    }
+
     fn files(
         &self,
         id: &ContainerId,

@@ -110,6 +110,9 @@ pub trait Sandbox: Send + Sync {
     fn usage(&self, container: &ContainerId) -> Result<Usage, Error>;
     /// Suspends or resumes all processes of the container.
     fn freeze(&self, container: &ContainerId, frozen: bool) -> Result<(), Error>;
+    /// Takes up what was changed of the container from outside: the interfaces of its network namespace, and
+    /// small files of the engine's that are mounted in it.
+    fn refresh(&self, container: &ContainerId) -> Result<(), Error>;
     /// Works on the container's files, whether it runs or not; `bundle` is for one that does not. What
     /// the work takes or gives passes at `data`, to its end.
     fn files(

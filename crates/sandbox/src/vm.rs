@@ -28,14 +28,17 @@ mod clean;
 mod files;
 mod image;
 mod network;
+mod refresh;
 mod running;
 mod shares;
 mod stdio;
 mod translate;
+mod visitors;
 
 pub use clean::clean;
 
-use network::Cable;
+use network::Cables;
+use refresh::Outside;
 use running::{PATIENCE, Parts, Running};
 
 /// The guest's devices, in the order in which `vmm` attaches them.
@@ -85,6 +88,9 @@ pub enum Error {
     /// The way for an archive is broken.
     #[error("pass the data")]
     Data(#[source] io::Error),
+    /// The engine's files cannot be followed.
+    #[error("watch the engine's files")]
+    Watch(#[source] io::Error),
     /// A thread could not be started.
     #[error("start a thread")]
     Thread(#[source] io::Error),
@@ -138,7 +144,7 @@ impl Error {
             Self::Facts(error) => error.kind(),
             Self::Silent { .. } => Kind::Unavailable,
             Self::Channel(_) | Self::Data(_) | Self::Seed(_) | Self::Clean(_) => Kind::Internal,
-            Self::Thread(_) => Kind::Exhausted,
+            Self::Thread(_) | Self::Watch(_) => Kind::Exhausted,
             Self::NoProcess(_) => Kind::NotFound,
             Self::Exists(_) => Kind::Exists,
             Self::State { .. } => Kind::Conflict,
@@ -233,15 +239,16 @@ impl Vm {
         bundle: &Bundle,
         begun: Instant,
     ) -> Result<Arc<Running>, Error> {
-        let cable = guest.netns.as_deref().map(Cable::lay).transpose()?.flatten();
-        let network = cable.as_ref().map(|cable| cable.interface.clone());
+        let cables = guest.netns.as_deref().map(Cables::lay).transpose()?;
+        let outside = Outside::new(guest.files, cables)?;
+        let (files, network) = (outside.files(), outside.network());
         let parts = Parts {
             container: id.clone(),
             hostname: guest.spec.hostname().clone().unwrap_or_else(|| id.to_string()),
             memory_mib: memory(&guest.spec, &self.options),
             cpus: processors(&guest.spec),
             netns: guest.netns,
-            cable,
+            outside,
         };
         let running = Arc::new(Running::start(&self.options, parts, disks)?);
         let shares = running.share(&guest.binds)?;
@@ -250,13 +257,14 @@ impl Vm {
                 container: id.clone(),
                 spec: guest.spec,
                 rootfs: message::Rootfs { image: IMAGE.into(), scratch: SCRATCH.into() },
-                files: guest.files,
+                files,
                 shares,
                 network,
                 stdio,
             }))
         };
         let made = running.make(&ProcessId::init(id.clone()), io, create);
+        let made = made.and_then(|()| running.attend());
         let recorded = made.and_then(|()| Ok(facts(&running, begun).write(&bundle.path)?));
         if let Err(error) = recorded {
             running.machine.kill();
@@ -340,6 +348,10 @@ impl Sandbox for Vm {
     fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<(), crate::Error> {
         let running = self.alive(&ProcessId::init(id.clone()))?;
         Ok(running.order(&Request::Freeze { container: id.clone(), frozen })?)
+    }
+
+    fn refresh(&self, id: &ContainerId) -> Result<(), crate::Error> {
+        Ok(self.alive(&ProcessId::init(id.clone()))?.refresh()?)
     }
 
     fn files(

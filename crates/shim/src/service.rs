@@ -18,7 +18,7 @@ use containerd_shim_protos::{Task, create_task};
 use protobuf::MessageField;
 use protobuf::well_known_types::any::Any;
 use sandbox::WindowSize;
-use spec::{ContainerId, ProcessId, State};
+use spec::{ContainerId, ProcessId, State, annotation};
 use ttrpc::{MethodHandler, Result, TtrpcContext};
 
 use crate::bundle;
@@ -112,8 +112,16 @@ impl Service {
     }
 
     fn updated(&self, request: &UpdateTaskRequest) -> std::result::Result<(), Error> {
+        let container = request.id.parse()?;
+        if request.annotations.contains_key(annotation::REFRESH) {
+            self.tasks.refresh(&container)?;
+        }
+        // A request to refresh need not change limits as well.
+        if request.resources.is_none() && request.annotations.contains_key(annotation::REFRESH) {
+            return Ok(());
+        }
         let to = serde_json::from_slice(&request.resources.value).map_err(Error::Resources)?;
-        self.tasks.update(&request.id.parse()?, &to)
+        self.tasks.update(&container, &to)
     }
 
     /// Told to our own engine only: containerd's clients want types of their own.

@@ -201,6 +201,12 @@ impl Tasks {
         Ok(init.sandbox.update(container, to)?)
     }
 
+    /// Takes up what was changed of a container from outside.
+    pub(crate) fn refresh(&self, container: &ContainerId) -> Result<(), Error> {
+        let init = self.find(&ProcessId::init(container.clone()))?;
+        Ok(init.sandbox.refresh(container)?)
+    }
+
     /// What a container uses.
     pub(crate) fn usage(&self, container: &ContainerId) -> Result<Usage, Error> {
         let init = self.find(&ProcessId::init(container.clone()))?;

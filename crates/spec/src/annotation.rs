@@ -17,5 +17,9 @@ pub const SCRATCH_MIB: &str = "dev.hull.scratch-mib";
 /// `all`: besides its own the container gets every device node of its side of the wall.
 pub const HOST_DEVICES: &str = "dev.hull.host-devices";
 
+/// Of an update of a task, with any value: something outside of the container has changed, interfaces of
+/// its network namespace or small files of the engine's.
+pub const REFRESH: &str = "dev.hull.refresh";
+
 /// What every key of ours begins with.
 pub const PREFIX: &str = "dev.hull.";

@@ -27,16 +27,6 @@ impl Isolation {
         }
     }
 
-    /// Whether the container can be on several networks, and come to them and leave them while it runs:
-    /// the one interface of a VM is made with it.
-    #[must_use]
-    pub fn takes_many_networks(self) -> bool {
-        match self {
-            Self::Process => true,
-            Self::Vm => false,
-        }
-    }
-
     /// Whether what a container writes lies in a directory of the host, which has no size of its own.
     #[must_use]
     pub fn files_on_host(self) -> bool {

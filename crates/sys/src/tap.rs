@@ -5,6 +5,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
+/// What the names of VMs' taps begin with; the number of the guest's interface follows.
+pub const PREFIX: &str = "hull-tap";
+
 /// Makes the tap device `name` in the calling thread's network namespace (see [`crate::netns::within`])
 /// and gives its frames. The device is down, and goes away with the last copy of the descriptor.
 ///

@@ -99,11 +99,11 @@ fn lock(path: &Path) -> Result<File, Error> {
 fn probe(config: &Config) -> Result<Option<String>, Error> {
     let initramfs = initramfs::ensure(config)?;
     let machine = Machine { accel: Accel::Kvm, memory_mib: 256, cpus: 1 };
-    let (netns, tap) = boot::unplugged()?;
+    let (netns, taps) = boot::unplugged()?;
     let disk =
         |size| disk::nameless(size).map_err(|source| Error::Cache { path: "memfd".into(), source });
     let (root, scratch) = (disk(disk::ROOT_BYTES)?.1, disk(1 << 30)?.0);
-    let parts = Parts { root, scratch, tap, netns };
+    let parts = Parts { root, scratch, taps, netns };
     let origin = Origin::Boot { initramfs: &initramfs, memory: None };
     match boot::bring_up(config, &machine, parts, &origin, PATIENCE) {
         Ok(_) => Ok(None),

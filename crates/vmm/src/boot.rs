@@ -18,7 +18,7 @@ use spec::Kind;
 use spec::options::Accel;
 use sys::broker::Broker;
 
-use crate::command::{self, Behind, Memory};
+use crate::command::{self, Behind, Memory, NICS};
 use crate::jail::Jail;
 use crate::qmp::{self, Qmp};
 use crate::worker::{self, Job, Worker};
@@ -40,7 +40,7 @@ pub(crate) struct Running {
 pub(crate) struct Parts {
     pub(crate) root: OwnedFd,
     pub(crate) scratch: OwnedFd,
-    pub(crate) tap: OwnedFd,
+    pub(crate) taps: [OwnedFd; NICS],
     pub(crate) netns: OwnedFd,
 }
 
@@ -50,11 +50,11 @@ impl Parts {
         let again = |fd: &OwnedFd| {
             fd.try_clone().map_err(|source| Error::Prepare { what: "a descriptor", source })
         };
-        let Self { root, scratch, tap, netns } = self;
+        let Self { root, scratch, taps: [first, second, third, fourth], netns } = self;
         Ok(Self {
             root: again(root)?,
             scratch: again(scratch)?,
-            tap: again(tap)?,
+            taps: [again(first)?, again(second)?, again(third)?, again(fourth)?],
             netns: again(netns)?,
         })
     }
@@ -124,11 +124,11 @@ fn job(
     origin: &Origin<'_>,
     [monitor, agent]: [OwnedFd; 2],
 ) -> Result<Job, Error> {
-    let Parts { root, scratch, tap, netns } = parts;
+    let Parts { root, scratch, taps, netns } = parts;
     let behind = Behind {
         root: root.as_raw_fd(),
         scratch: scratch.as_raw_fd(),
-        tap: tap.as_raw_fd(),
+        taps: taps.each_ref().map(AsRawFd::as_raw_fd),
         agent: agent.as_raw_fd(),
         monitor: monitor.as_raw_fd(),
     };
@@ -152,7 +152,9 @@ fn job(
     let jail =
         Jail { place, program: config.qemu.clone(), kvm: machine.accel == Accel::Kvm, boot: files };
     let brokered = memory != Memory::Anonymous;
-    Ok(Job { jail, args, files: vec![root, scratch, tap, agent, monitor], netns, brokered })
+    let mut files = vec![root, scratch, agent, monitor];
+    files.extend(taps);
+    Ok(Job { jail, args, files, netns, brokered })
 }
 
 /// Waits for the worker's open of its memory file and answers it.
@@ -312,13 +314,25 @@ impl Error {
     }
 }
 
-/// A network namespace with nothing in it but a tap that leads nowhere.
-pub(crate) fn unplugged() -> Result<(OwnedFd, OwnedFd), Error> {
+/// A network namespace with nothing in it but taps that lead nowhere.
+pub(crate) fn unplugged() -> Result<(OwnedFd, [OwnedFd; NICS]), Error> {
     let prepare = |what| move |source| Error::Prepare { what, source };
     let netns = sys::netns::make().map_err(prepare("an empty network namespace"))?;
-    let tap = sys::netns::within(netns.as_fd(), || sys::tap::open("tap0"))
-        .map_err(prepare("a tap (is /dev/net/tun there?)"))?;
-    Ok((netns, tap))
+    let taps = sys::netns::within(netns.as_fd(), taps)
+        .map_err(prepare("taps (is /dev/net/tun there?)"))?;
+    Ok((netns, taps))
+}
+
+/// Taps for all interfaces of a machine, in the calling thread's network namespace: `hull-tap0` is the
+/// host's side of the guest's `eth0`, and so on. See [`sys::tap::open`].
+pub fn taps() -> io::Result<[OwnedFd; NICS]> {
+    let open = |number: usize| sys::tap::open(&tap_name(number));
+    Ok([open(0)?, open(1)?, open(2)?, open(3)?])
+}
+
+/// The tap's name for the interface of that number.
+pub fn tap_name(number: usize) -> String {
+    format!("{}{number}", sys::tap::PREFIX)
 }
 
 #[cfg(test)]

@@ -23,12 +23,16 @@ pub(crate) struct Machine {
     pub(crate) cpus: u32,
 }
 
+/// How many network interfaces a machine has. A device more costs a clone under 1 ms and 0.3 MB, and none
+/// can be added while it runs: `microvm` has no slot for it.
+pub const NICS: usize = 4;
+
 /// The numbers of the descriptors behind the devices.
 #[derive(Debug, Default)]
 pub(crate) struct Behind {
     pub(crate) root: RawFd,
     pub(crate) scratch: RawFd,
-    pub(crate) tap: RawFd,
+    pub(crate) taps: [RawFd; NICS],
     pub(crate) agent: RawFd,
     pub(crate) monitor: RawFd,
 }
@@ -138,10 +142,12 @@ fn devices(line: &mut Line, behind: &Behind) {
         .pair("-device", "virtio-blk-pci,drive=scratch")
         .pair("-device", "virtio-serial-pci")
         .pair("-chardev", format!("socket,id=agent,fd={}", behind.agent))
-        .pair("-device", "virtserialport,chardev=agent,name=hull.agent")
-        .pair("-netdev", format!("tap,id=net,fd={}", behind.tap))
+        .pair("-device", "virtserialport,chardev=agent,name=hull.agent");
+    for (number, tap) in behind.taps.iter().enumerate() {
         // A clone must not announce the template's address.
-        .pair("-device", "virtio-net-pci,netdev=net,romfile=,guest_announce=off");
+        let device = format!("virtio-net-pci,netdev=net{number},romfile=,guest_announce=off");
+        line.pair("-netdev", format!("tap,id=net{number},fd={tap}")).pair("-device", device);
+    }
 }
 
 struct Line(Vec<OsString>);

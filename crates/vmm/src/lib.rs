@@ -32,6 +32,8 @@ mod fingerprint;
 mod modules;
 
 pub use accel::accelerator;
+pub use boot::{tap_name, taps};
+pub use command::NICS;
 pub use config::Config;
 pub use machine::{Backend, Machine, OVERHEAD_MIB, Request, Start, class};
 

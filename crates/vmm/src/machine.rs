@@ -14,6 +14,7 @@ use spec::options::Accel;
 use spec::{Kind, Pid};
 
 use crate::boot::{self, Origin, Parts, Running};
+use crate::command::NICS;
 use crate::qmp::{self, Qmp};
 use crate::template::{self, Recipe, Template};
 use crate::worker::Worker;
@@ -43,10 +44,10 @@ pub struct Request {
     pub root: PathBuf,
     /// The writable layer, made by [`crate::disk::make_scratch`]; the guest's `/dev/vdb`.
     pub scratch: PathBuf,
-    /// The host's side of the guest's `eth0`, made by [`sys::tap::open`] in the sandbox's network
-    /// namespace. `None` is a cable that leads nowhere. A clone's `eth0` has the template's MAC
-    /// address: the agent sets the right one.
-    pub tap: Option<OwnedFd>,
+    /// The host's sides of the guest's interfaces, made by [`crate::taps`] in the sandbox's network
+    /// namespace. `None` are cables that lead nowhere. A clone's interfaces have the template's MAC
+    /// addresses: the agent sets the right ones.
+    pub taps: Option<[OwnedFd; NICS]>,
     /// The network namespace the worker runs in; `None` for an empty one of its own.
     pub netns: Option<PathBuf>,
 }
@@ -170,14 +171,14 @@ fn open(request: Request) -> Result<(Parts, u64), Error> {
         return Err(Error::RootSize { path: request.root });
     }
     let netns = request.netns.as_deref().map(|path| opened(path, false)).transpose()?;
-    let (netns, tap) = match (netns, request.tap) {
-        (Some(netns), Some(tap)) => (netns.into(), tap),
-        (netns, tap) => {
+    let (netns, taps) = match (netns, request.taps) {
+        (Some(netns), Some(taps)) => (netns.into(), taps),
+        (netns, taps) => {
             let (empty, loose) = boot::unplugged()?;
-            (netns.map_or(empty, OwnedFd::from), tap.unwrap_or(loose))
+            (netns.map_or(empty, OwnedFd::from), taps.unwrap_or(loose))
         }
     };
-    Ok((Parts { root: root.into(), scratch: scratch.into(), tap, netns }, scratch_bytes?))
+    Ok((Parts { root: root.into(), scratch: scratch.into(), taps, netns }, scratch_bytes?))
 }
 
 fn opened(path: &Path, write: bool) -> Result<File, Error> {

@@ -194,8 +194,8 @@ impl<'a> Recipe<'a> {
         let root = File::open(&root).map_err(files("open", &root))?;
         let scratch = sparse(&directory.join("scratch"), self.inputs.disks.1)?;
         let state = sparse(&directory.join("state"), 0)?;
-        let (netns, tap) = boot::unplugged()?;
-        let parts = Parts { root: root.into(), scratch: scratch.into(), tap, netns };
+        let (netns, taps) = boot::unplugged()?;
+        let parts = Parts { root: root.into(), scratch: scratch.into(), taps, netns };
         let origin = Origin::Boot { initramfs: &initramfs, memory: Some(&memory) };
         let patience = boot::patience(self.machine.accel);
         let mut running = boot::bring_up(self.config, self.machine, parts, &origin, patience)?;

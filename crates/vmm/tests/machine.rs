@@ -46,7 +46,7 @@ impl Host {
         let scratch = self.directory.path().join(name);
         disk::make_scratch(&scratch, SCRATCH_MIB, &self.directory.path().join("cache")).unwrap();
         let root = self.directory.path().join("root.erofs");
-        Request { memory_mib: 256, cpus: 1, root, scratch, tap: None, netns: None }
+        Request { memory_mib: 256, cpus: 1, root, scratch, taps: None, netns: None }
     }
 
     fn start(&self, name: &str, start: Start) -> (Machine, Duration) {

@@ -12,7 +12,7 @@ use spec::{Kind, ProcessId, ProcessInfo, Usage, files};
 
 use crate::frame::{Frame, Side, StreamId, Type, Violation};
 use crate::link::{Ended, Link};
-use crate::message::{Failure, Reply, Request};
+use crate::message::{Failure, Reply, Request, Visitor};
 use crate::{Receiver, Sender};
 
 /// The connection to an agent. Cheap to share; it ends with the channel.
@@ -152,6 +152,14 @@ impl Client {
     pub fn usage(&self, request: &Request, within: Duration) -> Result<Usage, Error> {
         match self.call(request, Some(within))? {
             Reply::Usage { usage } => Ok(*usage),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Waits for a visitor in the guest, who is to pass by these two streams.
+    pub fn receive(&self, from: StreamId, to: StreamId) -> Result<Visitor, Error> {
+        match self.call(&Request::Receive { from, to }, None)? {
+            Reply::Came { visitor } => Ok(visitor),
             other => Err(self.unexpected(&other)),
         }
     }

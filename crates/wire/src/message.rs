@@ -3,7 +3,7 @@
 //! Every call is answered once, with a [`Reply`] or a [`Failure`]. The agent is of the same build as
 //! the shim (a template is keyed by its agent), so there is no version to negotiate.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,6 +75,15 @@ pub enum Request {
         /// The new ones.
         resources: Box<oci::LinuxResources>,
     },
+    /// Takes up what has changed on the host.
+    Refresh(Box<Refresh>),
+    /// Takes the next visitor in; answered with [`Reply::Came`] once there is one.
+    Receive {
+        /// From the visitor, agent to shim.
+        from: StreamId,
+        /// To the visitor.
+        to: StreamId,
+    },
     /// Asks what is used; answered with [`Reply::Usage`].
     Usage {
         /// By this container.
@@ -136,8 +145,8 @@ pub struct Create {
     pub files: Vec<File>,
     /// What it sees of the host's directories and files.
     pub shares: Option<Shares>,
-    /// Its network; `None` leaves it with `lo` alone.
-    pub network: Option<Interface>,
+    /// Its network.
+    pub network: Network,
     /// Its standard streams.
     pub stdio: Stdio,
 }
@@ -152,7 +161,7 @@ pub struct Rootfs {
 }
 
 /// A small file for a container.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
     /// Where it is mounted, absolute.
     pub path: String,
@@ -174,9 +183,42 @@ pub struct Shares {
     pub mounts: Vec<(PathBuf, bool)>,
 }
 
-/// A container's interface to the network, `eth0` in the guest as in the container.
+/// What a container has that may change on the host while it runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Refresh {
+    /// Whose.
+    pub container: ContainerId,
+    /// Its files, those that have changed: their numbers in [`Create::files`], and their bytes.
+    pub files: Vec<(usize, File)>,
+    /// Its whole network as it is now.
+    pub network: Network,
+}
+
+/// A container's network; without interfaces there is `lo` alone.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its interfaces.
+    pub interfaces: Vec<Interface>,
+    /// Where a name server of the host's answers in the container's namespace: who asks there in the guest
+    /// is a [`Visitor`].
+    pub names: Option<SocketAddr>,
+}
+
+/// Somebody in the guest who wants to speak with somebody on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Visitor {
+    /// One datagram for the name server; the stream back carries the answer, or nothing.
+    Query,
+    /// A connection to the name server.
+    Resolver,
+}
+
+/// A container's interface to a network, of the same name in the guest as on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
+    /// `eth0` and so on: the machine has so many, numbered from 0.
+    pub name: String,
     /// Its hardware address as text.
     pub mac: String,
     /// The largest packet in bytes.
@@ -239,6 +281,11 @@ pub enum Reply {
         /// With the guest's numbers.
         list: Vec<ProcessInfo>,
     },
+    /// Somebody who passes by the two streams from now on.
+    Came {
+        /// Who.
+        visitor: Visitor,
+    },
     /// What came of the work on files.
     Files {
         /// Besides the data.
@@ -257,6 +304,7 @@ impl Reply {
             Self::Done => "done",
             Self::Exit { .. } => "an exit code",
             Self::Processes { .. } => "a list of processes",
+            Self::Came { .. } => "a visitor",
             Self::Files { .. } => "an answer about files",
             Self::Usage { .. } => "a usage",
         }

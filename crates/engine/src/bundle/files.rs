@@ -40,7 +40,7 @@ pub(crate) fn resolve(container: &Container, served: bool) -> Result<(), Error> 
 /// out.
 fn with_ours(text: &str, way_out: bool) -> String {
     let others = text.lines().filter(|line| way_out || !line.starts_with("nameserver "));
-    let mut lines = vec![format!("nameserver {}", crate::dns::AT.ip())];
+    let mut lines = vec![format!("nameserver {}", spec::NAME_SERVER.ip())];
     lines.extend(others.map(str::to_owned));
     if !text.contains("options ") {
         // A name without a dot is a neighbour's.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use spec::NAME_SERVER;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -37,7 +38,7 @@ pub(super) fn servers(own: &[String]) -> Vec<SocketAddr> {
     });
     let all = own.iter().map(String::as_str).chain(named);
     let all = all.filter_map(|text| text.parse::<IpAddr>().ok());
-    all.take(SERVERS).map(|address| SocketAddr::new(address, super::PORT)).collect()
+    all.take(SERVERS).map(|address| SocketAddr::new(address, NAME_SERVER.port())).collect()
 }
 
 /// The first answer that one of `servers` gives.

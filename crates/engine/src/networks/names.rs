@@ -3,8 +3,7 @@
 //! On a network of a user's everybody knows everybody, by names and aliases; links are names that one
 //! container alone has for others. The [name server](crate::dns) is asked for them, and all of them are in
 //! `/etc/hosts` too, for when the engine is away: whoever comes or goes has it written anew for all whom
-//! that concerns. What a virtual machine was given at its start does not change, and it has no name server
-//! of ours, so it knows only those that were there before.
+//! that concerns.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use network::{Endpoint, Published, Wish};
-use spec::ContainerId;
+use spec::{ContainerId, NAME_SERVER};
 
 use super::{Owner, blocking};
 use crate::bundle;
@@ -90,13 +90,8 @@ impl Owner {
             let container = self.container.name.clone();
             return Err(NetworkError::Connected { container, network: name }.into());
         }
-        let alone = self.container.host.attachments.is_empty();
-        if !alone && !self.container.isolation.takes_many_networks() {
-            return Err(NetworkError::one(&self.container.name).into());
-        }
         let before = self.way();
         if self.container.status.is_live() {
-            self.stays_as_it_is()?;
             let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
             let (wish, present) = (attachment.clone(), self.container.endpoints.clone());
             let attach = move || site.attach(&shared, &id, &wish, &present);
@@ -105,9 +100,15 @@ impl Owner {
         self.container.host.attachments.insert(name.clone(), attachment);
         let moved = self.lead(before).await;
         self.record().done().await?;
-        if self.container.status.is_live() {
+        if let Ok(shim) = self.live() {
+            let shim = shim.clone();
             self.serve_names().await;
             bundle::resolve(&self.container, self.names.is_some())?;
+            if let Err(error) = shim.refresh().await {
+                // What its wall has no room for it is not on.
+                let _ = self.leave_network(&name).await;
+                return Err(error.into());
+            }
             self.shared.tell_network(&self.container, &name, "connect");
             self.shared.tell_names(&self.container).await;
         }
@@ -125,9 +126,6 @@ impl Owner {
         }
         let before = self.way();
         let live = self.container.status.is_live();
-        if live {
-            self.stays_as_it_is()?;
-        }
         self.container.host.attachments.remove(&name);
         let mut moved = Ok(());
         if let Some(endpoint) = self.container.endpoints.remove(&name) {
@@ -136,8 +134,11 @@ impl Owner {
             let unplug = move || Ok(shared.site(&from)?.bridge.unplug(&id, &endpoint)?);
             moved = blocking(unplug).await;
         }
-        let moved = moved.and(self.lead(before).await);
+        let mut moved = moved.and(self.lead(before).await);
         self.record().done().await?;
+        if let Ok(shim) = self.live() {
+            moved = moved.and(shim.clone().refresh().await.map_err(Error::from));
+        }
         if live {
             self.shared.tell_network(&self.container, &name, "disconnect");
             self.shared.tell_names(&self.container).await;
@@ -151,7 +152,7 @@ impl Owner {
             return;
         }
         let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
-        let listen = move || Ok(shared.namespaces.open(&id)?.listen(dns::AT.into())?);
+        let listen = move || Ok(shared.namespaces.open(&id)?.listen(NAME_SERVER.into())?);
         let started = blocking(listen).await.and_then(|sockets| {
             let started = dns::Server::start(&self.shared, &self.container.id, sockets);
             started.map_err(Error::NameServer)
@@ -174,14 +175,6 @@ impl Owner {
             (_, NetworkMode::None) => Err(NetworkError::Private.into()),
             _ => Ok(()),
         }
-    }
-
-    /// Refuses while it runs behind a wall that its interfaces are part of.
-    fn stays_as_it_is(&self) -> Result<(), Error> {
-        if self.container.isolation.takes_many_networks() {
-            return Ok(());
-        }
-        Err(NetworkError::Fixed(self.container.name.clone()).into())
     }
 
     /// The network that leads elsewhere, and its place there.

@@ -17,6 +17,7 @@ use tree::graft::is_bind;
 use vmm::machine::class;
 use wire::{Receiver, Request, Sender, client, message};
 
+use super::refresh::Outside;
 use super::running::{PATIENCE, Parts, Running};
 use super::translate::{self, Bind};
 use super::{Error, IMAGE, SCRATCH, Vm, image};
@@ -41,7 +42,7 @@ impl Vm {
             memory_mib: class(self.options.vm.memory_mib),
             cpus: 1,
             netns: None,
-            cable: None,
+            outside: Outside::default(),
         };
         let running = Arc::new(Running::start(&self.options, parts, &disks)?);
         running.order(&Request::Open {

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -20,8 +21,9 @@ use wire::{Client, Request};
 
 use super::Error;
 use super::image::Disks;
-use super::network::Cable;
+use super::refresh::{self, Outside};
 use super::stdio::{Output, Stdin, Streams};
+use super::visitors::House;
 use crate::Stdio;
 
 /// How long the agent may take to answer; an emulated guest on a busy host is slow.
@@ -45,7 +47,12 @@ pub(super) struct Running {
     used: Mutex<Option<Usage>>,
     /// What serves the host's files to it.
     shares: Mutex<Option<share::Server>>,
-    _cable: Option<Cable>,
+    /// What the engine may change of it.
+    pub(super) outside: refresh::Shared,
+    /// Who holds the other end sees when this is gone.
+    _leash: OwnedFd,
+    /// The leash's other end, until somebody takes it.
+    leashed: Mutex<Option<OwnedFd>>,
 }
 
 /// A process in the VM, until it is deleted.
@@ -63,7 +70,7 @@ pub(super) struct Parts {
     pub(super) memory_mib: u32,
     pub(super) cpus: u32,
     pub(super) netns: Option<PathBuf>,
-    pub(super) cable: Option<Cable>,
+    pub(super) outside: Outside,
 }
 
 impl Running {
@@ -76,7 +83,7 @@ impl Running {
             cpus: parts.cpus,
             root: disks.root.clone(),
             scratch: disks.scratch.clone(),
-            tap: parts.cable.as_mut().and_then(|cable| cable.tap.take()),
+            taps: parts.outside.cables().and_then(|cables| cables.taps.take()),
             netns: parts.netns,
         };
         let machine = Machine::start(&config, request, Start::Template)?;
@@ -85,8 +92,9 @@ impl Running {
         writer.set_write_timeout(Some(PATIENCE)).map_err(Error::Channel)?;
         let client = Arc::new(Client::start(machine.channel()?, writer).map_err(Error::Refused)?);
         let (container, processes, ended) = (parts.container, Mutex::default(), Mutex::default());
-        let (memory_mib, cable) = (parts.memory_mib, parts.cable);
+        let (memory_mib, outside) = (parts.memory_mib, Mutex::new(parts.outside));
         let (used, shares) = (Mutex::default(), Mutex::default());
+        let (leashed, leash) = refresh::leash().map_err(Error::Watch)?;
         let running = Self {
             container,
             machine,
@@ -96,10 +104,24 @@ impl Running {
             ended,
             used,
             shares,
-            _cable: cable,
+            outside,
+            _leash: leash,
+            leashed: Mutex::new(Some(leashed)),
         };
         running.order(&Request::Configure(configuration(parts.hostname)?))?;
         Ok(running)
+    }
+
+    /// Serves the guest with what is outside of it, once its container is there.
+    pub(super) fn attend(self: &Arc<Self>) -> Result<(), Error> {
+        let netns = lock(&self.outside).cables().map(|cables| cables.netns());
+        if netns.is_some() {
+            self.open_house(House::new(netns))?;
+        }
+        match lock(&self.leashed).take() {
+            Some(leashed) => self.watch_files(leashed),
+            None => Ok(()),
+        }
     }
 
     /// Keeps the server of the host's files as long as the VM.
@@ -243,6 +265,6 @@ fn configuration(hostname: String) -> Result<Configure, Error> {
     Ok(Configure { seed: message::to_hex(&seed), clock, hostname })
 }
 
-fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

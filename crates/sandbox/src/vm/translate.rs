@@ -26,11 +26,28 @@ pub(super) struct Guest {
     /// For the guest.
     pub(super) spec: oci::Spec,
     /// Copies that are mounted where the configuration says.
-    pub(super) files: Vec<message::File>,
+    pub(super) files: Vec<Copied>,
     /// What of the host is mounted where the configuration says.
     pub(super) binds: Vec<Bind>,
     /// The network namespace on the host; `None` for a new one with nothing but `lo`.
     pub(super) netns: Option<PathBuf>,
+}
+
+/// A copy of one of the engine's files.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Copied {
+    /// On the host.
+    pub(super) from: PathBuf,
+    /// For the guest.
+    pub(super) file: message::File,
+}
+
+impl Copied {
+    /// What it says.
+    pub(super) fn text(&self) -> String {
+        let bytes = message::from_hex(&self.file.contents).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
 }
 
 /// A directory or file of the host that the container sees.
@@ -153,7 +170,7 @@ fn has_hooks(hooks: &oci::Hooks) -> bool {
 }
 
 /// Copies of the engine's files, and what is shared.
-fn mounts(spec: &oci::Spec) -> Result<(Vec<message::File>, Vec<Bind>), Error> {
+fn mounts(spec: &oci::Spec) -> Result<(Vec<Copied>, Vec<Bind>), Error> {
     let annotations = spec.annotations().as_ref();
     let list = annotations.and_then(|all| all.get(annotation::ENGINE_FILES));
     let ours: Vec<&Path> =
@@ -209,7 +226,8 @@ pub(super) fn netns(spec: &oci::Spec) -> Option<PathBuf> {
     namespaces.iter().find(network)?.path().clone()
 }
 
-fn copy(from: &Path, on: &Path) -> Result<message::File, Error> {
+/// A copy of the file at `from` for the guest, where it is mounted `on`.
+pub(super) fn copy(from: &Path, on: &Path) -> Result<Copied, Error> {
     let failed = |source| Error::File { path: from.to_owned(), source };
     let not_small = || Error::NotSmall { path: from.to_owned() };
     // What is no regular file might not even open without waiting.
@@ -224,7 +242,9 @@ fn copy(from: &Path, on: &Path) -> Result<message::File, Error> {
         return Err(not_small());
     }
     let path = on.to_str().ok_or_else(not_small)?.to_owned();
-    Ok(message::File { path, mode: mode & 0o777, contents: message::to_hex(&contents) })
+    let contents = message::to_hex(&contents);
+    let file = message::File { path, mode: mode & 0o777, contents };
+    Ok(Copied { from: from.to_owned(), file })
 }
 
 /// Takes the host's network namespace out of the list and checks the others.

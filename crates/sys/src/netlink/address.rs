@@ -116,30 +116,17 @@ impl Netlink {
     }
 
     fn new_route(&mut self, index: u32, route: &Route, how: u16) -> io::Result<()> {
-        let mut message = RouteMessage::default();
-        message.header = RouteHeader {
-            address_family: family(route.to.ip),
-            destination_prefix_length: route.to.prefix,
-            table: RouteHeader::RT_TABLE_MAIN,
-            protocol: RouteProtocol::Static,
-            scope: match route.gateway {
-                Some(_) => RouteScope::Universe,
-                None => RouteScope::Link,
-            },
-            kind: RouteType::Unicast,
-            ..RouteHeader::default()
-        };
-        let attributes = &mut message.attributes;
-        if route.to.prefix > 0 {
-            attributes.push(RouteAttribute::Destination(route.to.ip.into()));
-        }
-        attributes.push(RouteAttribute::Oif(index));
-        attributes.extend(route.gateway.map(|ip| RouteAttribute::Gateway(ip.into())));
-        attributes.extend(route.source.map(|ip| RouteAttribute::PrefSource(ip.into())));
-        if route.metric != 0 {
-            attributes.push(RouteAttribute::Priority(route.metric));
-        }
+        let message = route_message(index, route);
         self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | how)
+    }
+
+    /// Removes a route through the interface.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` when there is none like it.
+    pub fn delete_route(&mut self, index: u32, route: &Route) -> io::Result<()> {
+        self.change(RouteNetlinkMessage::DelRoute(route_message(index, route)), 0)
     }
 
     /// The unicast routes of the main table through the interface, without those that the kernel
@@ -157,6 +144,33 @@ impl Netlink {
         }
         Ok(found)
     }
+}
+
+fn route_message(index: u32, route: &Route) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: family(route.to.ip),
+        destination_prefix_length: route.to.prefix,
+        table: RouteHeader::RT_TABLE_MAIN,
+        protocol: RouteProtocol::Static,
+        scope: match route.gateway {
+            Some(_) => RouteScope::Universe,
+            None => RouteScope::Link,
+        },
+        kind: RouteType::Unicast,
+        ..RouteHeader::default()
+    };
+    let attributes = &mut message.attributes;
+    if route.to.prefix > 0 {
+        attributes.push(RouteAttribute::Destination(route.to.ip.into()));
+    }
+    attributes.push(RouteAttribute::Oif(index));
+    attributes.extend(route.gateway.map(|ip| RouteAttribute::Gateway(ip.into())));
+    attributes.extend(route.source.map(|ip| RouteAttribute::PrefSource(ip.into())));
+    if route.metric != 0 {
+        attributes.push(RouteAttribute::Priority(route.metric));
+    }
+    message
 }
 
 fn address_of(message: &AddressMessage) -> Option<Address> {

@@ -45,6 +45,8 @@ fn a_veth_crosses_to_another_namespace_and_carries_routes() {
             let gateway: IpAddr = "10.9.0.1".parse().expect("an address");
             far.add_route(eth0.index, &Route::default_by(gateway))?;
             assert_eq!(far.routes(eth0.index)?, [Route::default_by(gateway)]);
+            far.delete_route(eth0.index, &Route::default_by(gateway))?;
+            assert_eq!(far.routes(eth0.index)?, []);
             assert!(far.links()?.iter().any(|link| link.name == "lo"));
             Ok(())
         })?;

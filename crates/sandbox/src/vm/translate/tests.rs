@@ -42,8 +42,8 @@ fn the_engines_files_are_copied_and_stay_mounted_where_they_were() {
     let spec = with_mounts("/etc/hostname:/etc/hosts", vec![bind(&hosts, "/etc/hosts")]);
     let guest = translate(&spec).expect("translated");
     let [file] = guest.files.as_slice() else { panic!("one file: {:?}", guest.files) };
-    assert_eq!(file.path, "/etc/hosts");
-    assert_eq!(message::from_hex(&file.contents).as_deref(), Some(&b"127.0.0.1 localhost\n"[..]));
+    assert_eq!((file.file.path.as_str(), &file.from), ("/etc/hosts", &hosts));
+    assert_eq!(file.text(), "127.0.0.1 localhost\n");
     assert_eq!(guest.spec.mounts(), spec.mounts());
 }
 
