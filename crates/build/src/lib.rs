@@ -1,0 +1,15 @@
+//! Images from Dockerfiles.
+//!
+//! The language knows nothing of images, contexts or containers: text in, instructions out.
+//!
+//! ```text
+//!   bytes -> lines -> nodes -> instructions      (dockerfile: what is written)
+//!                                  |
+//!                          expand, at execution  (expand: what it means in a stage's environment)
+//! ```
+//!
+//! Spec: Dockerfile reference, docs.docker.com/reference/dockerfile.
+
+pub mod dockerfile;
+
+pub use dockerfile::{Dockerfile, Instruction, Kind};
