@@ -11,5 +11,7 @@
 //! Spec: Dockerfile reference, docs.docker.com/reference/dockerfile.
 
 pub mod dockerfile;
+pub mod expand;
+pub mod ignore;
 
 pub use dockerfile::{Dockerfile, Instruction, Kind};

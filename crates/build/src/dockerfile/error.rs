@@ -126,6 +126,9 @@ pub enum Reason {
     /// `ONBUILD ONBUILD`.
     #[error("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")]
     ChainedTrigger,
+    /// A word that means nothing in its environment.
+    #[error(transparent)]
+    Expansion(#[from] crate::expand::Error),
     /// A trigger of an image's configuration that is no or several instructions.
     #[error("an ONBUILD trigger must be one instruction")]
     NotOneTrigger,

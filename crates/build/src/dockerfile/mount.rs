@@ -4,6 +4,13 @@
 
 use super::error::Reason;
 use super::suggest;
+use crate::expand::{self, Lookup};
+
+/// Keys with their values.
+type Fields = Vec<(String, Option<String>)>;
+
+/// Keys whose values are any text.
+const TEXTS: [&str; 5] = ["target", "source", "from", "id", "env"];
 
 /// A mount for one `RUN`. Values are not expanded, see [`Mount::expand`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,9 +100,27 @@ impl MountKind {
 impl Mount {
     /// What the flag's value says; values with variables are judged when they are expanded.
     pub(super) fn parse(text: &str) -> Result<Self, Reason> {
-        let fields = fields(text)?;
-        let mut mount = Self::of(kind(&fields)?, text);
-        for (key, value) in &fields {
+        Self::from_fields(&fields(text)?, text, false)
+    }
+
+    /// The mount with its variables replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Expansion`] for a value that means nothing, [`Reason::Value`] for what a value became.
+    pub fn expand(&self, escape: char, lookup: &Lookup<'_>) -> Result<Self, Reason> {
+        let mut fields = fields(&self.text)?;
+        for (_, value) in &mut fields {
+            if let Some(value) = value.as_mut().filter(|value| value.contains('$')) {
+                *value = expand::word(value, escape, lookup)?;
+            }
+        }
+        Self::from_fields(&fields, &self.text, true)
+    }
+
+    fn from_fields(fields: &Fields, text: &str, is_expanded: bool) -> Result<Self, Reason> {
+        let mut mount = Self::of(kind(fields)?, text);
+        for (key, value) in fields {
             if key == "type" {
                 continue;
             }
@@ -104,7 +129,11 @@ impl Mount {
                 let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
                 return Err(wrong(key, format!("unexpected key '{key}' in '{text}'{hint}")));
             }
-            mount.set(key, value.as_deref())?;
+            let later = !is_expanded && value.as_ref().is_some_and(|value| value.contains('$'));
+            match value.as_deref() {
+                Some(_) if later && !TEXTS.contains(&key.as_str()) => {}
+                value => mount.set(key, value)?,
+            }
         }
         mount.complete()
     }
@@ -144,7 +173,6 @@ impl Mount {
             ("from", Some(value)) => self.from = Some(value.to_owned()),
             ("id", Some(value)) => self.id = Some(value.to_owned()),
             ("env", Some(value)) => self.env = Some(value.to_owned()),
-            (_, Some(value)) if value.contains('$') => {}
             ("size", Some(value)) => {
                 self.size = Some(size(value).ok_or_else(|| invalid(key, value))?);
             }
@@ -195,7 +223,7 @@ fn invalid(key: &str, value: &str) -> Reason {
     wrong(value, format!("invalid value for {key}: {value}"))
 }
 
-fn kind(fields: &[(String, Option<String>)]) -> Result<MountKind, Reason> {
+fn kind(fields: &Fields) -> Result<MountKind, Reason> {
     let value =
         fields.iter().rev().find(|(key, _)| key == "type").map(|(_, value)| value.as_deref());
     match value {
@@ -217,7 +245,7 @@ fn kind(fields: &[(String, Option<String>)]) -> Result<MountKind, Reason> {
 }
 
 /// Keys in their long form with their values: `target=/a,ro` is `target` and `readonly`.
-fn fields(text: &str) -> Result<Vec<(String, Option<String>)>, Reason> {
+fn fields(text: &str) -> Result<Fields, Reason> {
     let fields = comma_separated(text).ok_or_else(|| {
         wrong(text, format!("invalid mount '{text}': a quote is open or stands within a field"))
     })?;
@@ -279,8 +307,6 @@ fn switch(key: &str, value: Option<&str>) -> Result<bool, Reason> {
     match value {
         None | Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
         Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
-        // Judged when it is expanded.
-        Some(value) if value.contains('$') => Ok(false),
         Some(value) => Err(invalid(key, value)),
     }
 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 mod cases;
@@ -275,6 +277,11 @@ fn a_run_has_mounts_and_scripts() {
         (Some("s"), Some("S"), true)
     );
 
+    let lookup = |name: &str| (name == "g").then(|| "7".to_owned());
+    assert_eq!(cache.expand('\\', &lookup).expect("a mount").gid, Some(7));
+    let error = cache.expand('\\', &|_| Some("$g".to_owned())).expect_err("no number");
+    assert_eq!(error.to_string(), "invalid value for gid: $g");
+
     let script = |text: &str| {
         let file = parse(&format!("FROM a\n{text}")).expect(text);
         file.instructions[1].script()
@@ -286,4 +293,29 @@ fn a_run_has_mounts_and_scripts() {
     let both = "<<A cat >a && <<B cat >b\n1\nA\n2\nB";
     assert_eq!(script(&format!("RUN {both}")), Some(Script::Shell(both.to_owned())));
     assert_eq!(script("RUN echo '<<A'"), None);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Dockerfile::parse(&bytes);
+    }
+
+    #[test]
+    fn any_lines_are_read_or_refused(lines in prop::collection::vec(
+        "(FROM|RUN|COPY|ADD|ENV|ARG|ONBUILD|HEALTHCHECK|SHELL|VOLUME|#|# escape=`|A) ?[a=<'\"\\[\\],{}$:\\\\` \\r-]{0,20}(<<-?\"?A)?\"?", 0..8,
+    )) {
+        let text = lines.join("\n");
+        if let Ok(file) = parse(&text) {
+            for instruction in &file.instructions {
+                prop_assert!(instruction.line >= 1 && instruction.line <= instruction.last);
+                prop_assert!(instruction.last <= lines.len());
+                instruction.script();
+                if let Kind::Onbuild(trigger) = &instruction.kind {
+                    let again = Instruction::parse_one(trigger, file.directives.escape);
+                    prop_assert!(again.is_ok(), "{:?}: {:?}", trigger, again);
+                }
+            }
+        }
+    }
 }
