@@ -32,6 +32,7 @@ pub use lines::Directives;
 pub use mount::{Mount, MountKind, Sharing};
 pub(crate) use node::Node;
 pub use run::{Run, Script};
+pub(crate) use suggest::nearest;
 pub use transfer::{Source, Transfer};
 
 /// A Dockerfile, parsed but not yet expanded.

@@ -6,6 +6,7 @@
 //!   bytes -> lines -> nodes -> instructions      (dockerfile: what is written)
 //!                                  |
 //!                          expand, at execution  (expand: what it means in a stage's environment)
+//!                            lint, before it     (lint: what may not be meant)
 //! ```
 //!
 //! Spec: Dockerfile reference, docs.docker.com/reference/dockerfile.
@@ -13,5 +14,6 @@
 pub mod dockerfile;
 pub mod expand;
 pub mod ignore;
+pub mod lint;
 
 pub use dockerfile::{Dockerfile, Instruction, Kind};

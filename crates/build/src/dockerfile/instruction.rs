@@ -28,7 +28,8 @@ impl Instruction {
             |rule, message: &str| Warning { rule, line: self.line, message: message.to_owned() };
         let mut warnings = Vec::new();
         if self.node.line.blank_continuation {
-            warnings.push(warning("NoEmptyContinuation", "Empty continuation line"));
+            let message = format!("Empty continuation line found in: {}", self.text);
+            warnings.push(warning("NoEmptyContinuation", &message));
         }
         if self.node.is_failed_json() {
             let name = &self.node.name;

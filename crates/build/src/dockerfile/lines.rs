@@ -23,7 +23,6 @@ pub(crate) struct Logical {
     /// Continuation lines joined, comments in between left out.
     pub text: String,
     /// Comment lines directly above, without `#` and blanks.
-    #[expect(dead_code, reason = "lint rules will read it")]
     pub comments: Vec<String>,
     pub heredocs: Vec<Heredoc>,
     /// Whether it goes on over a blank line.

@@ -35,7 +35,6 @@ pub(crate) struct Node {
     /// The instruction's name in upper case.
     pub name: String,
     /// The same as written.
-    #[expect(dead_code, reason = "lint rules will read it")]
     pub keyword: String,
     /// With dashes and values, without quotes.
     pub flags: Vec<String>,
@@ -97,6 +96,11 @@ impl Node {
     /// Here-documents of the line.
     pub(crate) fn heredocs(&self) -> &[Heredoc] {
         &self.line.heredocs
+    }
+
+    /// Whether it is a name and a value without `=` between.
+    pub(crate) fn is_legacy(&self) -> bool {
+        matches!(&self.args, Args::Pairs(pairs) if pairs.iter().any(|pair| !pair.equals))
     }
 
     /// Whether it looks as if JSON was meant, but is none.

@@ -1,5 +1,7 @@
 //! The word that was meant.
 
+use std::collections::BTreeSet;
+
 /// The one of `words` that is at most two edits away from `word` and no further than any other, without
 /// regard to case; none if `word` is one of them.
 pub(super) fn near(word: &str, words: &[&str]) -> Option<String> {
@@ -10,6 +12,15 @@ pub(super) fn near(word: &str, words: &[&str]) -> Option<String> {
         .filter(|(distance, candidate)| *distance > 0 && *distance <= 2.min(candidate.len() / 2))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// The same among names of variables, whose case matters: a case that differs is an edit too.
+pub(crate) fn nearest(word: &str, names: &BTreeSet<String>) -> Option<String> {
+    let close = names.iter().filter_map(|name| {
+        let edits = distance(word, name);
+        (edits <= 2.min(name.len() / 2) && word.len() > 2).then_some((edits, name))
+    });
+    close.min().map(|(_, name)| name.clone())
 }
 
 /// How many letters to insert, delete or replace.
