@@ -139,7 +139,7 @@ impl Guest {
             Request::Open { container, rootfs, shares } => {
                 let mut place = Place::make(container, rootfs)?;
                 if let Some(shares) = shares {
-                    let grafts = place.share(shares, &self.streams)?;
+                    let grafts = place.share(shares, &self.streams, &self.visitors.0)?;
                     place.graft(&grafts);
                 }
                 self.settle(container, place, None);
@@ -173,7 +173,7 @@ impl Guest {
             mount_from(&mut spec, Path::new(&on), Path::new(PROGRAM));
         }
         if let Some(shares) = &create.shares {
-            for graft in place.share(shares, &self.streams)? {
+            for graft in place.share(shares, &self.streams, &self.visitors.0)? {
                 mount_from(&mut spec, &graft.destination, &graft.source);
             }
         }

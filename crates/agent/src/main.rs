@@ -12,7 +12,9 @@
 
 mod boot;
 mod configure;
+mod doors;
 mod files;
+mod fuse;
 mod guest;
 mod init;
 mod names;

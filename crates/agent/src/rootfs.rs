@@ -19,7 +19,8 @@ use tree::graft::Graft;
 use wire::message::{File, Rootfs, Shares, from_hex};
 use wire::server::Streams;
 
-use crate::shares;
+use crate::shares::{self, Mounted};
+use crate::visitors::Visitors;
 
 const PLACES: &str = "/run/hull";
 
@@ -29,6 +30,7 @@ pub(crate) struct Place {
     dir: PathBuf,
     /// In order of mounting.
     mounts: Vec<PathBuf>,
+    shares: Option<Mounted>,
 }
 
 /// Why a root filesystem could not be made.
@@ -67,7 +69,7 @@ impl Place {
         let dir = Path::new(PLACES).join(container.as_str());
         fs::create_dir_all(PLACES).map_err(file("make", Path::new(PLACES)))?;
         fs::create_dir(&dir).map_err(file("make", &dir))?;
-        let mut place = Self { dir, mounts: Vec::new() };
+        let mut place = Self { dir, mounts: Vec::new(), shares: None };
         let image = place.mount("erofs", &rootfs.image, "image", MountFlags::RDONLY, "")?;
         let scratch = place.mount("ext4", &rootfs.scratch, "scratch", MountFlags::empty(), "")?;
         let (upper, work) = (scratch.join("upper"), scratch.join("work"));
@@ -88,11 +90,13 @@ impl Place {
         &mut self,
         shares: &Shares,
         streams: &Streams,
+        visitors: &Visitors,
     ) -> Result<Vec<Graft>, Error> {
         let dir = self.dir.join("shares");
         fs::create_dir(&dir).map_err(file("make", &dir))?;
-        shares::mount(&dir, shares, streams)?;
+        let mounted = shares::mount(&dir, shares, streams, visitors)?;
         self.mounts.push(dir.clone());
+        self.shares = Some(mounted);
         let graft = |(number, (destination, readonly)): (usize, &(PathBuf, bool))| Graft {
             source: dir.join(number.to_string()),
             destination: destination.clone(),
@@ -201,6 +205,7 @@ fn make_upper(upper: &Path, image: &Path) -> Result<(), Error> {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.shares = None;
         for target in self.mounts.iter().rev() {
             if let Err(error) = rustix::mount::unmount(target, UnmountFlags::empty()) {
                 eprintln!("hull-agent: unmount {}: {error}", target.display());

@@ -9,6 +9,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -30,6 +31,8 @@ pub(crate) enum Guest {
     Query { query: Vec<u8>, socket: Arc<UdpSocket>, from: SocketAddr },
     /// A connection to the name server.
     Resolver(TcpStream),
+    /// A connection to a socket of the host's, which is that node of its files.
+    Socket { node: u64, stream: UnixStream },
 }
 
 /// Where visitors are brought.
@@ -75,6 +78,11 @@ impl Queue {
                 let other = stream.try_clone()?;
                 connect((stream, other), |stream| stream.shutdown(Shutdown::Write), there, back)?;
                 Ok(Visitor::Resolver)
+            }
+            Guest::Socket { node, stream } => {
+                let other = stream.try_clone()?;
+                connect((stream, other), |stream| stream.shutdown(Shutdown::Write), there, back)?;
+                Ok(Visitor::Socket { node })
             }
         }
     }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 mod attributes;
+mod control;
 mod directory;
 mod file;
 mod jail;
@@ -31,9 +32,10 @@ mod request;
 mod server;
 mod start;
 
+pub use control::Sockets;
 pub use start::{Error, NAME, Server, dispatch, start};
 
-/// A directory or file that the guest is to see, as one name in the root of what is served.
+/// A directory, file or socket that the guest is to see, as one name in the root of what is served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// On the host; symlinks are followed.

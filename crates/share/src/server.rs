@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use crate::lock::{Locks, lock};
 use crate::node::{Node, Nodes};
 use crate::request::{MAX_DATA, Reply, Request, encode, send};
-use crate::{attributes, directory, file, names};
+use crate::{attributes, control, directory, file, names};
 
 /// The version of the protocol that is spoken.
 const VERSION: [u32; 2] = [7, 31];
@@ -60,17 +60,21 @@ impl<W: Write + Send + 'static> Server<W> {
         Ok(Self { nodes, open: HashMap::new(), next: 1, locks: Locks::default(), out })
     }
 
-    /// Answers requests until there are no more.
-    pub(crate) fn run(&mut self, from: &mut impl Read) -> io::Result<()> {
-        while let Some(request) = Request::read(from)? {
-            let outcome = match self.serve(&request) {
-                Ok(Silence) => continue,
-                Ok(Answer(reply)) => Ok(reply),
-                Err(errno) => Err(errno),
-            };
-            send(&mut *lock(&self.out), &encode(request.unique, outcome))?;
-        }
-        Ok(())
+    /// Answers the next request; false when there are no more.
+    pub(crate) fn next(&mut self, from: &mut impl Read) -> io::Result<bool> {
+        let Some(request) = Request::read(from)? else { return Ok(false) };
+        let outcome = match self.serve(&request) {
+            Ok(Silence) => return Ok(true),
+            Ok(Answer(reply)) => Ok(reply),
+            Err(errno) => Err(errno),
+        };
+        send(&mut *lock(&self.out), &encode(request.unique, outcome))?;
+        Ok(true)
+    }
+
+    /// A connection to a socket that the guest knows.
+    pub(crate) fn connect(&self, number: u64) -> Result<OwnedFd, Errno> {
+        control::connect(&*self.nodes.get(number)?)
     }
 
     fn serve(&mut self, request: &Request) -> Result<Outcome, Errno> {

@@ -13,11 +13,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sys::mount::Attributes;
 
+use crate::control::{self, Sockets};
 use crate::{Share, jail, server};
 
 /// The server's name, for `ps`.
@@ -37,6 +39,7 @@ pub struct Server {
     child: Child,
     pidfd: OwnedFd,
     channel: UnixStream,
+    sockets: Sockets,
 }
 
 /// Why nothing can be shared.
@@ -63,7 +66,9 @@ pub fn start(shares: &[Share]) -> Result<Server, Error> {
     let mounts: Vec<OwnedFd> = shares.iter().map(take).collect::<Result<_, _>>()?;
     let (ours, theirs) = UnixStream::pair().map_err(Error::Start)?;
     ours.set_read_timeout(Some(PATIENCE)).map_err(Error::Start)?;
-    let mut inherited = vec![OwnedFd::from(theirs)];
+    let (control, their_control) = UnixStream::pair().map_err(Error::Start)?;
+    control.set_read_timeout(Some(PATIENCE)).map_err(Error::Start)?;
+    let mut inherited = vec![OwnedFd::from(theirs), their_control.into()];
     inherited.extend(mounts);
     let numbers = inherited.iter().map(|fd| OsString::from(fd.as_raw_fd().to_string()));
     let mut command = Command::new("/proc/self/exe");
@@ -76,7 +81,7 @@ pub fn start(shares: &[Share]) -> Result<Server, Error> {
     let pidfd = pid.ok_or(io::ErrorKind::NotFound.into());
     let pidfd = pidfd.and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?));
     let pidfd = pidfd.inspect_err(|_| drop(child.kill())).map_err(Error::Start)?;
-    let mut server = Server { child, pidfd, channel: ours };
+    let mut server = Server { child, pidfd, channel: ours, sockets: Sockets::new(control) };
     server.await_ready()?;
     Ok(server)
 }
@@ -98,6 +103,11 @@ impl Server {
     /// The way to it: requests there, answers back.
     pub fn channel(&self) -> io::Result<UnixStream> {
         self.channel.try_clone()
+    }
+
+    /// The way to sockets among the files.
+    pub fn sockets(&self) -> Sockets {
+        self.sockets.clone()
     }
 
     /// Its process.
@@ -146,10 +156,11 @@ pub fn dispatch() {
 fn run(numbers: &[RawFd]) -> io::Result<()> {
     let files = numbers.iter().map(|&number| sys::spawn::inherited(number));
     let mut files = files.collect::<io::Result<Vec<OwnedFd>>>()?;
-    if files.is_empty() {
+    if files.len() < 2 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut channel = UnixStream::from(files.remove(0));
+    let mut control = UnixStream::from(files.remove(0));
     let mut server = match shut_in(files, &channel) {
         Ok(server) => server,
         Err(error) => {
@@ -159,7 +170,29 @@ fn run(numbers: &[RawFd]) -> io::Result<()> {
         }
     };
     channel.write_all(READY)?;
-    server.run(&mut channel)
+    loop {
+        let ready = wait(&channel, &control)?;
+        if ready[1] {
+            let Some(node) = control::read(&mut control)? else { return Ok(()) };
+            control::answer(&control, server.connect(node))?;
+        }
+        if ready[0] && !server.next(&mut channel)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits until something can be read from the guest or the shim.
+fn wait(channel: &UnixStream, control: &UnixStream) -> io::Result<[bool; 2]> {
+    let mut polled = [PollFd::new(channel, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
+    let no_limit: Option<&Timespec> = None;
+    loop {
+        match rustix::event::poll(&mut polled, no_limit) {
+            Ok(_) => return Ok(polled.map(|one| !one.revents().is_empty())),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn shut_in(shares: Vec<OwnedFd>, channel: &UnixStream) -> io::Result<server::Server<UnixStream>> {

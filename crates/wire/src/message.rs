@@ -212,6 +212,11 @@ pub enum Visitor {
     Query,
     /// A connection to the name server.
     Resolver,
+    /// A connection to a socket among the host's files.
+    Socket {
+        /// The number that the files' server gave it.
+        node: u64,
+    },
 }
 
 /// A container's interface to a network, of the same name in the guest as on the host.

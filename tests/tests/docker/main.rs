@@ -29,6 +29,7 @@ mod registries;
 mod restart;
 mod run;
 mod scale;
+mod sockets;
 mod streams;
 mod terminal;
 mod transcript;
@@ -164,6 +165,8 @@ const SUITE: Suite = Suite {
         both!(volumes::binds_show_the_hosts_files),
         both!(volumes::owners_modes_links_and_locks_are_the_hosts),
         once!(volumes::what_one_writes_the_other_reads),
+        both!(sockets::a_socket_of_the_hosts_answers_inside),
+        both!(sockets::the_engine_can_be_driven_from_inside),
         once!(volumes::mounts_do_not_spread_into_a_vm),
         once!(mounts::mounts_spread_as_far_as_is_asked),
         once!(mounts::what_happens_to_a_volume_is_told),

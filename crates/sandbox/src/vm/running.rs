@@ -115,8 +115,9 @@ impl Running {
     /// Serves the guest with what is outside of it, once its container is there.
     pub(super) fn attend(self: &Arc<Self>) -> Result<(), Error> {
         let netns = lock(&self.outside).cables().map(|cables| cables.netns());
-        if netns.is_some() {
-            self.open_house(House::new(netns))?;
+        let sockets = lock(&self.shares).as_ref().map(share::Server::sockets);
+        if netns.is_some() || sockets.is_some() {
+            self.open_house(House { netns, sockets, ..House::default() })?;
         }
         match lock(&self.leashed).take() {
             Some(leashed) => self.watch_files(leashed),

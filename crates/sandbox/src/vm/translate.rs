@@ -50,7 +50,7 @@ impl Copied {
     }
 }
 
-/// A directory or file of the host that the container sees.
+/// A directory, file or socket of the host that the container sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bind {
     pub(super) share: Share,
@@ -61,9 +61,9 @@ pub(super) struct Bind {
 /// Why a configuration cannot be a VM's.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something of the host that is neither directory nor file.
+    /// A device of the host.
     #[error(
-        "bind mount of {} on {}: it is a {what}, which cannot be shared with a VM container",
+        "bind mount of {} on {}: it is a device, which cannot be shared with a VM container",
         from.display(), on.display()
     )]
     Bind {
@@ -71,8 +71,6 @@ pub enum Error {
         from: PathBuf,
         /// In the container.
         on: PathBuf,
-        /// What it is.
-        what: &'static str,
     },
     /// What is to be mounted cannot be seen.
     #[error("bind mount of {} on {}", from.display(), on.display())]
@@ -206,13 +204,8 @@ pub(super) fn bind(mount: &oci::Mount) -> Result<Bind, Error> {
         Ok(found) => found.file_type(),
         Err(source) => return Err(Error::Source { from, on, source }),
     };
-    if !kind.is_dir() && !kind.is_file() {
-        let what = match () {
-            () if kind.is_socket() => "socket",
-            () if kind.is_fifo() => "FIFO",
-            () => "device",
-        };
-        return Err(Error::Bind { from, on, what });
+    if kind.is_char_device() || kind.is_block_device() {
+        return Err(Error::Bind { from, on });
     }
     let (recursive, readonly) =
         (options().any(|option| option == "rbind"), options().any(|option| option == "ro"));

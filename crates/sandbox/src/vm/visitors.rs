@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use share::Sockets;
 use spec::NAME_SERVER;
 use wire::message::Visitor;
 use wire::{Client, Receiver, Sender};
@@ -29,11 +30,13 @@ const LONGEST: u64 = 64 << 10;
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Whom a container's visitors may see.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
 pub(super) struct House {
     /// The network namespace of the name server.
-    netns: Option<Arc<File>>,
-    present: Arc<AtomicUsize>,
+    pub(super) netns: Option<Arc<File>>,
+    /// The sockets among the files that the guest sees.
+    pub(super) sockets: Option<Sockets>,
+    pub(super) present: Arc<AtomicUsize>,
 }
 
 /// One visitor's place, free again when this is dropped.
@@ -46,10 +49,6 @@ impl Drop for Place {
 }
 
 impl House {
-    pub(super) fn new(netns: Option<Arc<File>>) -> Self {
-        Self { netns, present: Arc::default() }
-    }
-
     fn place(&self) -> Option<Place> {
         let place = Place(Arc::clone(&self.present));
         (self.present.fetch_add(1, Ordering::Relaxed) < AT_ONCE).then_some(place)
@@ -58,22 +57,38 @@ impl House {
     /// Leads a visitor to whom he wants to see, or ends his visit.
     fn lead(&self, visitor: Visitor, from: Receiver, to: Sender) -> io::Result<()> {
         let place = self.place().ok_or(io::ErrorKind::QuotaExceeded)?;
-        let netns = self.netns.clone().ok_or(io::ErrorKind::NotConnected)?;
-        match visitor {
-            Visitor::Query => spawn(move || {
-                // No answer is one, too: the guest's resolver is told that it failed.
-                let _ = ask(&netns, from, to);
-                drop(place);
-            }),
-            Visitor::Resolver => spawn(move || {
-                let server = SocketAddr::from(NAME_SERVER);
-                let call = || TcpStream::connect(server);
-                if let Ok(server) = sys::netns::within(netns.as_fd(), call) {
+        let nobody = || io::Error::from(io::ErrorKind::NotConnected);
+        let work: Box<dyn FnOnce() -> io::Result<()> + Send> = match visitor {
+            Visitor::Query => {
+                let netns = self.netns.clone().ok_or_else(nobody)?;
+                Box::new(move || ask(&netns, from, to))
+            }
+            Visitor::Resolver => {
+                let netns = self.netns.clone().ok_or_else(nobody)?;
+                Box::new(move || {
+                    let call = || TcpStream::connect(SocketAddr::from(NAME_SERVER));
+                    let server = sys::netns::within(netns.as_fd(), call)?;
                     converse(&server, |server| server.shutdown(Shutdown::Write), from, to);
-                }
-                drop(place);
-            }),
-        }
+                    Ok(())
+                })
+            }
+            Visitor::Socket { node } => {
+                let sockets = self.sockets.clone().ok_or_else(nobody)?;
+                Box::new(move || {
+                    let server = sockets.connect(node)?;
+                    converse(&server, |server| server.shutdown(Shutdown::Write), from, to);
+                    Ok(())
+                })
+            }
+        };
+        let visit = move || {
+            // No answer is one, too: the visitor sees that his connection ends.
+            if let Err(error) = work() {
+                tracing::debug!(?visitor, %error, "visitor meets nobody");
+            }
+            drop(place);
+        };
+        thread::Builder::new().name("visitor".into()).spawn(visit).map(drop)
     }
 }
 
@@ -142,8 +157,4 @@ fn pass(mut from: impl Read, mut to: impl Write) {
             break;
         }
     }
-}
-
-fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name("visitor".into()).spawn(work).map(drop)
 }
