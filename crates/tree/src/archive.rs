@@ -111,6 +111,19 @@ pub struct Member {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+/// What files are made of: members one after the other, wherever they come from. Reading gives the data
+/// of the member that came last.
+pub trait Members: Read {
+    /// The next member; `None` when there is no more.
+    fn next_member(&mut self) -> Result<Option<Member>, Error>;
+}
+
+impl<M: Members + ?Sized> Members for Box<M> {
+    fn next_member(&mut self) -> Result<Option<Member>, Error> {
+        (**self).next_member()
+    }
+}
+
 /// An archive being read. Reading from it gives the data of the member that [`Archive::next_member`] gave last.
 pub struct Archive<R> {
     input: R,
@@ -140,8 +153,13 @@ impl<R: Read> Archive<R> {
         Self { input, left: 0, padding: 0, last: Vec::new() }
     }
 
+    /// What is behind the members.
+    pub fn input(&mut self) -> &mut R {
+        &mut self.input
+    }
+
     /// The next member; `None` at the end mark or the end of the input.
-    pub fn next_member(&mut self) -> Result<Option<Member>, Error> {
+    fn next(&mut self) -> Result<Option<Member>, Error> {
         let mut extensions = Extensions::default();
         loop {
             self.skip_rest()?;
@@ -289,6 +307,12 @@ impl<R: Read> Archive<R> {
 
     fn damaged(&self, what: &'static str) -> Error {
         Error::Damaged { after: text(&self.last), what }
+    }
+}
+
+impl<R: Read> Members for Archive<R> {
+    fn next_member(&mut self) -> Result<Option<Member>, Error> {
+        self.next()
     }
 }
 

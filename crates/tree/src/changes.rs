@@ -83,6 +83,31 @@ pub(crate) fn pack(layers: &Layers, out: &mut dyn Write) -> Result<(), Error> {
     packer.finish().map(drop)
 }
 
+/// Takes away from the writable layer what is there only because something was mounted on it. Blocks.
+pub fn strip(layers: &Layers) -> io::Result<()> {
+    // What is within goes before what it is in.
+    for path in PLACES.iter().rev() {
+        if !layers.is_hollow(path)? {
+            continue;
+        }
+        let (dir, leaf) = path.rsplit_once('/').unwrap_or((".", path));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = match sys::resolve::open(&layers.upper, dir, flags, STRICT) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+            dir => dir?,
+        };
+        let flags = match rustix::fs::statat(&dir, leaf, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => continue,
+            stat if FileType::from_raw_mode(stat?.st_mode) == FileType::Directory => {
+                AtFlags::REMOVEDIR
+            }
+            _ => AtFlags::empty(),
+        };
+        rustix::fs::unlinkat(&dir, leaf, flags)?;
+    }
+    Ok(())
+}
+
 impl Layers {
     /// Whether `path` is in the writable layer only because something is mounted on it or beneath it:
     /// then it is no change, and not for an image.

@@ -135,7 +135,7 @@ pub(crate) fn write(root: OwnedFd, how: &Put, archive: impl Read) -> Result<(), 
         return Err(Error::NoDirectory);
     }
     let (owner, keep_kinds) = (how.owner, how.keep_kinds);
-    let how = Extract { base, owner, keep_kinds, dress_base: false };
+    let how = Extract { base, owner, keep_kinds, ..Extract::default() };
     Ok(extract(archive, root, &how)?)
 }
 

@@ -34,7 +34,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use spec::Kind;
 
-use crate::archive::{self, Archive, Member, Type};
+use crate::archive::{self, Archive, Member, Members, Type};
 use crate::disk;
 use tree::{Attributes, Existing, Tree};
 
@@ -120,9 +120,16 @@ pub struct Found {
     implied: BTreeSet<Vec<u8>>,
 }
 
+impl Found {
+    /// Of a tree that was not unpacked: everything has the attributes that it should.
+    pub fn whole(size: u64) -> Self {
+        Self { size, implied: BTreeSet::new() }
+    }
+}
+
 /// Unpacks `archive` (not compressed) into the empty directory `root`.
 pub fn unpack(archive: impl Read, root: &Path) -> Result<Found, Error> {
-    let mut unpacker = Unpacker::new(archive, Tree::open(root)?);
+    let mut unpacker = Unpacker::new(Archive::new(archive), Tree::open(root)?);
     unpacker.implied.insert(Vec::new());
     while let Some(member) = unpacker.archive.next_member()? {
         unpacker.take(&member)?;
@@ -146,8 +153,8 @@ pub fn settle(root: &Path, lower: &[PathBuf], found: &Found) -> Result<(), Error
     Ok(())
 }
 
-struct Unpacker<R> {
-    archive: Archive<R>,
+struct Unpacker<M> {
+    archive: M,
     tree: Tree,
     /// Directories whose time is set last, because making what is in them changes it.
     times: Vec<(Vec<u8>, (i64, u32))>,
@@ -163,10 +170,10 @@ struct Place<'a> {
     leaf: &'a OsStr,
 }
 
-impl<R: Read> Unpacker<R> {
-    fn new(archive: R, tree: Tree) -> Self {
+impl<M: Members> Unpacker<M> {
+    fn new(archive: M, tree: Tree) -> Self {
         Self {
-            archive: Archive::new(archive),
+            archive,
             tree,
             times: Vec::new(),
             implied: BTreeSet::new(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use spec::Digest;
 
 use super::{Error, Table};
-use crate::archive::{self, Archive, Type};
+use crate::archive::{self, Archive, Members as _, Type};
 use crate::store::{Pin, Store};
 
 /// The most files that an archive may have; ten images of 500 layers each have fewer.

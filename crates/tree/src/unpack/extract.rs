@@ -15,7 +15,7 @@ use spec::Kind;
 
 use super::tree::{self, Existing, Tree};
 use super::{Place, Unpacker, check_marks, components, make, outside};
-use crate::archive::{Member, Type};
+use crate::archive::{Archive, Member, Members, Type};
 
 /// How an archive is to be unpacked.
 #[derive(Debug, Default, Clone)]
@@ -28,6 +28,8 @@ pub struct Extract {
     pub keep_kinds: bool,
     /// Give `base` itself the attributes of the archive's root.
     pub dress_base: bool,
+    /// Leave directories that are there as they look, but for what comes into them.
+    pub keep_directories: bool,
 }
 
 /// An archive could not be unpacked.
@@ -60,21 +62,29 @@ impl Error {
 
 /// Unpacks `archive` (not compressed) beneath `root`. Blocks.
 pub fn extract(mut archive: impl Read, root: OwnedFd, how: &Extract) -> Result<(), Error> {
-    let mut unpacker = Unpacker::new(&mut archive, Tree::at(root));
+    place(Archive::new(&mut archive), root, how)?;
+    // A client that still writes its padding would not see the answer.
+    let _ = io::copy(&mut archive, &mut io::sink());
+    Ok(())
+}
+
+/// Puts `members` beneath `root`. Blocks.
+pub fn place(members: impl Members, root: OwnedFd, how: &Extract) -> Result<(), Error> {
+    let mut unpacker = Unpacker::new(members, Tree::at(root));
     while let Some(mut member) = unpacker.archive.next_member().map_err(super::Error::from)? {
         if let Some((uid, gid)) = how.owner {
             (member.uid, member.gid) = (uid, gid);
         }
         take(&mut unpacker, &member, how)?;
     }
-    unpacker.set_directory_times()?;
-    drop(unpacker);
-    // A client that still writes its padding would not see the answer.
-    let _ = io::copy(&mut archive, &mut io::sink());
-    Ok(())
+    Ok(unpacker.set_directory_times()?)
 }
 
-fn take<R: Read>(unpacker: &mut Unpacker<R>, member: &Member, how: &Extract) -> Result<(), Error> {
+fn take<M: Members>(
+    unpacker: &mut Unpacker<M>,
+    member: &Member,
+    how: &Extract,
+) -> Result<(), Error> {
     check_marks(member)?;
     let base = components(&how.base).ok_or_else(|| outside(&how.base))?;
     let inner = components(&member.name).ok_or_else(|| outside(&member.name))?;
@@ -89,7 +99,10 @@ fn take<R: Read>(unpacker: &mut Unpacker<R>, member: &Member, how: &Extract) -> 
     };
     let dir = unpacker.tree.make_dir(parents, &mut unpacker.implied).map_err(made)?;
     let place = Place { dir, leaf: OsStr::from_bytes(leaf) };
-    clear(member, &place, how)?;
+    let stays = clear(member, &place, how)? == Existing::Directory;
+    if stays && how.keep_directories {
+        return Ok(());
+    }
     if member.kind == Type::HardLink {
         // Its target is named within the archive.
         let target = [&how.base[..], b"/", &member.link[..]].concat();
@@ -104,8 +117,8 @@ fn take<R: Read>(unpacker: &mut Unpacker<R>, member: &Member, how: &Extract) -> 
     Ok(())
 }
 
-/// Makes room for `member`.
-fn clear(member: &Member, place: &Place<'_>, how: &Extract) -> Result<(), Error> {
+/// Makes room for `member`; gives what stays.
+fn clear(member: &Member, place: &Place<'_>, how: &Extract) -> Result<Existing, Error> {
     let existing = tree::existing(&place.dir, place.leaf);
     let existing = existing.map_err(|e| make("look for", member, e))?;
     let kinds = |there, comes| {
@@ -113,7 +126,7 @@ fn clear(member: &Member, place: &Place<'_>, how: &Extract) -> Result<(), Error>
         Err(Error::Kinds { there, name, comes })
     };
     match (existing, member.kind == Type::Directory) {
-        (Existing::Nothing, _) | (Existing::Directory, true) => return Ok(()),
+        (Existing::Nothing, _) | (Existing::Directory, true) => return Ok(existing),
         (Existing::Directory, false) if how.keep_kinds => {
             return kinds("directory", "non-directory");
         }
@@ -123,5 +136,5 @@ fn clear(member: &Member, place: &Place<'_>, how: &Extract) -> Result<(), Error>
         _ => {}
     }
     tree::remove(&place.dir, place.leaf, existing).map_err(|e| make("replace", member, e))?;
-    Ok(())
+    Ok(Existing::Nothing)
 }
