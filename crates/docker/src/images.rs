@@ -54,7 +54,17 @@ pub(crate) fn rows(call: &Call, usage: &Usage) -> Value {
         row["Containers"] = json!(uses.iter().filter(|user| user.image == image.id).count());
         row
     };
-    call.engine.images().list().iter().map(row).collect()
+    listed(call).iter().map(row).collect()
+}
+
+/// All images but those that are only a step of a build on the way to another.
+pub(crate) fn listed(call: &Call) -> Vec<Image> {
+    let parents = call.engine.images().parents();
+    let mut images = call.engine.images().list();
+    images.retain(|image| {
+        !image.tags.is_empty() || !image.digests.is_empty() || !parents.contains(&image.id)
+    });
+    images
 }
 
 /// How an index would speak of the image.
@@ -125,13 +135,19 @@ fn chosen(call: &Call, filters: &Filters) -> Result<Vec<Image>, Error> {
         image.digests.retain(chosen);
         (!image.tags.is_empty() || !image.digests.is_empty()).then_some(image)
     };
-    Ok(call.engine.images().list().into_iter().filter(passes).filter_map(named).collect())
+    let all = if call.query.flag("all") { call.engine.images().list() } else { listed(call) };
+    Ok(all.into_iter().filter(passes).filter_map(named).collect())
+}
+
+/// The id of the image that a build made it of.
+fn parent(image: &Image) -> String {
+    image.parent.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
 fn row(image: &Image, call: &Call) -> Value {
     let mut row = json!({
         "Id": image.id,
-        "ParentId": "",
+        "ParentId": parent(image),
         "RepoTags": names(&image.tags),
         "RepoDigests": names(&image.digests),
         "Created": created(image).map_or(0, clock::unix),
@@ -160,7 +176,7 @@ pub(crate) fn inspect(call: &mut Call, name: &str) -> Answer {
         "Id": image.id,
         "RepoTags": names(&image.tags),
         "RepoDigests": names(&image.digests),
-        "Parent": "",
+        "Parent": parent(&image),
         "Comment": "",
         "Created": config.created().clone().unwrap_or_else(|| clock::zero().to_owned()),
         "DockerVersion": "",

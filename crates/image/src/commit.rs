@@ -19,7 +19,7 @@ use crate::changes::{self, Changes};
 use crate::content::{Writer, digest_of};
 use crate::manifest::{Descriptor, OCI_MANIFEST};
 use crate::store::Store;
-use crate::{Images, Reference, disk, find, image, pack, snapshot};
+use crate::{Images, Reference, disk, find, hold, image, pack, snapshot};
 
 /// The keys of a configuration that a container has itself.
 const OWN: [&str; 9] = [
@@ -77,6 +77,12 @@ pub enum Error {
     /// The container's image cannot be read.
     #[error("read the container's image")]
     Parent(#[source] serde_json::Error),
+    /// The container's layer is not to be had.
+    #[error(transparent)]
+    Container(#[from] hold::Error),
+    /// Nothing to pass the layer through.
+    #[error("make a pipe")]
+    Pipe(#[source] io::Error),
     /// The program is ending.
     #[error("the commit was given up")]
     GivenUp,
@@ -91,8 +97,9 @@ impl Error {
             Self::Disk(error) => error.kind(),
             Self::Unpack(error) => error.kind(),
             Self::Image(error) => error.kind(),
+            Self::Container(error) => error.kind(),
             Self::Pack(pack::Error::Write(error)) => disk::kind_of(error),
-            Self::Pack(_) | Self::Parent(_) => Kind::Internal,
+            Self::Pack(_) | Self::Parent(_) | Self::Pipe(_) => Kind::Internal,
             Self::GivenUp => Kind::Unavailable,
         }
     }
@@ -114,7 +121,8 @@ impl Images {
     }
 }
 
-struct Blob(Writer);
+/// A blob as what an archive is written to.
+pub(crate) struct Blob(pub(crate) Writer);
 
 impl Write for Blob {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -149,14 +157,28 @@ fn make(
     if !store.content.has(&digest) {
         store.content.commit(blob)?;
     }
-    let read = |digest: &Digest| -> Result<Value, Error> {
-        serde_json::from_slice(&store.content.read(digest)?).map_err(Error::Parent)
-    };
-    let config = configuration(read(&parent.id)?, &layer.diff_id, commit, changes);
-    let config = serde_json::to_vec(&config).map_err(Error::Parent)?;
+    let config = configuration(store.document(&parent.id)?, &layer.diff_id, commit, changes);
+    let layer = Some((digest, size, layer.compression.media_type()));
+    let names: Vec<Reference> = commit.reference.iter().cloned().collect();
+    let image = finish(store, &store.document(&parent.manifest)?, &config, layer, |descriptor| {
+        store.add(descriptor, &names).map(|(image, _)| image)
+    })?;
+    drop((parent_pins, blob_pin, layer_pin));
+    Ok(image)
+}
+
+/// Writes a configuration and the manifest that leads to it: the layers of `parent`'s manifest and
+/// perhaps one more, by digest, size and media type. `add` takes it among the images.
+pub(crate) fn finish(
+    store: &Store,
+    parent: &Value,
+    config: &Value,
+    layer: Option<(Digest, u64, &str)>,
+    add: impl FnOnce(Descriptor) -> Result<image::Image, image::Error>,
+) -> Result<image::Image, Error> {
+    let config = serde_json::to_vec(config).map_err(Error::Parent)?;
     let config_pin = store.pin(&digest_of(&config));
-    let layer = (digest, size, layer.compression.media_type());
-    let manifest = manifest(&read(&parent.manifest)?, &config, &layer);
+    let manifest = manifest(parent, &config, layer);
     store.content.put(&config)?;
     let manifest = serde_json::to_vec(&manifest).map_err(Error::Parent)?;
     let manifest_pin = store.pin(&digest_of(&manifest));
@@ -166,10 +188,16 @@ fn make(
         size: manifest.len() as u64,
         platform: None,
     };
-    let names: Vec<Reference> = commit.reference.iter().cloned().collect();
-    let (image, _) = store.add(descriptor, &names)?;
-    drop((parent_pins, blob_pin, layer_pin, config_pin, manifest_pin));
+    let image = add(descriptor)?;
+    drop((config_pin, manifest_pin));
     Ok(image)
+}
+
+impl Store {
+    /// A blob of JSON.
+    pub(crate) fn document(&self, digest: &Digest) -> Result<Value, Error> {
+        serde_json::from_slice(&self.content.read(digest)?).map_err(Error::Parent)
+    }
 }
 
 /// The parent's configuration, with what the container and the client change.
@@ -201,7 +229,7 @@ fn configuration(mut parent: Value, diff_id: &Digest, commit: &Commit, changes: 
     parent
 }
 
-fn push(list: &mut Value, item: Value) {
+pub(crate) fn push(list: &mut Value, item: Value) {
     match list.as_array_mut() {
         Some(list) => list.push(item),
         None => *list = json!([item]),
@@ -235,7 +263,7 @@ fn overlay(config: &mut Map<String, Value>, over: &Value) {
 }
 
 /// The parent's layers and the new one.
-fn manifest(parent: &Value, config: &[u8], (digest, size, kind): &(Digest, u64, &str)) -> Value {
+fn manifest(parent: &Value, config: &[u8], layer: Option<(Digest, u64, &str)>) -> Value {
     let mut layers = parent["layers"].as_array().cloned().unwrap_or_default();
     for layer in &mut layers {
         let oci = match layer["mediaType"].as_str() {
@@ -245,7 +273,9 @@ fn manifest(parent: &Value, config: &[u8], (digest, size, kind): &(Digest, u64, 
         };
         layer["mediaType"] = json!(format!("application/vnd.oci.image.layer.v1.{oci}"));
     }
-    layers.push(json!({ "mediaType": kind, "digest": digest, "size": size }));
+    if let Some((digest, size, kind)) = layer {
+        layers.push(json!({ "mediaType": kind, "digest": digest, "size": size }));
+    }
     json!({
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,

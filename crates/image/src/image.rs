@@ -33,6 +33,10 @@ pub struct Image {
     pub size: u64,
     /// Chain ids of its layers, lowest first.
     pub chain: Vec<Digest>,
+    /// The image that it was made of here, by a build; it may be gone.
+    pub parent: Option<Digest>,
+    /// Whether all of it is on disk for certain; else the index does not speak of it.
+    pub(crate) settled: bool,
     /// How the index speaks of the manifest.
     pub(crate) descriptor: Descriptor,
     /// Manifest, configuration and layers.
@@ -85,6 +89,8 @@ impl Image {
             digests: Vec::new(),
             size: sizes.sum::<Result<u64, _>>()?,
             chain,
+            parent: entry.parent.clone(),
+            settled: true,
             descriptor: entry.manifest.clone(),
             blobs: [entry.manifest.digest.clone(), manifest.config.digest.clone()]
                 .into_iter()
@@ -134,7 +140,11 @@ impl Image {
 
     /// What the index says of it.
     pub(crate) fn entry(&self) -> Entry {
-        Entry { manifest: self.descriptor.clone(), names: self.names().cloned().collect() }
+        Entry {
+            manifest: self.descriptor.clone(),
+            names: self.names().cloned().collect(),
+            parent: self.parent.clone(),
+        }
     }
 }
 

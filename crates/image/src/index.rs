@@ -12,6 +12,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use spec::Digest;
+
 use crate::Reference;
 use crate::disk::{self, Context};
 use crate::manifest::Descriptor;
@@ -19,11 +21,15 @@ use crate::manifest::Descriptor;
 /// The annotation that holds a name, in its canonical form.
 const NAME: &str = "org.opencontainers.image.ref.name";
 
+/// The annotation that holds the id of the image that a build made it of.
+const PARENT: &str = "dev.hull.image.parent";
+
 /// One image in the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) manifest: Descriptor,
     pub(crate) names: Vec<Reference>,
+    pub(crate) parent: Option<Digest>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,11 +59,16 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Entry>, disk::Error> {
     for line in document.manifests {
         let name = line.annotations.get(NAME).map(|name| name.parse::<Reference>());
         let name = name.transpose().map_err(io::Error::other).on("parse", path)?;
+        let parent = line.annotations.get(PARENT).and_then(|parent| parent.parse().ok());
         let same = |entry: &&mut Entry| entry.manifest.digest == line.manifest.digest;
         if let Some(entry) = entries.iter_mut().find(same) {
             entry.names.extend(name);
         } else {
-            entries.push(Entry { manifest: line.manifest, names: name.into_iter().collect() });
+            entries.push(Entry {
+                manifest: line.manifest,
+                names: name.into_iter().collect(),
+                parent,
+            });
         }
     }
     Ok(entries)
@@ -75,12 +86,16 @@ pub(crate) fn write(path: &Path, entries: &[Entry]) -> Result<(), disk::Error> {
 }
 
 fn lines(entry: &Entry) -> Vec<Line> {
-    let line = |annotations| Line { manifest: entry.manifest.clone(), annotations };
+    let parent = entry.parent.iter().map(|parent| (PARENT.to_owned(), parent.to_string()));
+    let line = |name: Option<&Reference>| {
+        let name = name.map(|name| (NAME.to_owned(), name.canonical()));
+        let annotations = parent.clone().chain(name).collect();
+        Line { manifest: entry.manifest.clone(), annotations }
+    };
     if entry.names.is_empty() {
-        return vec![line(BTreeMap::new())];
+        return vec![line(None)];
     }
-    let named = |name: &Reference| line(BTreeMap::from([(NAME.to_owned(), name.canonical())]));
-    entry.names.iter().map(named).collect()
+    entry.names.iter().map(|name| line(Some(name))).collect()
 }
 
 #[cfg(test)]
@@ -101,6 +116,7 @@ mod tests {
                 platform: None,
             },
             names: names.iter().map(|name| name.parse().expect("a name")).collect(),
+            parent: Some(digest_of(b"parent")),
         };
         let digest = format!("alpine@{}", digest_of(b"x"));
         let entries = [entry("a", &["alpine:1", "q.io/a:2", &digest]), entry("b", &[])];

@@ -18,6 +18,7 @@ pub mod commit;
 pub mod compression;
 mod content;
 pub mod distribution;
+pub mod draft;
 pub mod extension;
 pub mod find;
 pub mod hold;
@@ -35,9 +36,11 @@ pub mod registry;
 pub mod remove;
 pub mod save;
 pub mod snapshot;
+pub mod step;
 mod store;
 mod usage;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,6 +50,7 @@ use tokio::io::AsyncRead;
 use store::Store;
 
 pub use distribution::Remote;
+pub use draft::Draft;
 pub use extension::{Extension, Healthcheck};
 pub use hold::Snapshot;
 pub use image::Image;
@@ -58,6 +62,7 @@ pub use reference::{DOCKER_HUB, InvalidReference, Reference};
 pub use registry::{Auth, Registries};
 pub use remove::{Pruned, Removed, Use};
 pub use save::Save;
+pub use step::{Contents, Step};
 pub use tree::archive::Error as ArchiveError;
 use tree::{archive, pack};
 pub use tree::{disk, unpack};
@@ -208,6 +213,12 @@ impl Images {
         let mut images: Vec<Image> = self.store.state().images.values().cloned().collect();
         images.sort_by(|a, b| b.config.created().cmp(a.config.created()).then(a.id.cmp(&b.id)));
         images
+    }
+
+    /// The images of which a build has made others.
+    pub fn parents(&self) -> BTreeSet<Digest> {
+        let state = self.store.state();
+        state.images.values().filter_map(|image| image.parent.clone()).collect()
     }
 
     /// The image that `name` means: an id with or without `sha256:`, a unique beginning of one, a

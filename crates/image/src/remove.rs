@@ -7,6 +7,9 @@
 //!             several?              only by force
 //! ```
 //!
+//! With the last image that a build made of another goes that one too, if it has no name; one that others
+//! were made of stays, and only loses its names.
+//!
 //! Force deletes what stopped containers use (their layers stay until they go) and what has names in
 //! several repositories; nothing deletes what a running container uses.
 
@@ -65,6 +68,9 @@ pub enum Error {
         "conflict: unable to delete {0} (must be forced) - image is referenced in multiple repositories"
     )]
     Names(String),
+    /// A build has made others of it, and it has no name to lose.
+    #[error("conflict: unable to delete {0} (cannot be forced) - image has dependent child images")]
+    Children(String),
     /// A stopped container uses it.
     #[error(
         "conflict: unable to delete {image} (must be forced) - image is being used by stopped \
@@ -100,6 +106,7 @@ impl Error {
             Self::Disk(e) => e.kind(),
             Self::LastName { .. }
             | Self::Names(_)
+            | Self::Children(_)
             | Self::Stopped { .. }
             | Self::Running { .. } => Kind::Conflict,
         }
@@ -132,19 +139,28 @@ impl Store {
     ) -> Result<Vec<Removed>, Error> {
         let mut state = self.state();
         let image = state.find(name)?.clone();
-        let plan = plan(&image, name, uses, force)?;
+        let mut plan = plan(&image, name, uses, force)?;
+        if plan.delete && state.has_children(&image.id) {
+            if plan.untag.is_empty() {
+                return Err(Error::Children(short(&image.id)));
+            }
+            plan.delete = false;
+        }
         let before = state.images.clone();
+        let mut gone = Vec::new();
         if plan.delete {
-            state.images.remove(&image.id);
+            gone.extend(state.images.remove(&image.id));
+            gone.extend(state.take_forebears(&image, uses));
         } else if let Some(kept) = state.images.get_mut(&image.id) {
             plan.untag.iter().for_each(|name| kept.remove_name(name));
         }
         self.save_or_restore(&mut state, before)?;
         let mut removed: Vec<_> =
             plan.untag.iter().map(|name| Removed::Untagged(name.to_string())).collect();
-        if plan.delete {
-            removed.extend(deleted(&image, &state).map(Removed::Deleted));
-        }
+        let mut counted = BTreeSet::new();
+        let deleted = gone.iter().flat_map(|image| deleted(image, &state));
+        let deleted = deleted.filter(|one| counted.insert(one.clone()));
+        removed.extend(deleted.map(Removed::Deleted));
         let garbage = if plan.delete { self.collect(&mut state)? } else { Vec::new() };
         drop(state);
         drop(garbage);
@@ -158,8 +174,13 @@ impl Store {
         let mut state = self.state();
         let before = state.images.clone();
         let unused = |id: &&Digest| !uses.iter().any(|user| user.image == **id);
-        let gone: Vec<Image> =
-            images.iter().filter(unused).filter_map(|id| state.images.remove(id)).collect();
+        let mut gone = Vec::new();
+        for id in images.iter().filter(unused) {
+            if let Some(image) = state.images.remove(id) {
+                gone.push(image.clone());
+                gone.extend(state.take_forebears(&image, uses));
+            }
+        }
         if !gone.is_empty() {
             self.save_or_restore(&mut state, before)?;
         }
@@ -179,6 +200,31 @@ impl Store {
         drop(state);
         drop(garbage);
         Ok(pruned)
+    }
+}
+
+impl State {
+    /// Whether a build has made other images of it.
+    pub(crate) fn has_children(&self, image: &Digest) -> bool {
+        self.images.values().any(|one| one.parent.as_ref() == Some(image))
+    }
+
+    /// Takes away the images that only `image`, which is gone, was made of: those without a name that no
+    /// container uses.
+    fn take_forebears(&mut self, image: &Image, uses: &[Use]) -> Vec<Image> {
+        let mut gone = Vec::new();
+        let mut next = image.parent.clone();
+        while let Some(id) = next.take() {
+            let stays = uses.iter().any(|user| user.image == id) || self.has_children(&id);
+            let free = |image: &Image| !stays && image.names().next().is_none();
+            if self.images.get(&id).is_some_and(free)
+                && let Some(image) = self.images.remove(&id)
+            {
+                next.clone_from(&image.parent);
+                gone.push(image);
+            }
+        }
+        gone
     }
 }
 

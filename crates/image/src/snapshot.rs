@@ -215,6 +215,11 @@ impl Snapshots {
         Ok(Temporary(to))
     }
 
+    /// A directory to be made a layer of.
+    pub(crate) fn temporary(&self) -> Temporary {
+        Temporary(disk::temporary(&self.root))
+    }
+
     /// Where all of it is.
     pub(crate) fn root(&self) -> &Path {
         &self.root
@@ -224,6 +229,30 @@ impl Snapshots {
 /// A directory that is removed when this is dropped, unless it has another name by then.
 #[derive(Debug)]
 pub(crate) struct Temporary(PathBuf);
+
+impl Temporary {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Unpacked {
+    /// A layer whose files lie in `temporary` with all their attributes; `size` is the bytes of them.
+    pub(crate) fn sealed(
+        temporary: Temporary,
+        size: u64,
+        diff_id: Digest,
+        compression: Compression,
+    ) -> Self {
+        Self { temporary, found: unpack::Found::whole(size), diff_id, compression }
+    }
+
+    /// The chain id that it has on `beneath`.
+    pub(crate) fn on(&self, beneath: Option<&Digest>) -> Digest {
+        above(beneath, &self.diff_id)
+    }
+}
 
 impl Drop for Temporary {
     fn drop(&mut self) {

@@ -103,11 +103,12 @@ impl Store {
         manifest: Descriptor,
         names: &[Reference],
     ) -> Result<(Image, bool), image::Error> {
-        let entry = index::Entry { manifest, names: Vec::new() };
+        let entry = index::Entry { manifest, names: Vec::new(), parent: None };
         let image = Image::load(&self.content, &self.snapshots, &entry)?;
         let id = image.id.clone();
         let known = |images: &BTreeMap<Digest, Image>| {
-            images.get(&id).is_some_and(|image| names.iter().all(|name| image.has_name(name)))
+            let has_all = |image: &Image| names.iter().all(|name| image.has_name(name));
+            images.get(&id).is_some_and(|image| image.settled && has_all(image))
         };
         if !known(&self.state().images) {
             self.sync()?;
@@ -115,9 +116,7 @@ impl Store {
         let mut state = self.state();
         let before = state.images.clone();
         let changed = !known(&before);
-        if !before.contains_key(&id) {
-            state.insert(image);
-        }
+        state.insert(image);
         for name in names {
             state.rename(name, &id);
         }
@@ -125,6 +124,43 @@ impl Store {
             self.save_or_restore(&mut state, before)?;
         }
         Ok((state.images[&id].clone(), changed))
+    }
+
+    /// Takes in what a build's step made of `parent`. The index hears of it with [`Self::keep`].
+    pub(crate) fn add_step(
+        &self,
+        manifest: Descriptor,
+        parent: Option<Digest>,
+    ) -> Result<Image, image::Error> {
+        let entry = index::Entry { manifest, names: Vec::new(), parent };
+        let mut image = Image::load(&self.content, &self.snapshots, &entry)?;
+        image.settled = false;
+        let id = image.id.clone();
+        let mut state = self.state();
+        state.insert(image);
+        Ok(state.images[&id].clone())
+    }
+
+    /// Brings all images to the disk, and gives names to one. Blocks.
+    pub(crate) fn keep(&self, id: Option<&Digest>, names: &[Reference]) -> Result<(), disk::Error> {
+        let open = |image: &&Image| !image.settled;
+        let open: Vec<Digest> =
+            self.state().images.values().filter(open).map(|image| image.id.clone()).collect();
+        if open.is_empty() && names.is_empty() {
+            return Ok(());
+        }
+        self.sync()?;
+        let mut state = self.state();
+        let before = state.images.clone();
+        for id in &open {
+            if let Some(image) = state.images.get_mut(id) {
+                image.settled = true;
+            }
+        }
+        for (name, id) in names.iter().zip(id.into_iter().cycle()) {
+            state.rename(name, id);
+        }
+        self.save_or_restore(&mut state, before)
     }
 
     /// Waits until all blobs and layers are on disk.
@@ -138,7 +174,8 @@ impl Store {
         state: &mut State,
         before: BTreeMap<Digest, Image>,
     ) -> Result<(), disk::Error> {
-        let entries: Vec<_> = state.images.values().map(Image::entry).collect();
+        let settled = state.images.values().filter(|image| image.settled);
+        let entries: Vec<_> = settled.map(Image::entry).collect();
         let written = index::write(&self.content.index(), &entries);
         if written.is_err() {
             state.images = before;
@@ -178,7 +215,10 @@ impl State {
     /// Adds an image, or its names to one of the same id.
     fn insert(&mut self, image: Image) {
         match self.images.get_mut(&image.id) {
-            Some(known) => image.names().for_each(|name| known.add_name(name.clone())),
+            Some(known) => {
+                known.settled |= image.settled;
+                image.names().for_each(|name| known.add_name(name.clone()));
+            }
             None => drop(self.images.insert(image.id.clone(), image)),
         }
     }

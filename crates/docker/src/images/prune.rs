@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::clock;
-use crate::images::{created, labels};
+use crate::images::{created, labels, listed};
 use crate::reply;
 use crate::route::Answer;
 
@@ -24,7 +24,7 @@ pub(crate) async fn prune(call: &mut Call) -> Answer {
         (Some(until), Some(created)) => created <= until,
         (Some(_), None) => false,
     };
-    let images = call.engine.images().list().into_iter().filter(|image| {
+    let images = listed(call).into_iter().filter(|image| {
         let labels = labels(image);
         (!dangling || image.tags.is_empty())
             && before(created(image))

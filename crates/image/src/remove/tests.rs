@@ -17,6 +17,8 @@ fn image(names: &[&str]) -> Image {
         digests: Vec::new(),
         size: 0,
         chain: Vec::new(),
+        parent: None,
+        settled: true,
         descriptor: Descriptor {
             media_type: String::new(),
             digest: manifest,
