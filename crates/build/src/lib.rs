@@ -6,14 +6,38 @@
 //!   bytes -> lines -> nodes -> instructions      (dockerfile: what is written)
 //!                                  |
 //!                          expand, at execution  (expand: what it means in a stage's environment)
-//!                            lint, before it     (lint: what may not be meant)
+//! ```
+//!
+//! The rest makes an image of them:
+//!
+//! ```text
+//!   plan     the stages that a target needs
+//!   builder  all of them, side by side ─▶ stage: one, step by step
+//!   context  what the client sent     ┐
+//!   layers   other stages and images  ┴─▶ source ─▶ copy: files into a layer
+//!   run      what the engine is asked for
 //! ```
 //!
 //! Spec: Dockerfile reference, docs.docker.com/reference/dockerfile.
 
+pub mod builder;
+mod config;
+pub mod context;
+pub mod copy;
 pub mod dockerfile;
+pub mod error;
 pub mod expand;
 pub mod ignore;
+pub mod layers;
 pub mod lint;
+pub mod plan;
+pub mod run;
+pub mod source;
+mod stage;
+pub mod told;
 
+pub use builder::{Request, build};
+pub use context::Context;
 pub use dockerfile::{Dockerfile, Instruction, Kind};
+pub use error::Error;
+pub use told::Event;
