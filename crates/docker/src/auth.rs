@@ -1,5 +1,7 @@
 //! Credentials for registries: `POST /auth`, and the `X-Registry-Auth` header.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::{alphabet, engine::DecodePaddingMode};
@@ -7,6 +9,7 @@ use hyper::StatusCode;
 use image::Auth;
 use image::registry;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::call::Call;
@@ -67,6 +70,19 @@ pub(crate) fn header(call: &Call) -> Result<Option<Auth>, Error> {
     parse(call.header("X-Registry-Auth").unwrap_or_default())
 }
 
+/// The credentials that came with a build, by the registry's host.
+pub(crate) fn of_build(call: &Call) -> Result<BTreeMap<String, Auth>, Error> {
+    let text = call.header("X-Registry-Config").unwrap_or_default();
+    if text.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let given: BTreeMap<String, AuthHeader> = decode("X-Registry-Config", text)?;
+    let known = given
+        .into_iter()
+        .filter_map(|(address, given)| Some((host(&address).to_owned(), given.auth()?)));
+    Ok(known.collect())
+}
+
 /// What `X-Registry-Auth` holds.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -82,21 +98,29 @@ fn parse(header: &str) -> Result<Option<Auth>, Error> {
     if header.is_empty() {
         return Ok(None);
     }
-    let invalid =
-        |problem: String| Error::invalid(format!("invalid X-Registry-Auth header: {problem}"));
+    Ok(decode::<AuthHeader>("X-Registry-Auth", header)?.auth())
+}
+
+fn decode<T: DeserializeOwned>(name: &str, header: &str) -> Result<T, Error> {
+    let invalid = |problem: &str| Error::invalid(format!("invalid {name} header: {problem}"));
     // Some clients write the other alphabet.
     let text = header.replace('+', "-").replace('/', "_");
-    let bytes = BASE64.decode(text).map_err(|_| invalid("it is not base64".into()))?;
-    let given: AuthHeader =
-        serde_json::from_slice(&bytes).map_err(|_| invalid("it is not JSON".into()))?;
-    if !given.identitytoken.is_empty() {
-        return Ok(Some(Auth::Identity(given.identitytoken)));
+    let bytes = BASE64.decode(text).map_err(|_| invalid("it is not base64"))?;
+    serde_json::from_slice(&bytes).map_err(|_| invalid("it is not JSON"))
+}
+
+impl AuthHeader {
+    /// `None` when no one in particular asks.
+    fn auth(self) -> Option<Auth> {
+        let Self { username, password, identitytoken, registrytoken } = self;
+        if !identitytoken.is_empty() {
+            return Some(Auth::Identity(identitytoken));
+        }
+        if !registrytoken.is_empty() {
+            return Some(Auth::Bearer(registrytoken));
+        }
+        (!username.is_empty()).then_some(Auth::Basic { username, password })
     }
-    if !given.registrytoken.is_empty() {
-        return Ok(Some(Auth::Bearer(given.registrytoken)));
-    }
-    let (username, password) = (given.username, given.password);
-    Ok((!username.is_empty()).then_some(Auth::Basic { username, password }))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a request that failed is answered with.
 
 use hyper::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use spec::Kind;
 
 use crate::reply::{self, Reply};
@@ -12,12 +12,14 @@ use crate::reply::{self, Reply};
 pub(crate) struct Error {
     status: StatusCode,
     message: String,
+    /// The status of a build's command that failed.
+    code: Option<u8>,
 }
 
 impl Error {
     /// An error with this status.
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), code: None }
     }
 
     /// 400: the request is wrong.
@@ -61,6 +63,16 @@ impl Error {
         self.status
     }
 
+    /// The message that ends a stream which began well.
+    pub(crate) fn in_stream(&self) -> Value {
+        let text = &self.message;
+        let mut detail = json!({ "message": text });
+        if let Some(code) = self.code {
+            detail["code"] = json!(code);
+        }
+        json!({ "errorDetail": detail, "error": text })
+    }
+
     /// The answer.
     pub(crate) fn reply(&self) -> Reply {
         reply::json(self.status, &json!({ "message": self.message }))
@@ -69,7 +81,13 @@ impl Error {
 
 impl From<engine::Error> for Error {
     fn from(error: engine::Error) -> Self {
-        Self::of(error.kind(), &error)
+        let code = match &error {
+            engine::Error::Build(build::Error::Run(build::run::Error::Failed { code, .. })) => {
+                Some(*code)
+            }
+            _ => None,
+        };
+        Self { code, ..Self::of(error.kind(), &error) }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::query::Query;
 use crate::reply::Reply;
 use crate::version::Version;
 use crate::{
-    archive, auth, commit, containers, distribution, events, exec, images, networks, system, usage,
-    volumes,
+    archive, auth, build, commit, containers, distribution, events, exec, images, networks, system,
+    usage, volumes,
 };
 
 /// What handlers give.
@@ -151,7 +151,7 @@ async fn system_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("GET", ["events"]) => events::events(call),
         ("GET", ["plugins"]) => Ok(system::plugins()),
         ("POST", ["auth"]) => auth::login(call).await,
-        ("POST", ["build"]) => Err(Error::unsupported("build")),
+        ("POST", ["build"]) => build::build(call).await,
         ("POST", ["build", "prune"]) => Ok(usage::prune_builds()),
         ("POST", ["commit"]) => commit::commit(call).await,
         ("GET", ["system", "df"]) => usage::usage(call).await,

@@ -193,6 +193,9 @@ pub enum Error {
     /// A commit.
     #[error(transparent)]
     Commit(#[from] image::commit::Error),
+    /// An image was not built.
+    #[error(transparent)]
+    Build(#[from] build::Error),
     /// What is to be mounted makes no sense; the text is Docker's.
     #[error("{0}")]
     Mount(String),
@@ -376,6 +379,7 @@ impl Error {
                 kind => kind,
             },
             Self::Commit(error) => error.kind(),
+            Self::Build(error) => error.kind(),
             Self::AmbiguousId(_)
             | Self::Invalid { .. }
             | Self::InvalidName(_)

@@ -9,4 +9,5 @@ pub(crate) mod reach;
 mod verbs;
 
 pub use spec::files::{Change, ChangeKind, PathStat};
+pub(crate) use verbs::{Blocking, receive, taken};
 pub use verbs::{Commit, Pieces, Put};

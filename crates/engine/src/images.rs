@@ -150,7 +150,7 @@ impl Engine {
         }
     }
 
-    fn tell_image(&self, action: &str, actor: &str, name: &str, image: Option<&Image>) {
+    pub(crate) fn tell_image(&self, action: &str, actor: &str, name: &str, image: Option<&Image>) {
         let config = image.and_then(|image| image.config.config().as_ref());
         let labels = config.and_then(|config| config.labels().clone()).unwrap_or_default();
         let mut attributes: BTreeMap<String, String> = labels.into_iter().collect();

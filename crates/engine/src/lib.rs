@@ -4,6 +4,7 @@
 //! and never knows which wall a container has: the wall is data in the bundle.
 
 mod attach;
+pub mod build;
 mod bundle;
 pub mod clock;
 pub mod config;

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::fields;
 pub(crate) use endpoints::attachment;
 use endpoints::{PortBody, endpoints};
+pub(crate) use openings::network;
 use openings::{BlkioBody, OpeningsBody};
 
 /// Reads the body of a create.
@@ -192,7 +193,7 @@ struct LogBody {
 /// One of `HostConfig.Ulimits`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct UlimitBody {
+pub(crate) struct UlimitBody {
     name: String,
     soft: Option<i64>,
     hard: Option<i64>,
@@ -268,7 +269,7 @@ fn directory(path: String) -> String {
 }
 
 /// `None` for the spellings of "the engine decides".
-fn isolation(text: &str) -> Result<Option<Isolation>, Error> {
+pub(crate) fn isolation(text: &str) -> Result<Option<Isolation>, Error> {
     if text.is_empty() || text.eq_ignore_ascii_case("default") {
         return Ok(None);
     }

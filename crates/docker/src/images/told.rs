@@ -5,7 +5,7 @@
 
 use futures_util::stream::{self, StreamExt};
 use hyper::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 use spec::Kind;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -42,7 +42,7 @@ where
         if let Some(message) = messages.recv().await {
             return Some((message, Some((messages, task))));
         }
-        outcome(&mut task).await.err().map(|error| (failure(&error), None))
+        outcome(&mut task).await.err().map(|error| (error.in_stream(), None))
     });
     Ok(reply::lines(stream::once(async move { first }).chain(rest)))
 }
@@ -55,7 +55,7 @@ where
 {
     match answer(work).await {
         Ok(reply) => reply,
-        Err(error) => reply::lines(stream::once(async move { failure(&error) })),
+        Err(error) => reply::lines(stream::once(async move { error.in_stream() })),
     }
 }
 
@@ -70,10 +70,4 @@ async fn outcome(task: &mut JoinSet<Result<(), engine::Error>>) -> Result<(), Er
         Some(Ok(Err(error))) => Err(error.into()),
         Some(Err(error)) => Err(Error::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
-}
-
-/// The message that ends a stream which began well.
-fn failure(error: &Error) -> Value {
-    let text = error.to_string();
-    json!({ "errorDetail": { "message": text }, "error": text })
 }

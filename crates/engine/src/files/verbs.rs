@@ -195,7 +195,7 @@ impl Engine {
         Ok(image)
     }
 
-    async fn reach(&self, name: &str) -> Result<Reach, Error> {
+    pub(crate) async fn reach(&self, name: &str) -> Result<Reach, Error> {
         let asked = name.to_owned();
         self.shared().find(name)?.ask(|owner| Box::pin(owner.reach(asked))).await
     }
@@ -210,7 +210,7 @@ async fn stat(reach: &Reach, path: String) -> Result<PathStat, Error> {
 }
 
 /// Has work done by a task of its own; gives what comes of it.
-fn taken(reach: Reach, request: Request) -> Pieces {
+pub(crate) fn taken(reach: Reach, request: Request) -> Pieces {
     let (sender, pieces) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let taken = reach.take(request, &sender).await;
@@ -231,7 +231,7 @@ async fn finish(sender: &mpsc::Sender<io::Result<Vec<u8>>>, taken: Result<(), Er
 }
 
 /// Writes what comes, which must come to its end.
-fn receive(pieces: &mut Pieces, out: &mut dyn Write) -> Result<(), tree::pack::Error> {
+pub(crate) fn receive(pieces: &mut Pieces, out: &mut dyn Write) -> Result<(), tree::pack::Error> {
     use tree::pack::Error::{Read, Write};
     while let Some(piece) = pieces.blocking_recv() {
         let piece = piece.map_err(|source| Read { name: "the container's layer".into(), source });
@@ -309,9 +309,9 @@ fn image_config(container: &Container) -> Value {
 }
 
 /// A stream of the runtime's, used by a thread that may block.
-struct Blocking<R> {
-    body: R,
-    runtime: Handle,
+pub(crate) struct Blocking<R> {
+    pub(crate) body: R,
+    pub(crate) runtime: Handle,
 }
 
 impl<R: AsyncRead + Unpin> Read for Blocking<R> {

@@ -110,7 +110,7 @@ impl OpeningsBody {
 }
 
 /// A network that is not the container's own.
-pub(super) fn network(mode: &str) -> Option<Share> {
+pub(crate) fn network(mode: &str) -> Option<Share> {
     Share::parse(mode).filter(|share| matches!(share, Share::Host | Share::Container(_)))
 }
 
