@@ -30,13 +30,15 @@ mod valid {
 }
 
 /// A name that was looked up.
-pub(crate) fn entry(reply: Reply, number: u64, stat: &Stat, shown: u64) -> Reply {
-    attr(reply.longs(&[number, 0, 0, 0]).words(&[BELIEVED, BELIEVED]), stat, shown)
+pub(crate) fn entry(nodes: &mut Nodes, number: u64, stat: &Stat) -> Reply {
+    let reply = Reply::default().longs(&[number, 0, 0, 0]).words(&[BELIEVED, BELIEVED]);
+    attr(reply, &nodes.shown_as(number, stat), nodes.shown(stat))
 }
 
 /// A file's attributes.
-pub(crate) fn attributes(stat: &Stat, shown: u64) -> Reply {
-    attr(Reply::default().longs(&[0]).words(&[BELIEVED, 0]), stat, shown)
+pub(crate) fn attributes(nodes: &mut Nodes, number: u64, stat: &Stat) -> Reply {
+    let reply = Reply::default().longs(&[0]).words(&[BELIEVED, 0]);
+    attr(reply, &nodes.shown_as(number, stat), nodes.shown(stat))
 }
 
 fn attr(reply: Reply, stat: &Stat, shown: u64) -> Reply {
@@ -85,7 +87,8 @@ pub(crate) fn change(
     if asked(valid::MODE) {
         set_mode(node, mode)?;
     }
-    if asked(valid::SIZE) {
+    // A FIFO has no size to set.
+    if asked(valid::SIZE) && node.kind != FileType::Fifo {
         let file = if asked(valid::HANDLE) { open(handle) } else { None };
         match file {
             Some(file) => rustix::fs::ftruncate(file, size)?,
@@ -196,5 +199,5 @@ pub(crate) fn filesystem(file: impl AsFd) -> Result<Reply, Errno> {
 /// The attributes of a node as they are now.
 pub(crate) fn now(nodes: &mut Nodes, node: &Node) -> Result<Reply, Errno> {
     let stat = node.stat()?;
-    Ok(attributes(&stat, nodes.shown(&stat)))
+    Ok(attributes(nodes, node.number, &stat))
 }

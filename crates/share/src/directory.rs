@@ -40,7 +40,8 @@ pub(crate) fn read(directory: &OwnedFd, mut fields: Fields<'_>) -> Result<Reply,
     Ok(Reply(bytes))
 }
 
-/// The kind of a file as directories have it: the upper bits of its mode.
+/// The kind of a file as directories have it: the upper bits of its mode. What a FIFO is to the guest is told
+/// when it is looked up.
 fn kind(of: FileType) -> u32 {
-    of.as_raw_mode() >> 12
+    if of == FileType::Fifo { 0 } else { of.as_raw_mode() >> 12 }
 }

@@ -85,8 +85,8 @@ fn place(root: &OwnedFd, name: &str, share: &OwnedFd) -> io::Result<()> {
     Ok(rustix::mount::move_mount(share, "", &on, "", both)?)
 }
 
-/// Becomes `user`, with the rights that are kept and no way to others.
-pub(crate) fn become_nobody(user: u32) -> io::Result<()> {
+/// Becomes `user`, with the rights that are kept and no way to others. Gives how many descriptors it may have.
+pub(crate) fn become_nobody(user: u32) -> io::Result<usize> {
     let limit = rustix::process::getrlimit(Resource::Nofile).maximum;
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit })?;
     for number in 0..=63 {
@@ -105,5 +105,6 @@ pub(crate) fn become_nobody(user: u32) -> io::Result<()> {
     let (effective, permitted, inheritable) = (KEPT, KEPT, CapabilitySet::empty());
     rustix::thread::set_capabilities(None, CapabilitySets { effective, permitted, inheritable })?;
     // A process that is not root's is dumpable by its own kind, of which there is none.
-    Ok(rustix::thread::set_no_new_privs(true)?)
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX))
 }

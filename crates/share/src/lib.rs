@@ -24,13 +24,16 @@ mod attributes;
 mod control;
 mod directory;
 mod file;
+mod filter;
 mod jail;
 mod lock;
 mod names;
 mod node;
+mod pipe;
 mod request;
 mod server;
 mod start;
+mod waits;
 
 pub use control::Sockets;
 pub use start::{Error, NAME, Server, dispatch, start};

@@ -1,41 +1,34 @@
 //! Locks, held on the host so that everybody sees them.
 //!
 //! The guest's processes are told apart by the number of an owner; each has a description of the file of
-//! its own here, with the kernel's locks of open file descriptions. Who waits is looked after by a thread
-//! that tries again and again, because the guest may take the wish back.
+//! its own here, with the kernel's locks of open file descriptions.
 //!
 //! Spec: linux/fuse.h `fuse_lk_in`; fcntl(2) "Open file description locks".
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use sys::lock::{Range, get, set};
 
 use crate::node::Node;
-use crate::request::{Fields, Reply, encode, send};
+use crate::request::{Fields, Reply};
+use crate::waits::Waits;
 
-/// How often who waits tries.
-const PAUSE: Duration = Duration::from_millis(10);
-/// How many may wait at once.
-const WAITING: usize = 64;
 /// `fuse_lk_in.lk_flags`: flock(2) instead of fcntl(2).
 const FLOCK: u32 = 1;
 
 /// Whose locks on which file: node and owner.
 type Holder = (u64, u64);
 
-/// The locks that the guest holds, and the wishes for more.
+/// The locks that the guest holds.
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     held: HashMap<Holder, Arc<OwnedFd>>,
-    waiting: Arc<Mutex<HashSet<u64>>>,
 }
 
 /// What is asked for.
@@ -83,7 +76,7 @@ impl Locks {
         (number, node): (u64, &Node),
         file: &File,
         fields: Fields<'_>,
-        wait: Option<(u64, &Arc<Mutex<impl Write + Send + 'static>>)>,
+        wait: Option<(u64, &Waits, &Arc<Mutex<impl Write + Send + 'static>>)>,
     ) -> Result<Option<Reply>, Errno> {
         let wish = Wish::read(fields)?;
         let on = if wish.flock {
@@ -95,51 +88,13 @@ impl Locks {
             Err(Errno::AGAIN | Errno::ACCESS) if !wish.is_release() => {}
             tried => return tried.map(|()| Some(Reply::default())),
         }
-        let Some((unique, out)) = wait else { return Err(Errno::AGAIN) };
-        self.wait(unique, on, wish, out)?;
-        Ok(None)
-    }
-
-    fn wait(
-        &self,
-        unique: u64,
-        on: Arc<OwnedFd>,
-        wish: Wish,
-        out: &Arc<Mutex<impl Write + Send + 'static>>,
-    ) -> Result<(), Errno> {
-        let mut waiting = lock(&self.waiting);
-        if waiting.len() >= WAITING {
-            return Err(Errno::NOLCK);
-        }
-        waiting.insert(unique);
-        drop(waiting);
-        let (wishes, out) = (Arc::clone(&self.waiting), Arc::clone(out));
-        let keep_trying = move || {
-            let outcome = loop {
-                thread::sleep(PAUSE);
-                if !lock(&wishes).contains(&unique) {
-                    break Err(Errno::INTR);
-                }
-                match attempt(&on, &wish) {
-                    Err(Errno::AGAIN | Errno::ACCESS) => {}
-                    tried => break tried,
-                }
-            };
-            lock(&wishes).remove(&unique);
-            let answer = encode(unique, outcome.map(|()| Reply::default()));
-            // The serving thread sees an end of the connection, too.
-            let _ = send(&mut *lock(&out), &answer);
+        let Some((unique, waits, out)) = wait else { return Err(Errno::AGAIN) };
+        let again = move || match attempt(&on, &wish) {
+            Err(Errno::ACCESS) => Err(Errno::AGAIN),
+            tried => tried.map(|()| Reply::default()),
         };
-        let started = thread::Builder::new().name("lock".into()).spawn(keep_trying);
-        started.map(drop).map_err(|_| {
-            lock(&self.waiting).remove(&unique);
-            Errno::NOLCK
-        })
-    }
-
-    /// The guest does not want to wait any more.
-    pub(crate) fn interrupt(&self, unique: u64) {
-        lock(&self.waiting).remove(&unique);
+        waits.wait(unique, out, again)?;
+        Ok(None)
     }
 
     /// A process of the guest closed the file: its locks go.
@@ -174,8 +129,4 @@ fn attempt(on: &OwnedFd, wish: &Wish) -> Result<(), Errno> {
             _ => return Err(Errno::INVAL),
         },
     )
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

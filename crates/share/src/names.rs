@@ -15,8 +15,7 @@ use crate::request::{Fields, Reply, Request};
 
 pub(crate) fn look_up(nodes: &mut Nodes, parent: &Node, name: &CStr) -> Result<Reply, Errno> {
     let (number, stat) = nodes.find(parent, name)?;
-    let shown = nodes.shown(&stat);
-    Ok(attributes::entry(Reply::default(), number, &stat, shown))
+    Ok(attributes::entry(nodes, number, &stat))
 }
 
 pub(crate) fn read_link(node: &Node) -> Result<Reply, Errno> {
@@ -88,20 +87,26 @@ pub(crate) fn create(
             let opened = nodes.get(number)?.open(kept);
             // The guest knows of it only if this succeeds.
             let file = opened.inspect_err(|_| nodes.forget(number, 1))?;
-            let shown = nodes.shown(&stat);
-            Ok((attributes::entry(Reply::default(), number, &stat, shown), file))
+            Ok((attributes::entry(nodes, number, &stat), file))
         }
         Err(error) => Err(error),
     }
 }
 
-pub(crate) fn remove(parent: &Node, name: &CStr, flags: AtFlags) -> Result<Reply, Errno> {
+pub(crate) fn remove(
+    nodes: &mut Nodes,
+    parent: &Node,
+    name: &CStr,
+    flags: AtFlags,
+) -> Result<Reply, Errno> {
+    nodes.lose(parent, name);
     rustix::fs::unlinkat(parent.fd(), name, flags)?;
     Ok(Reply::default())
 }
 
 /// `fields` begin behind the number of the new directory.
 pub(crate) fn rename(
+    nodes: &mut Nodes,
     from: &Node,
     to: &Node,
     flags: u32,
@@ -113,8 +118,15 @@ pub(crate) fn rename(
     if !(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(flags) {
         return Err(Errno::INVAL);
     }
-    rustix::fs::renameat_with(from.fd(), old, to.fd(), new, flags)?;
-    Ok(Reply::default())
+    if !flags.contains(RenameFlags::EXCHANGE) {
+        nodes.lose(to, new);
+    }
+    let renamed = rustix::fs::renameat_with(from.fd(), old, to.fd(), new, flags);
+    nodes.gain(to, new);
+    if flags.contains(RenameFlags::EXCHANGE) {
+        nodes.gain(from, old);
+    }
+    renamed.map(|()| Reply::default())
 }
 
 pub(crate) fn link(
@@ -145,10 +157,10 @@ fn inherited(parent: &Node) -> Result<u32, Errno> {
 /// Sets the mode of what was made just now, whose bits a change of owner may have taken.
 fn dress(nodes: &mut Nodes, parent: &Node, name: &CStr, mode: u32) -> Result<Reply, Errno> {
     let (number, _) = nodes.find(parent, name)?;
+    nodes.mark_own(number);
     let node = nodes.get(number)?;
     // As the guest asked for it: it has taken the umask off.
     let set = attributes::set_mode(&node, mode).and_then(|()| node.stat());
     let stat = set.inspect_err(|_| nodes.forget(number, 1))?;
-    let shown = nodes.shown(&stat);
-    Ok(attributes::entry(Reply::default(), number, &stat, shown))
+    Ok(attributes::entry(nodes, number, &stat))
 }

@@ -14,9 +14,11 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
-use crate::lock::{Locks, lock};
+use crate::lock::Locks;
 use crate::node::{Node, Nodes};
+use crate::pipe::{self, Opening, Writing};
 use crate::request::{MAX_DATA, Reply, Request, encode, send};
+use crate::waits::{Waits, lock};
 use crate::{attributes, control, directory, file, names};
 
 /// The version of the protocol that is spoken.
@@ -29,18 +31,35 @@ const PAGE: u32 = 4096;
 const OFFERED: u32 = 1 | 1 << 1 | 1 << 3 | 1 << 5 | 1 << 10 | 1 << 12 | 1 << 18 | 1 << 22;
 
 /// What the guest has open.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Open {
     File(Arc<File>),
-    Directory(OwnedFd),
+    Directory(Arc<OwnedFd>),
+    /// A FIFO of the host's.
+    Pipe(Arc<File>),
+}
+
+/// All of it, by the number that the guest was given for each.
+#[derive(Debug, Default)]
+struct Handles {
+    open: HashMap<u64, Open>,
+    last: u64,
+}
+
+impl Handles {
+    fn keep(&mut self, open: Open) -> u64 {
+        self.last += 1;
+        self.open.insert(self.last, open);
+        self.last
+    }
 }
 
 /// The files that one guest sees, and what it does with them.
 pub(crate) struct Server<W> {
     nodes: Nodes,
-    open: HashMap<u64, Open>,
-    next: u64,
+    handles: Arc<Mutex<Handles>>,
     locks: Locks,
+    waits: Waits,
     out: Arc<Mutex<W>>,
 }
 
@@ -54,10 +73,12 @@ enum Outcome {
 use Outcome::{Answer, Silence};
 
 impl<W: Write + Send + 'static> Server<W> {
-    /// A server of what is beneath `root`, with the working directory at `/proc/self/fd`.
-    pub(crate) fn new(root: OwnedFd, out: W) -> Result<Self, Errno> {
-        let (nodes, out) = (Nodes::new(root)?, Arc::new(Mutex::new(out)));
-        Ok(Self { nodes, open: HashMap::new(), next: 1, locks: Locks::default(), out })
+    /// A server of what is beneath `root`, with the working directory at `/proc/self/fd`, that holds `most`
+    /// descriptors for what is only known.
+    pub(crate) fn new(root: OwnedFd, most: usize, out: W) -> Result<Self, Errno> {
+        let (nodes, out) = (Nodes::new(root, most)?, Arc::new(Mutex::new(out)));
+        let (handles, locks, waits) = Default::default();
+        Ok(Self { nodes, handles, locks, waits, out })
     }
 
     /// Answers the next request; false when there are no more.
@@ -73,7 +94,7 @@ impl<W: Write + Send + 'static> Server<W> {
     }
 
     /// A connection to a socket that the guest knows.
-    pub(crate) fn connect(&self, number: u64) -> Result<OwnedFd, Errno> {
+    pub(crate) fn connect(&mut self, number: u64) -> Result<OwnedFd, Errno> {
         control::connect(&*self.nodes.get(number)?)
     }
 
@@ -82,18 +103,18 @@ impl<W: Write + Send + 'static> Server<W> {
             2 => Ok(self.forget(request)),
             42 => Ok(self.forget_many(request)),
             36 => {
-                self.locks.interrupt(request.fields().long()?);
+                self.waits.interrupt(request.fields().long()?);
                 Ok(Silence)
             }
             26 => Ok(Answer(init(request)?)),
             38 => Ok(Answer(Reply::default())),
             1 | 5 | 6 | 8..=13 | 35 | 45 => self.by_name(request).map(Answer),
             3 | 4 | 17 | 21..=24 => self.about(request).map(Answer),
-            14 | 27 => self.open(request).map(Answer),
-            15 | 16 | 20 | 28 | 30 | 43 | 46 => self.in_open(request).map(Answer),
+            14 | 27 => self.open(request),
+            15 | 16 | 20 | 28 | 30 | 43 | 46 => self.in_open(request),
             18 | 29 => {
                 let handle = request.fields().long()?;
-                self.open.remove(&handle).ok_or(Errno::BADF)?;
+                lock(&self.handles).open.remove(&handle).ok_or(Errno::BADF)?;
                 Ok(Answer(Reply::default()))
             }
             25 => {
@@ -135,9 +156,12 @@ impl<W: Write + Send + 'static> Server<W> {
             6 => names::symlink(nodes, &node, request),
             8 => names::make_node(nodes, &node, request),
             9 => names::make_directory(nodes, &node, request),
-            10 => names::remove(&node, fields.name()?, AtFlags::empty()),
-            11 => names::remove(&node, fields.name()?, AtFlags::REMOVEDIR),
-            12 => names::rename(&node, &*nodes.get(fields.long()?)?, 0, fields),
+            10 => names::remove(nodes, &node, fields.name()?, AtFlags::empty()),
+            11 => names::remove(nodes, &node, fields.name()?, AtFlags::REMOVEDIR),
+            12 => {
+                let to = nodes.get(fields.long()?)?;
+                names::rename(nodes, &node, &to, 0, fields)
+            }
             13 => {
                 let target = nodes.get(fields.long()?)?;
                 names::link(nodes, &target, &node, fields.name()?)
@@ -145,11 +169,11 @@ impl<W: Write + Send + 'static> Server<W> {
             45 => {
                 let (to, flags) = (nodes.get(fields.long()?)?, fields.word()?);
                 fields.word()?;
-                names::rename(&node, &to, flags, fields)
+                names::rename(nodes, &node, &to, flags, fields)
             }
             _ => {
                 let (entry, file) = names::create(nodes, &node, request)?;
-                let handle = self.keep(Open::File(Arc::new(file.into())));
+                let handle = lock(&self.handles).keep(Open::File(Arc::new(file.into())));
                 Ok(entry.longs(&[handle, 0]))
             }
         }
@@ -157,11 +181,16 @@ impl<W: Write + Send + 'static> Server<W> {
 
     /// Operations on a file itself.
     fn about(&mut self, request: &Request) -> Result<Reply, Errno> {
-        let (node, fields) = (self.nodes.get(request.node)?, request.fields());
+        let fields = request.fields();
+        let node = match self.nodes.get(request.node) {
+            Err(Errno::STALE) if request.opcode == 3 => return self.of_open(request),
+            node => node?,
+        };
         match request.opcode {
             3 => attributes::now(&mut self.nodes, &node),
             4 => {
-                let open = |handle| match self.open.get(&handle) {
+                let handles = &self.handles;
+                let open = |handle| match lock(handles).open.get(&handle) {
                     Some(Open::File(file)) => file.try_clone().ok(),
                     _ => None,
                 };
@@ -176,29 +205,61 @@ impl<W: Write + Send + 'static> Server<W> {
         }
     }
 
-    fn open(&mut self, request: &Request) -> Result<Reply, Errno> {
-        let node = self.nodes.get(request.node)?;
-        let open = if request.opcode == 27 {
-            Open::Directory(node.open(OFlags::RDONLY | OFlags::DIRECTORY)?)
-        } else {
-            let flags = file::flags(request.fields().word()?);
-            Open::File(Arc::new(node.open(flags)?.into()))
-        };
-        Ok(Reply::default().longs(&[self.keep(open), 0]))
+    /// The attributes of what is open, where that is all there is of it.
+    fn of_open(&mut self, request: &Request) -> Result<Reply, Errno> {
+        const BY_HANDLE: u32 = 1;
+        let mut fields = request.fields();
+        let by_handle = fields.word()? & BY_HANDLE != 0;
+        fields.word()?;
+        let open = lock(&self.handles).open.get(&fields.long()?).cloned();
+        match open.filter(|_| by_handle) {
+            Some(Open::File(file)) => {
+                let stat = rustix::fs::fstat(file)?;
+                Ok(attributes::attributes(&mut self.nodes, request.node, &stat))
+            }
+            _ => Err(Errno::STALE),
+        }
     }
 
-    fn keep(&mut self, open: Open) -> u64 {
-        let handle = self.next;
-        self.next += 1;
-        self.open.insert(handle, open);
-        handle
+    fn open(&mut self, request: &Request) -> Result<Outcome, Errno> {
+        let node = self.nodes.get(request.node)?;
+        let open = if request.opcode == 27 {
+            Open::Directory(Arc::new(node.open(OFlags::RDONLY | OFlags::DIRECTORY)?))
+        } else {
+            let flags = request.fields().word()?;
+            if self.nodes.is_hosts_fifo(&node) {
+                return self.open_pipe(node, flags, request.unique);
+            }
+            Open::File(Arc::new(node.open(file::flags(flags))?.into()))
+        };
+        Ok(Answer(Reply::default().longs(&[lock(&self.handles).keep(open), 0])))
+    }
+
+    fn open_pipe(&mut self, node: Arc<Node>, flags: u32, unique: u64) -> Result<Outcome, Errno> {
+        let (mut opening, handles) = (Opening::new(node, flags), Arc::clone(&self.handles));
+        self.or_later(unique, move || {
+            let handle = lock(&handles).keep(Open::Pipe(opening.attempt()?));
+            Ok(Reply::default().longs(&[handle]).words(&[pipe::OPEN, 0]))
+        })
+    }
+
+    /// Answers now, or when an attempt gives something but `EAGAIN`.
+    fn or_later(
+        &mut self,
+        unique: u64,
+        mut attempt: impl FnMut() -> Result<Reply, Errno> + Send + 'static,
+    ) -> Result<Outcome, Errno> {
+        match attempt() {
+            Err(Errno::AGAIN) => self.waits.wait(unique, &self.out, attempt).map(|()| Silence),
+            tried => tried.map(Answer),
+        }
     }
 
     /// Operations on what is open.
-    fn in_open(&mut self, request: &Request) -> Result<Reply, Errno> {
+    fn in_open(&mut self, request: &Request) -> Result<Outcome, Errno> {
         let mut fields = request.fields();
-        let open = self.open.get(&fields.long()?).ok_or(Errno::BADF)?;
-        match (request.opcode, open) {
+        let open = lock(&self.handles).open.get(&fields.long()?).cloned().ok_or(Errno::BADF)?;
+        let done = match (request.opcode, &open) {
             (15, Open::File(file)) => file::read(file, fields),
             (16, Open::File(file)) => file::write(file, fields),
             (20, Open::File(file)) => file::sync(file, fields),
@@ -209,21 +270,35 @@ impl<W: Write + Send + 'static> Server<W> {
                 rustix::fs::fsync(dir)?;
                 Ok(Reply::default())
             }
+            (15, Open::Pipe(file)) => {
+                let ((size, impatient), file) = (pipe::reading(fields)?, Arc::clone(file));
+                if impatient {
+                    return pipe::read(&file, size).map(Answer);
+                }
+                return self.or_later(request.unique, move || pipe::read(&file, size));
+            }
+            (16, Open::Pipe(file)) => {
+                let (mut writing, file) = (Writing::read(fields)?, Arc::clone(file));
+                if writing.impatient {
+                    return writing.attempt(&file).map(Answer);
+                }
+                return self.or_later(request.unique, move || writing.attempt(&file));
+            }
             _ => Err(Errno::BADF),
-        }
+        };
+        done.map(Answer)
     }
 
     fn lock(&mut self, request: &Request) -> Result<Outcome, Errno> {
         let mut fields = request.fields();
-        let Some(Open::File(file)) = self.open.get(&fields.long()?) else {
-            return Err(Errno::BADF);
-        };
+        let open = lock(&self.handles).open.get(&fields.long()?).cloned();
+        let Some(Open::File(file)) = open else { return Err(Errno::BADF) };
         let node: Arc<Node> = self.nodes.get(request.node)?;
         if request.opcode == 31 {
             return self.locks.look(request.node, &node, fields).map(Answer);
         }
-        let wait = (request.opcode == 33).then_some((request.unique, &self.out));
-        let taken = self.locks.take((request.node, &node), file, fields, wait)?;
+        let wait = (request.opcode == 33).then_some((request.unique, &self.waits, &self.out));
+        let taken = self.locks.take((request.node, &node), &file, fields, wait)?;
         Ok(taken.map_or(Silence, Answer))
     }
 }

@@ -20,7 +20,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sys::mount::Attributes;
 
 use crate::control::{self, Sockets};
-use crate::{Share, jail, server};
+use crate::{Share, filter, jail, server};
 
 /// The server's name, for `ps`.
 pub const NAME: &str = "hull-share";
@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const READY: &[u8] = b"ready\n";
 /// Servers' user ids are this plus the number of their process, which is below 2^22.
 const USERS: u32 = 0x4840_0000;
+/// How many files that the guest only knows of are kept open at most.
+const MOST_KNOWN: usize = 8192;
 /// The longest reason that is taken from it.
 const MAX_REASON: u64 = 4096;
 
@@ -197,6 +199,10 @@ fn wait(channel: &UnixStream, control: &UnixStream) -> io::Result<[bool; 2]> {
 
 fn shut_in(shares: Vec<OwnedFd>, channel: &UnixStream) -> io::Result<server::Server<UnixStream>> {
     let root = jail::enter(shares)?;
-    jail::become_nobody(USERS + std::process::id())?;
-    Ok(server::Server::new(root, channel.try_clone()?)?)
+    let descriptors = jail::become_nobody(USERS + std::process::id())?;
+    // The rest is for what the guest has open.
+    let most = (descriptors / 2).min(MOST_KNOWN);
+    let server = server::Server::new(root, most, channel.try_clone()?)?;
+    filter::enter()?;
+    Ok(server)
 }

@@ -167,6 +167,8 @@ const SUITE: Suite = Suite {
         once!(volumes::what_one_writes_the_other_reads),
         both!(sockets::a_socket_of_the_hosts_answers_inside),
         both!(sockets::the_engine_can_be_driven_from_inside),
+        both!(sockets::a_fifo_of_the_hosts_passes_bytes_both_ways),
+        once!(volumes::a_guest_knows_more_files_than_its_server_holds_open),
         once!(volumes::mounts_do_not_spread_into_a_vm),
         once!(mounts::mounts_spread_as_far_as_is_asked),
         once!(mounts::what_happens_to_a_volume_is_told),

@@ -130,3 +130,28 @@ pub(crate) fn the_engine_can_be_driven_from_inside(host: &mut Host, isolation: I
     assert!(said.contains(&format!("\"Id\":\"{id}\"")), "{said}");
     host.docker(&["rm", "-f", &id]).ok();
 }
+
+pub(crate) fn a_fifo_of_the_hosts_passes_bytes_both_ways(host: &mut Host, isolation: Isolation) {
+    let dir = host.dir().join(format!("fifos-{isolation}"));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let path = dir.join("fifo");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o666));
+    rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).expect("a FIFO");
+    let binds = [format!("-v={}:/one", path.display()), format!("-v={}:/all", dir.display())];
+    let flags: Vec<_> = binds.iter().map(String::as_str).collect();
+    let id = detached(host, isolation, &flags, &["sleep", "1000"]);
+    for inside in ["/one", "/all/fifo"] {
+        let reader = host.engine.begin(&["exec", &id, "cat", inside]);
+        // This waits for the reader, as the reader does for a writer.
+        std::fs::write(&path, "from the host").expect("written");
+        assert_eq!(reader.wait().ok(), "from the host");
+        let script = format!("echo from inside >{inside}");
+        let writer = host.engine.begin(&["exec", &id, "sh", "-c", &script]);
+        let got = std::fs::read_to_string(&path).expect("read");
+        assert_eq!(got, "from inside\n");
+        writer.wait().ok();
+    }
+    let alone = host.docker(&["exec", &id, "timeout", "1", "cat", "/one"]);
+    assert!(alone.code != 0 && alone.out.is_empty(), "{alone}");
+    host.docker(&["rm", "-f", &id]).ok();
+}

@@ -212,3 +212,22 @@ pub(crate) fn mounts_do_not_spread_into_a_vm(host: &mut Host) {
         .fails(125);
     assert!(said.contains("mounts do not spread across the wall of a VM"), "{said}");
 }
+
+pub(crate) fn a_guest_knows_more_files_than_its_server_holds_open(host: &mut Host) {
+    let dir = host.dir().join("many");
+    for part in 0..9 {
+        let part = dir.join(part.to_string());
+        std::fs::create_dir_all(&part).expect("a directory");
+        for number in 0..1000 {
+            std::fs::write(part.join(number.to_string()), "").expect("a file");
+        }
+    }
+    std::fs::write(dir.join("0/77"), "first").expect("a file");
+    let bind = format!("-v={}:/m", dir.display());
+    let script = "find /m -type f -size -9 | wc -l; cat /m/*/77; echo new >/m/1/5; cat /m/1/5";
+    let said = super::run(host, Isolation::Vm, &[&bind, IMAGE, "sh", "-c", script]).ok();
+    // Sizes are asked for, so every file is looked up.
+    assert_eq!(said, "9000\nfirstnew");
+    assert_eq!(std::fs::read_to_string(dir.join("1/5")).expect("a file"), "new\n");
+    std::fs::remove_dir_all(dir).expect("removed");
+}

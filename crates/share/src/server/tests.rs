@@ -33,7 +33,7 @@ impl Trial {
         fs::create_dir(dir.path().join("shared")).expect("a directory");
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(dir.path().join("shared"), flags, Mode::empty()).expect("open");
-        let server = Server::new(root, Vec::new()).expect("a root");
+        let server = Server::new(root, 1000, Vec::new()).expect("a root");
         Self { dir, server }
     }
 
@@ -259,6 +259,64 @@ fn others_locks_are_seen_and_given_back_when_a_process_closes() {
     }
     let error = i32::from_ne_bytes(lock(&trial.server.out)[4..8].try_into().expect("four"));
     assert_eq!(error, -libc::EINTR);
+}
+
+/// What is answered later to a request, without its header.
+fn later(trial: &Trial) -> Vec<u8> {
+    let begun = std::time::Instant::now();
+    loop {
+        let said = std::mem::take(&mut *lock(&trial.server.out));
+        if !said.is_empty() {
+            return said[16..].to_vec();
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "no answer");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_fifo_of_the_hosts_waits_for_its_other_end_and_for_bytes() {
+    let mut trial = Trial::new();
+    let path = trial.shared("fifo");
+    let (cwd, fifo) = (rustix::fs::CWD, rustix::fs::FileType::Fifo);
+    rustix::fs::mknodat(cwd, &path, fifo, Mode::from_raw_mode(0o600), 0).expect("made");
+    let entry = trial.ask(1, ROOT, b"fifo\0").expect("there");
+    let mode = u32::from_ne_bytes(entry[100..104].try_into().expect("four"));
+    assert_eq!(mode & 0o170_000, 0o100_000, "it looks like a file");
+    let node = u64::from_ne_bytes(entry[..8].try_into().expect("a number"));
+    let number = |bytes: &[u8]| u64::from_ne_bytes(bytes[..8].try_into().expect("a number"));
+
+    let waits = trial.ask(14, node, &words(&[0, 0])).expect("later");
+    assert!(waits.is_empty() && lock(&trial.server.out).is_empty(), "nobody writes yet");
+    let mut writer = fs::File::options().write(true).open(&path).expect("there is a reader");
+    std::io::Write::write_all(&mut writer, b"hello").expect("written");
+    let handle = number(&later(&trial));
+    let read = [&longs(&[handle, 0])[..], &words(&[100, 0, 0, 0, 0, 0])].concat();
+    assert_eq!(trial.ask(15, node, &read).expect("at once"), b"hello");
+    assert!(trial.ask(15, node, &read).expect("later").is_empty());
+    std::io::Write::write_all(&mut writer, b"more").expect("written");
+    assert_eq!(later(&trial), b"more");
+    drop(writer);
+    let end = trial.ask(15, node, &read).expect("the end");
+    assert!(end.is_empty() && lock(&trial.server.out).is_empty());
+    trial.ask(18, node, &longs(&[handle, 0, 0])).expect("closed");
+
+    let for_writing = libc::O_WRONLY.unsigned_abs();
+    let impatient = words(&[for_writing | libc::O_NONBLOCK.unsigned_abs(), 0]);
+    assert_eq!(trial.ask(14, node, &impatient), Err(Errno::NXIO));
+    trial.ask(14, node, &words(&[for_writing, 0])).expect("later");
+    let mut reader = fs::File::open(&path).expect("there is a writer soon");
+    let handle = number(&later(&trial));
+    let head = [&longs(&[handle, 0])[..], &words(&[5, 0, 0, 0, 0, 0])].concat();
+    trial.ask(16, node, &[&head[..], b"there"].concat()).expect("written");
+    trial.ask(18, node, &longs(&[handle, 0, 0])).expect("closed");
+    let mut got = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut got).expect("read");
+    assert_eq!(got, "there");
+    // One that waits can be taken back.
+    trial.ask(14, node, &words(&[0, 0])).expect("later");
+    trial.ask(36, 0, &longs(&[1])).expect("interrupted");
+    assert!(later(&trial).is_empty());
 }
 
 #[test]
