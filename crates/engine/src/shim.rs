@@ -11,7 +11,8 @@
 //!
 //! Spec: containerd, core/runtime/v2/README.md; our own streams in ARCHITECTURE.md.
 
-use std::fs::{File, TryLockError};
+mod traces;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -31,6 +32,8 @@ use crate::clock;
 use crate::config::Size;
 use crate::request::Streams;
 use crate::settings::{Places, Settings};
+
+pub(crate) use traces::{left, until_gone};
 
 /// How long the program may take for `start` and `delete`.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -139,6 +142,7 @@ pub(crate) enum TaskState {
 impl Shim {
     /// Leaves a shim behind for the container and connects to it.
     pub(crate) async fn spawn(settings: &Settings, id: &str, bundle: &Path) -> Result<Self, Error> {
+        until_gone(bundle).await;
         let printed = program(settings, id, bundle, "start").await?;
         let printed = String::from_utf8_lossy(&printed).trim().to_owned();
         // Newer shims print a JSON object.
@@ -361,17 +365,6 @@ impl Shim {
         let info = |process: &api::ProcessInfo| serde_json::from_slice(&process.info.value).ok();
         Ok(answer.processes.iter().filter_map(info).collect())
     }
-}
-
-/// Whether a shim may be there that no record names: the files that `start` leaves are, or a `start` is
-/// at work.
-pub(crate) fn left(bundle: &Path) -> bool {
-    let at_work = || {
-        let locked = |dir: File| matches!(dir.try_lock(), Err(TryLockError::WouldBlock));
-        File::open(bundle).is_ok_and(locked)
-    };
-    // The lock first: what is at work now has written its files when it is not any more.
-    at_work() || ["address", "shim.pid", "shim.json"].iter().any(|name| bundle.join(name).exists())
 }
 
 /// Frees what a killed shim held, and gives the exit of its container if that was known.

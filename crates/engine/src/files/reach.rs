@@ -9,7 +9,6 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use spec::files::{Answer, Call, Request};
 use spec::{Kind, annotation};
@@ -25,9 +24,6 @@ use crate::owner::blocking;
 use crate::shared::Shared;
 use crate::shim::{self, Shim};
 
-/// How long a shim may take to end, and how often that is looked at.
-const FAREWELL: Duration = Duration::from_secs(20);
-const PAUSE: Duration = Duration::from_millis(5);
 /// Bytes in a piece.
 const PIECE: usize = 64 << 10;
 
@@ -68,21 +64,8 @@ impl Reach {
     pub(crate) async fn end(self) {
         if self.still.is_some() {
             self.shim.shutdown().await;
-            self.until_gone().await;
+            shim::until_gone(&self.shared.places(self.container.id.as_str()).bundle).await;
             unmount_volumes(self.shared, self.container).await;
-        }
-    }
-
-    /// Waits until the shim has taken its address away, so that nobody who starts the next one finds it.
-    async fn until_gone(&self) {
-        let address = self.shared.places(self.container.id.as_str()).file("address");
-        let gone = async {
-            while address.exists() {
-                tokio::time::sleep(PAUSE).await;
-            }
-        };
-        if tokio::time::timeout(FAREWELL, gone).await.is_err() {
-            tracing::warn!(container = %self.container.id, "shim does not end");
         }
     }
 
