@@ -7,17 +7,19 @@
 //!
 //! Spec: Dockerfile reference, "COPY", "ADD"; where that is silent, BuildKit.
 
-use std::collections::VecDeque;
+mod arriving;
+
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arriving::{Arriving, One};
 use image::Draft;
 use sha2::{Digest as _, Sha256};
 use spec::Kind;
-use tree::archive::{self, Archive, Member, Members, Type};
+use tree::archive::{self, Archive, Members};
 use tree::unpack::extract::{self, Extract, place};
 
 use crate::ignore::Ignore;
@@ -214,8 +216,10 @@ impl Picked {
         };
         let is_directory = there.look(&base).map_err(look)? == Some(Found::Directory);
         let inside = self.into_directory || is_directory;
-        let target = Target { base, inside, arrive: &self.copy.arrive };
         for pick in &self.picks {
+            // What is in a directory goes into one.
+            let inside = inside || pick.name.is_empty();
+            let target = Target { base: base.clone(), inside, arrive: &self.copy.arrive };
             let picks = std::slice::from_ref(pick);
             let members = self.copy.tree.members(picks).map_err(look)?;
             if self.copy.arrive.unpack && !pick.name.is_empty() {
@@ -224,6 +228,7 @@ impl Picked {
                 target.place(members, &root)?;
             }
         }
+        let target = Target { base, inside, arrive: &self.copy.arrive };
         for file in self.copy.files {
             target.place(One::of(file).map_err(look)?, &root)?;
         }
@@ -275,14 +280,7 @@ impl Target<'_> {
         let how =
             Extract { keep_kinds: !self.arrive.link, keep_directories: true, ..Extract::default() };
         let root = root.try_clone().map_err(Error::Layer)?;
-        let members = Arriving {
-            members,
-            base: &self.base,
-            inside: self.inside,
-            arrive: self.arrive,
-            before: VecDeque::new(),
-            begun: false,
-        };
+        let members = Arriving::at(self, members);
         Ok(place(members, root, &how)?)
     }
 
@@ -320,120 +318,6 @@ fn is_archive(data: &mut impl Read, size: u64) -> bool {
             Archive::new(&block[..]).next_member(),
             Ok(Some(_)) | Err(archive::Error::Unsupported { .. })
         )
-}
-
-/// Members under their names at the destination, after the directories that lead there.
-struct Arriving<'a, M> {
-    members: M,
-    base: &'a [u8],
-    inside: bool,
-    arrive: &'a Arrive,
-    before: VecDeque<Member>,
-    begun: bool,
-}
-
-impl<M: Members> Arriving<'_, M> {
-    fn dressed(&self, mut member: Member) -> Member {
-        if let Some((uid, gid)) = self.arrive.owner {
-            (member.uid, member.gid) = (uid, gid);
-        }
-        if let Some(mode) = self.arrive.mode.filter(|_| member.kind != Type::Symlink) {
-            member.mode = mode;
-        }
-        member
-    }
-
-    /// The directories that lead to `path`.
-    fn lead(&mut self, path: &[u8]) {
-        let mut dir = Vec::new();
-        for part in parts(path) {
-            dir = join(&dir, part);
-            let made = source::member(dir.clone(), Type::Directory, 0o755);
-            let mut made = Member { mtime: now(), ..made };
-            if let Some((uid, gid)) = self.arrive.owner {
-                (made.uid, made.gid) = (uid, gid);
-            }
-            self.before.push_back(made);
-        }
-    }
-}
-
-impl<M: Members> Members for Arriving<'_, M> {
-    fn next_member(&mut self) -> Result<Option<Member>, archive::Error> {
-        if let Some(before) = self.before.pop_front() {
-            return Ok(Some(before));
-        }
-        let Some(member) = self.members.next_member()? else { return Ok(None) };
-        let at = |name: &[u8]| join(self.base, name);
-        let own = parts(&member.name).fold(Vec::new(), |name, part| join(&name, part));
-        let is_directory = member.kind == Type::Directory;
-        let name = if self.inside || is_directory || own.contains(&b'/') {
-            at(&own)
-        } else {
-            self.base.to_vec()
-        };
-        let link = match member.kind {
-            Type::HardLink => at(&member.link),
-            _ => member.link.clone(),
-        };
-        let member = self.dressed(Member { name: name.clone(), link, ..member });
-        if !std::mem::replace(&mut self.begun, true) {
-            let whole = if own.is_empty() && is_directory {
-                name.len()
-            } else {
-                name.iter().rposition(|byte| *byte == b'/').unwrap_or(0)
-            };
-            self.lead(&name[..whole]);
-        }
-        if own.is_empty() && is_directory {
-            // The destination itself, which is led to as any other.
-            return self.next_member();
-        }
-        if self.before.is_empty() {
-            return Ok(Some(member));
-        }
-        // Its data comes when it does: nothing is read of directories.
-        self.before.push_back(member);
-        self.next_member()
-    }
-}
-
-impl<M: Members> Read for Arriving<'_, M> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.members.read(buffer)
-    }
-}
-
-/// A file or the destination's own directory by itself, as members.
-struct One {
-    member: Option<Member>,
-    data: Option<io::Take<File>>,
-}
-
-impl One {
-    fn of(mut file: Single) -> io::Result<Self> {
-        file.data.rewind()?;
-        let member = source::member(file.name.into_bytes(), Type::File, file.mode);
-        let member = Member { size: file.size, mtime: (file.mtime, 0), ..member };
-        Ok(Self { member: Some(member), data: Some(file.data.take(file.size)) })
-    }
-
-    fn directory() -> Self {
-        let member = source::member(Vec::new(), Type::Directory, 0o755);
-        Self { member: Some(member), data: None }
-    }
-}
-
-impl Members for One {
-    fn next_member(&mut self) -> Result<Option<Member>, archive::Error> {
-        Ok(self.member.take())
-    }
-}
-
-impl Read for One {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.data.as_mut().map_or(Ok(0), |data| data.read(buffer))
-    }
 }
 
 /// A digest as something to write to.

@@ -229,7 +229,8 @@ impl Stage<'_> {
                 Ok(format!("EXPOSE {}", ports.join(" ")))
             }
             Kind::Volume(paths) => {
-                let paths = self.words(instruction, paths)?;
+                let each = paths.iter().map(|path| word(self, path));
+                let paths: Vec<String> = each.collect::<Result<_, _>>()?;
                 if paths.iter().any(|path| path.trim().is_empty()) {
                     return Err(Error::at(
                         instruction,
