@@ -21,6 +21,9 @@ echo "soak: hulld killed $HULL_SOAK_CRASHES times, $HULL_SOAK_CONTAINERS contain
 cargo test -q -p tests --test docker -- outlives_any_crash many_containers
 unset HULL_SOAK_CRASHES HULL_SOAK_CONTAINERS
 
+echo "soak: every Dockerfile of the suite behind both walls"
+HULL_SOAK_BUILDS=1 cargo test -q -p tests --test docker -- every_instruction
+
 rounds=${HULL_SOAK:-10}
 round=1
 while [ "$round" -le "$rounds" ]; do

@@ -2,6 +2,7 @@
 //! isolation modes.
 
 mod attach;
+mod build;
 mod client;
 mod commands;
 mod compose;
@@ -46,6 +47,8 @@ const SUITE: Suite = Suite {
     promise: "docker: the stock client works, in both modes",
     cases: &[
         once!(transcript::the_isolation_transcript_holds),
+        both!(build::every_instruction_does_what_it_says),
+        both!(build::what_cannot_be_built_is_told_and_leaves_nothing),
         both!(commands::a_containers_life_by_command),
         once!(commands::the_engine_by_command),
         once!(commands::files_and_volumes_by_command),
