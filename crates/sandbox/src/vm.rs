@@ -72,9 +72,9 @@ pub enum Error {
     #[error(transparent)]
     Refused(client::Error),
     /// The guest does not answer.
-    #[error("the VM does not answer; its console ends with {console:?}")]
+    #[error("the VM does not answer{console}")]
     Silent {
-        /// The last lines.
+        /// The last words on its console, in parentheses, or nothing.
         console: String,
         /// How that showed.
         source: client::Error,

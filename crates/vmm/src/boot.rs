@@ -25,7 +25,7 @@ use crate::worker::{self, Job, Worker};
 use crate::{Config, READY};
 
 /// How many lines of the console are searched for what went wrong.
-const LINES: usize = 60;
+pub(crate) const LINES: usize = 60;
 
 /// A guest that runs.
 #[derive(Debug)]

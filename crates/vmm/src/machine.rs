@@ -151,6 +151,11 @@ impl Machine {
         self.worker.console_tail(TAIL)
     }
 
+    /// What the console has to say about the guest's end, in parentheses; empty when there is nothing.
+    pub fn last_words(&self) -> String {
+        boot::last_words(&self.worker.console_tail(boot::LINES))
+    }
+
     fn order(&self, command: &'static str) -> Result<(), Error> {
         let mut qmp = self.qmp.lock().unwrap_or_else(PoisonError::into_inner);
         let done = qmp.execute(command, &json!({}), Instant::now() + PROMPTLY);

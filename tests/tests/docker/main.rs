@@ -19,6 +19,7 @@ mod init;
 mod lifecycle;
 mod limits;
 mod logging;
+mod machines;
 mod mounts;
 mod namespaces;
 mod network;
@@ -28,6 +29,7 @@ mod pages;
 mod ports;
 mod registries;
 mod restart;
+mod rogue;
 mod run;
 mod scale;
 mod sockets;
@@ -179,6 +181,10 @@ const SUITE: Suite = Suite {
         once!(daemon::prometheus_reads_what_the_engine_counts),
         both!(crash::a_killed_engine_finds_its_containers_again),
         both!(crash::a_killed_shim_means_a_dead_container),
+        once!(machines::ten_machines_run_at_once_and_leave_nothing),
+        once!(machines::a_machine_that_dies_is_a_container_that_was_killed),
+        once!(machines::a_machine_that_dies_while_the_engine_is_away_is_found_dead),
+        once!(rogue::a_hostile_agent_harms_its_own_container_alone),
         once!(scale::many_containers_run_at_once_in_little_memory),
         both!(crash::what_was_acknowledged_outlives_any_crash),
         once!(errors::a_wrong_isolation_is_refused_with_the_legal_ones),

@@ -139,7 +139,7 @@ impl Running {
     pub(super) fn explain(&self, error: client::Error) -> Error {
         match error {
             client::Error::Ended(_) | client::Error::TimedOut(_) => {
-                Error::Silent { console: self.machine.console_tail(), source: error }
+                Error::Silent { console: self.machine.last_words(), source: error }
             }
             other => Error::Refused(other),
         }
