@@ -4,6 +4,7 @@ mod copy;
 mod life;
 mod list;
 mod show;
+mod staging;
 mod stats;
 
 use crate::run;
@@ -81,3 +82,4 @@ group! {
 pub(crate) use copy::{last_message, save};
 pub(crate) use life::prune;
 pub(crate) use list::{Ps, labels};
+pub(crate) use staging::unpack;

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::SyncIoBridge;
 
+use super::staging::{Staging, extract, merge, merge_one};
 use crate::client::{Client, Page, lines};
 use crate::error::Error;
 use crate::verb::Verb;
@@ -272,7 +273,9 @@ fn base_name(path: &str) -> io::Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-async fn blocking(work: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
+pub(super) async fn blocking(
+    work: impl FnOnce() -> Result<(), Error> + Send + 'static,
+) -> Result<(), Error> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Error::file("copy")(io::Error::other(error)))?
 }
@@ -360,69 +363,6 @@ impl Unpacking {
             return Err(wrong("no such directory"));
         }
         merge_one(&root.path(), to).map_err(failed)
-    }
-}
-
-/// Unpacks beneath `to`, out of which no entry leads; gives true when the root was `.`.
-fn extract(archive: &mut tar::Archive<impl io::Read>, to: &Path) -> io::Result<bool> {
-    let (mut bare, mut first) = (false, true);
-    let mut directories = Vec::new();
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        if std::mem::take(&mut first) {
-            bare = entry.path()?.components().all(|part| part == Component::CurDir);
-        }
-        // Last: their modes may forbid what is still to come.
-        if entry.header().entry_type().is_dir() {
-            directories.push(entry);
-        } else {
-            entry.unpack_in(to)?;
-        }
-    }
-    directories.sort_by_key(|entry| std::cmp::Reverse(entry.path_bytes().len()));
-    for mut directory in directories {
-        directory.unpack_in(to)?;
-    }
-    Ok(bare)
-}
-
-/// A directory of our own, removed with what is left in it.
-struct Staging(PathBuf);
-
-impl Staging {
-    fn make(parent: &Path) -> io::Result<Self> {
-        let path = parent.join(format!(".hull-cp-{}", std::process::id()));
-        fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // What stays is found by its name.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Moves what is in a directory into another.
-fn merge(from: &Path, to: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        merge_one(&entry.path(), &to.join(entry.file_name()))?;
-    }
-    Ok(())
-}
-
-/// Moves one; a directory that is there already gets what the new one holds.
-fn merge_one(from: &Path, to: &Path) -> io::Result<()> {
-    let tree = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-    match (tree(from), tree(to)) {
-        (true, true) => merge(from, to),
-        (false, true) => Err(io::Error::new(
-            io::ErrorKind::IsADirectory,
-            format!("{} is a directory, and a file is to be there", to.display()),
-        )),
-        _ => fs::rename(from, to),
     }
 }
 
