@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyDataStream, BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -164,6 +164,25 @@ impl Client {
     ) -> Result<impl AsyncBufRead + Unpin + Send + use<A>, Error> {
         let body = StreamBody::new(ReaderStream::new(archive).map_ok(Frame::data)).boxed_unsync();
         let request = Request::builder().method(method).uri(&page.0).header(HOST, "hull");
+        let request = request.header(CONTENT_TYPE, "application/x-tar").body(body);
+        Ok(reader(self.exchange(request.expect("a page is a legal path")).await?))
+    }
+
+    /// Sends a build's context, an archive, with further headers; gives the answer's bytes, as they come.
+    pub(crate) async fn send_context<A>(
+        &self,
+        page: &Page,
+        headers: &[(&str, &str)],
+        archive: A,
+    ) -> Result<impl AsyncBufRead + Unpin + Send + use<A>, Error>
+    where
+        A: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        let body = BodyExt::boxed_unsync(StreamBody::new(archive.map_ok(Frame::data)));
+        let mut request = Request::post(&page.0).header(HOST, "hull");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let request = request.header(CONTENT_TYPE, "application/x-tar").body(body);
         Ok(reader(self.exchange(request.expect("a page is a legal path")).await?))
     }

@@ -46,6 +46,21 @@ impl Credentials {
         Self::read()?.header(registry(image))
     }
 
+    /// All logins by registry, as `X-Registry-Config` has them. What a helper keeps for all registries is
+    /// found by the entries that docker leaves in the file.
+    pub(crate) fn all(&self) -> Result<Value, Error> {
+        let sections =
+            ["auths", "credHelpers"].iter().filter_map(|key| self.file.get(*key)?.as_object());
+        let mut all = Map::new();
+        for registry in sections.flat_map(Map::keys) {
+            if let Some((username, password)) = self.login(registry)? {
+                let login = json!({ "username": username, "password": password, "serveraddress": registry });
+                all.insert(registry.clone(), login);
+            }
+        }
+        Ok(Value::Object(all))
+    }
+
     /// `X-Registry-Auth` for a registry.
     fn header(&self, registry: &str) -> Result<Option<String>, Error> {
         let Some((username, secret)) = self.login(registry)? else { return Ok(None) };
@@ -182,6 +197,7 @@ mod tests {
         assert!(open().store("r:1", "ann", "a:b").expect("written"));
         assert_eq!(open().login("r:1").expect("read"), Some(("ann".into(), "a:b".into())));
         assert_eq!(open().login("r:2").expect("read"), None);
+        assert_eq!(open().all().expect("read")["r:1"]["username"], "ann");
         assert_eq!(open().file["psFormat"], "x");
         assert!(open().erase("r:1").expect("written") && !open().erase("r:1").expect("written"));
         assert_eq!(open().login("r:1").expect("read"), None);

@@ -56,6 +56,24 @@ pub(crate) enum Error {
     /// What is copied cannot be what is there.
     #[error("copy to {to}: {why}")]
     Copy { to: String, why: String },
+    /// An option that the engine has nothing for.
+    #[error("{option} is not supported: {why}")]
+    Unsupported { option: &'static str, why: String },
+    /// There is nothing to build from.
+    #[error("unable to prepare context: {what}")]
+    Context { what: String, source: Option<io::Error> },
+    /// The Dockerfile is none; with its line.
+    #[error("{0}")]
+    Dockerfile(String),
+    /// `.dockerignore` is none.
+    #[error("read the context")]
+    Ignore(#[from] build::ignore::Error),
+    /// The Dockerfile has warnings where it must have none, or asks for what is no rule.
+    #[error(transparent)]
+    Lint(#[from] build::lint::Error),
+    /// The build failed; the text is the engine's.
+    #[error("{message}")]
+    Build { code: u8, message: String },
     /// docker's program that keeps passwords.
     #[error("{program}: {said}")]
     Helper { program: String, said: String },
@@ -71,7 +89,7 @@ impl Error {
     /// The exit status that it has of its own.
     pub(crate) fn code(&self) -> Option<u8> {
         match self {
-            Self::Start { code, .. } => Some(*code),
+            Self::Start { code, .. } | Self::Build { code, .. } => Some(*code),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ const GROUPS: [(&str, &str); 7] = [
     ("Run", "run create exec attach start stop restart kill pause unpause wait"),
     ("Look", "ps logs stats top inspect port diff events info version"),
     ("Change", "rename update rm cp export commit"),
-    ("Images", "images pull push tag rmi history save load import"),
+    ("Images", "build images pull push tag rmi history save load import"),
     ("Registries", "login logout"),
     ("Groups", "container image volume network system"),
     ("Hull", "doctor completion man"),

@@ -47,4 +47,4 @@ group! {
 }
 
 pub(crate) use list::{Images, Rmi, prune};
-pub(crate) use transfer::{fetch, tagged};
+pub(crate) use transfer::{fetch, qualified, tagged};

@@ -5,13 +5,15 @@
 //!   run         run, create, start, exec, attach    daemon      starts and stops hulld
 //!   container   ps, logs, cp, stats, …              stream      a process's streams, here
 //!   image       pull, push, images, save, …         credentials docker's logins
-//!   volume, network, system, login                  format      tables, JSON, templates
+//!   build       build                             format      tables, JSON, templates
+//!   volume, network, system, login
 //! ```
 //!
 //! Exit status: that of the container's program for `run`, `start -a`, `attach` and `exec`, else 0; 126
 //! and 127 when the program could not be executed or found; for any other failure 125 in `run` and 1
 //! elsewhere.
 
+mod build;
 mod client;
 mod container;
 mod credentials;
@@ -65,6 +67,8 @@ verbs! {
         Ps: container::Ps,
         /// List images
         Images: image::Images,
+        /// Build an image from a Dockerfile
+        Build: build::Build,
         /// Remove images
         Rmi: image::Rmi,
         /// Show everything about anything

@@ -15,6 +15,14 @@ pub(crate) fn line(text: impl Display) {
     }
 }
 
+/// Prints a text as it is, at once. When nobody reads our output any more, this ends the program.
+pub(crate) fn text(text: &str) {
+    let mut out = io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        std::process::exit(UNREAD);
+    }
+}
+
 /// Colours, where there are any.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Paint(bool);

@@ -30,7 +30,7 @@ use crate::stream::{self, Ended};
 use crate::verb::{Verb, each};
 use crate::{output, terminal};
 
-pub(crate) use body::{pairs, restart};
+pub(crate) use body::{pairs, restart, ulimit};
 use flags::Flags;
 pub(crate) use keys::Keys;
 

@@ -66,6 +66,12 @@ pub(crate) fn columns() -> Option<u16> {
     (size.ws_col > 0).then_some(size.ws_col)
 }
 
+/// Columns of standard error's terminal.
+pub(crate) fn error_columns() -> Option<u16> {
+    let size = tcgetwinsize(rustix::stdio::stderr()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col)
+}
+
 /// True when what is written to standard error, or to standard output, may be coloured.
 pub(crate) fn colours(errors: bool) -> bool {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

@@ -159,11 +159,11 @@ fn hull(host: &Host, words: &[&str]) -> Ran {
     typed(host, &words, b"")
 }
 
-fn typed(host: &Host, words: &[&str], input: &[u8]) -> Ran {
+pub(crate) fn typed(host: &Host, words: &[&str], input: &[u8]) -> Ran {
     run(host.engine.other_client(&program("hull").to_string_lossy(), words), input)
 }
 
-fn on_terminal(host: &Host, words: &[&str]) -> Pty {
+pub(crate) fn on_terminal(host: &Host, words: &[&str]) -> Pty {
     let mut client = host.engine.other_client(&program("hull").to_string_lossy(), words);
     client.env("TERM", "xterm").env_remove("NO_COLOR");
     Pty::start(&client, 24, 80)

@@ -14,6 +14,7 @@ mod files;
 mod health;
 mod hostile_images;
 mod hull;
+mod hull_build;
 mod images;
 mod init;
 mod lifecycle;
@@ -66,6 +67,12 @@ const SUITE: Suite = Suite {
         once!(hull::a_login_is_dockers_too),
         once!(hull::the_doctor_finds_what_works_and_what_mends_the_rest),
         once!(hull::stop_waits_for_the_engine_and_start_for_its_answer),
+        both!(hull_build::a_directory_becomes_an_image),
+        both!(hull_build::a_failing_command_gives_its_status_and_its_output),
+        once!(hull_build::a_live_view_shows_steps_and_what_was_cached),
+        once!(hull_build::a_result_may_be_an_archive_or_a_directory),
+        once!(hull_build::a_context_may_come_from_standard_input),
+        once!(hull_build::what_cannot_be_built_is_told_with_its_place),
         once!(compose::a_project_of_three_services_comes_up_and_goes),
         both!(run::the_kernel_is_the_hosts_only_without_a_vm),
         both!(run::exit_codes_are_those_of_the_program),

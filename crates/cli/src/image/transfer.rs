@@ -135,7 +135,7 @@ impl Verb for Pull {
 }
 
 /// A name with its registry, as docker prints it at the end of a pull.
-fn qualified(image: &str) -> String {
+pub(crate) fn qualified(image: &str) -> String {
     match image.split_once('/') {
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => image.to_owned(),
         Some(_) => format!("docker.io/{image}"),

@@ -248,7 +248,8 @@ pub(crate) fn restart(text: &str) -> Result<Value, Error> {
     Ok(json!({ "Name": name, "MaximumRetryCount": times }))
 }
 
-fn ulimit(text: &str) -> Result<Value, Error> {
+/// `NAME=SOFT[:HARD]`.
+pub(crate) fn ulimit(text: &str) -> Result<Value, Error> {
     let invalid = || Error::Argument {
         option: "--ulimit",
         value: text.to_owned(),

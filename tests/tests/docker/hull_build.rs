@@ -1,0 +1,216 @@
+//! `hull build`: from a directory to an image, to files, and to an error with its place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use spec::Isolation;
+use tests::Host;
+use tests::command::Ran;
+use tests::host::IMAGE;
+
+use crate::hull::{on_terminal, typed};
+
+/// A context of its own with this Dockerfile, `IMAGE` in it replaced.
+fn context(host: &Host, name: &str, dockerfile: &str) -> PathBuf {
+    let dir = host.dir().join(name);
+    fs::create_dir_all(dir.join("files")).expect("a directory");
+    fs::write(dir.join("Dockerfile"), dockerfile.replace("IMAGE", IMAGE)).expect("a file");
+    fs::write(dir.join("files/kept"), "kept\n").expect("a file");
+    fs::write(dir.join("files/left.log"), "left\n").expect("a file");
+    fs::write(dir.join(".dockerignore"), "**/*.log\n").expect("a file");
+    dir
+}
+
+fn build(host: &Host, more: &[&str], context: &Path) -> Ran {
+    let context = context.to_string_lossy();
+    typed(host, &[&["build"], more, &[&*context]].concat(), b"")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+pub(crate) fn a_directory_becomes_an_image(host: &mut Host, isolation: Isolation) {
+    let wall = format!("--isolation={isolation}");
+    let name = format!("by-verb-{isolation}");
+    let dir = context(
+        host,
+        &name,
+        "FROM IMAGE\nARG WHO=nobody\nCOPY files /files\nRUN echo \"made for $WHO\" > /made\n\
+         CMD [\"cat\", \"/made\", \"/files/kept\"]\n",
+    );
+    let id_file = host.dir().join(format!("{name}.id"));
+    let metadata = host.dir().join(format!("{name}.json"));
+    let id_path = format!("--iidfile={}", id_file.display());
+    let metadata_path = format!("--metadata-file={}", metadata.display());
+    let words =
+        ["-t", &name, &wall, "--build-arg", "WHO=us", "--label", "l=v", &id_path, &metadata_path];
+    let told = build(host, &words, &dir).ok();
+    // A label of the command line is a step, as docker has it.
+    assert!(told.contains("Step 4/6 : RUN echo"), "{told}");
+    assert!(told.contains(&format!("Successfully tagged {name}:latest")), "{told}");
+    let ran = typed(host, &["run", "--rm", &wall, &name], b"").ok();
+    assert_eq!(ran, "made for us\nkept");
+    assert_eq!(typed(host, &["run", "--rm", &wall, &name, "ls", "/files"], b"").ok(), "kept");
+
+    let id = read(&id_file);
+    assert!(id.starts_with("sha256:") && !id.ends_with('\n'), "{id}");
+    let inspected = host.engine.inspect(&name);
+    assert_eq!(
+        (inspected["Id"].as_str(), &inspected["Config"]["Labels"]["l"]),
+        (Some(&*id), &Value::from("v"))
+    );
+    let metadata: Value = serde_json::from_str(&read(&metadata)).expect("JSON");
+    assert_eq!(metadata["image.name"], format!("docker.io/library/{name}:latest"));
+
+    // The same again takes no step, and says no more than the id.
+    assert_eq!(
+        build(host, &["-q", &wall, "--build-arg", "WHO=us", "--label", "l=v"], &dir).ok(),
+        id
+    );
+    let told =
+        build(host, &[&wall, "--build-arg", "WHO=us", "--label", "l=v", "--progress=plain"], &dir)
+            .ok();
+    assert!(told.contains("---> Using cache"), "{told}");
+    host.docker(&["rmi", &name]).ok();
+}
+
+pub(crate) fn a_failing_command_gives_its_status_and_its_output(
+    host: &mut Host,
+    isolation: Isolation,
+) {
+    let wall = format!("--isolation={isolation}");
+    let dir = context(host, &format!("failing-{isolation}"), "FROM IMAGE\nRUN echo why; exit 7\n");
+    let plain = build(host, &[&wall], &dir);
+    assert_eq!(plain.code, 7, "{plain}");
+    assert!(
+        plain.out.contains("why") && plain.err.contains("returned a non-zero code: 7"),
+        "{plain}"
+    );
+    let quiet = build(host, &[&wall, "-q"], &dir);
+    assert_eq!((quiet.code, quiet.out.as_str()), (7, ""), "{quiet}");
+    assert!(quiet.err.contains("why"), "{quiet}");
+    let live = on_terminal(host, &["build", &wall, &dir.to_string_lossy()]);
+    live.screen.expect("ERROR");
+    live.screen.expect(" > [2/2] RUN echo why; exit 7:\r\nwhy");
+    live.screen.expect("returned a non-zero code: 7");
+    assert_eq!(live.wait(), 7);
+}
+
+pub(crate) fn a_live_view_shows_steps_and_what_was_cached(host: &mut Host) {
+    let dir = context(host, "live", "FROM IMAGE\nRUN echo first; sleep 1; printf '\\033[31mred'\n");
+    let words = ["build", "-t", "live", &*dir.to_string_lossy()];
+    let first = on_terminal(host, &words);
+    first.screen.expect("[1/2] FROM");
+    first.screen.expect(" => # first");
+    let seen = first.screen.expect("named live:latest");
+    assert!(!seen.contains("\u{1b}[31mred"), "{seen:?}");
+    assert_eq!(first.wait(), 0);
+    let again = on_terminal(host, &words);
+    again.screen.expect("CACHED");
+    again.screen.expect("named live:latest");
+    assert_eq!(again.wait(), 0);
+    host.docker(&["rmi", "live"]).ok();
+}
+
+pub(crate) fn a_result_may_be_an_archive_or_a_directory(host: &mut Host) {
+    let dir = context(host, "outputs", "FROM scratch\nCOPY files /files\nCMD [\"/none\"]\n");
+    let at = |name: &str| host.dir().join(name);
+    let output = |kind: &str, name: &str| format!("type={kind},dest={}", at(name).display());
+    let local = output("local", "out-local");
+    build(
+        host,
+        &["-o", &local, "-o", &output("tar", "out.tar"), "-o", &output("oci", "out-oci.tar")],
+        &dir,
+    )
+    .ok();
+    assert_eq!(read(&at("out-local/files/kept")), "kept\n");
+    assert!(!at("out-local/files/left.log").exists());
+    let listed = |name: &str| {
+        let mut archive = tar::Archive::new(fs::File::open(at(name)).expect("an archive"));
+        let entries = archive.entries().expect("entries").map(|entry| {
+            entry.expect("an entry").path().expect("a path").to_string_lossy().into_owned()
+        });
+        entries.collect::<Vec<_>>()
+    };
+    assert!(listed("out.tar").iter().any(|path| path.ends_with("files/kept")));
+    assert!(listed("out-oci.tar").iter().any(|path| path == "oci-layout"));
+    build(host, &["-o", &format!("type=oci,tar=false,dest={}", at("out-layout").display())], &dir)
+        .ok();
+    assert!(read(&at("out-layout/index.json")).contains("manifest"));
+    let printed = build(host, &["-o", "-"], &dir);
+    assert_eq!(printed.code, 0, "{}", printed.err);
+    assert!(
+        printed.out.contains("files/kept") && printed.err.contains("Step 1/3 : FROM scratch"),
+        "{}",
+        printed.err
+    );
+    assert_eq!(host.docker(&["ps", "-aq"]).ok(), "", "no container stays");
+}
+
+pub(crate) fn a_context_may_come_from_standard_input(host: &mut Host) {
+    let text = format!("FROM {IMAGE}\nRUN echo {{}} > /from\n");
+    let dockerfile = |what: &str| text.replace("{}", what);
+    let from = |words: &[&str], input: &[u8]| {
+        let built = [&["build", "-q", "-t", "input"], words].concat();
+        typed(host, &built, input).ok();
+        typed(host, &["run", "--rm", "input", "cat", "/from"], b"").ok()
+    };
+    assert_eq!(from(&["-"], dockerfile("alone").as_bytes()), "alone");
+    let dir = context(host, "apart", "FROM absent\n");
+    let dir = dir.to_string_lossy();
+    assert_eq!(from(&["-f", "-", &dir], dockerfile("apart").as_bytes()), "apart");
+    assert_eq!(
+        typed(host, &["run", "--rm", "input", "ls", "-A", "/"], b"")
+            .ok()
+            .matches("hull.docker")
+            .count(),
+        0
+    );
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    let inside = dockerfile("archive");
+    header.set_size(inside.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "sub/file", inside.as_bytes()).expect("written");
+    let archive = archive.into_inner().expect("complete");
+    assert_eq!(from(&["-f", "sub/file", "-"], &archive), "archive");
+    host.docker(&["rmi", "input"]).ok();
+}
+
+pub(crate) fn what_cannot_be_built_is_told_with_its_place(host: &mut Host) {
+    let dir = context(host, "wrong", "FROM IMAGE\n\nFRO busybox\n");
+    let ran = build(host, &[], &dir);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran}");
+    let want = "Dockerfile:3:1\n   3 | >>> FRO busybox\n\
+                dockerfile parse error on line 3: unknown instruction: FRO (did you mean FROM?)";
+    assert!(ran.err.contains(want), "{ran}");
+
+    let cases: [(&str, &[&str], &str); 7] = [
+        ("FROM IMAGE\nCOPY ../../etc/passwd /\n", &[], "COPY"),
+        ("FROM IMAGE\nCOPY absent /\n", &[], "absent"),
+        ("FROM IMAGE\n", &["--target", "none"], "none"),
+        ("", &[], "the Dockerfile cannot be empty"),
+        ("FROM IMAGE\n", &["--secret", "id=a"], "--secret is not supported"),
+        ("FROM IMAGE\n", &["-o", "type=registry"], "invalid --output"),
+        (
+            "# check=error=true\nFROM IMAGE as a\n",
+            &[],
+            "lint violation found for rules: FromAsCasing",
+        ),
+    ];
+    for (dockerfile, words, want) in cases {
+        let ran = build(host, words, &context(host, "wrong", dockerfile));
+        assert_eq!(ran.code, 1, "{dockerfile:?}: {ran}");
+        assert!(ran.err.contains(want), "{dockerfile:?}: {ran}");
+    }
+    let absent = build(host, &[], Path::new("/absent"));
+    assert!(absent.err.contains("unable to prepare context: "), "{absent}");
+
+    let dir = context(host, "wrong", "FROM IMAGE as a\nCMD true\n");
+    let warned = build(host, &["-q"], &dir);
+    assert!(warned.code == 0 && warned.err.contains("2 warnings found"), "{warned}");
+    let checked = build(host, &["--check"], &dir);
+    assert!(checked.code == 1 && checked.out.contains("WARNING: JSONArgsRecommended"), "{checked}");
+}
