@@ -6,20 +6,22 @@ use spec::Kind;
 
 use crate::reply::{self, Reply};
 
-/// A request that is answered with an error: its status, and the message a user reads.
+/// A request that is answered with an error: its status, what a program can do about it, and the message
+/// a user reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Error {
     status: StatusCode,
+    kind: Kind,
     message: String,
     /// The status of a build's command that failed.
     code: Option<u8>,
 }
 
 impl Error {
-    /// An error with this status.
+    /// An error with this status, and of the kind that usually has it.
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), code: None }
+        Self { status, kind: kind(status), message: message.into(), code: None }
     }
 
     /// 400: the request is wrong.
@@ -29,7 +31,7 @@ impl Error {
 
     /// An error of one of the crates beneath, with its causes.
     pub(crate) fn of(kind: Kind, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::new(status(kind), told(kind, spec::chain(error)))
+        Self { status: status(kind), kind, message: told(kind, spec::chain(error)), code: None }
     }
 
     /// The same error, but 400 instead of 501: a field of a request that cannot be honoured is the
@@ -73,9 +75,9 @@ impl Error {
         json!({ "errorDetail": detail, "error": text })
     }
 
-    /// The answer.
+    /// The answer: Docker's clients read the message alone; the kind tells apart what has one status.
     pub(crate) fn reply(&self) -> Reply {
-        reply::json(self.status, &json!({ "message": self.message }))
+        reply::json(self.status, &json!({ "kind": self.kind, "message": self.message }))
     }
 }
 
@@ -116,9 +118,51 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
+/// The kind that a status without one stands for.
+fn kind(status: StatusCode) -> Kind {
+    match status {
+        StatusCode::NOT_IMPLEMENTED => Kind::Unsupported,
+        StatusCode::NOT_FOUND => Kind::NotFound,
+        StatusCode::CONFLICT => Kind::Conflict,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Kind::Denied,
+        StatusCode::SERVICE_UNAVAILABLE => Kind::Unavailable,
+        status if status.is_client_error() => Kind::Invalid,
+        _ => Kind::Internal,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn the_answer_names_the_kind_beside_the_message() {
+        let missing = engine::Error::NoSuchImage("a".into());
+        for (error, kind, message) in [
+            (Error::from(missing), "not-found", "No such image: a"),
+            (Error::unsupported("build"), "unsupported", "build is not supported by Hull yet"),
+            // Another status, and still what the host cannot do.
+            (Error::unsupported("x").by_field(), "unsupported", "x is not supported by Hull yet"),
+            (Error::invalid("bad"), "invalid", "bad"),
+        ] {
+            let body = error.reply().into_body().collect().await.expect("a body").to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(body, json!({ "kind": kind, "message": message }));
+        }
+    }
+
+    #[test]
+    fn a_status_alone_stands_for_a_kind_that_has_it() {
+        for kind_of_error in Kind::ALL {
+            assert_eq!(
+                status(kind(status(kind_of_error))),
+                status(kind_of_error),
+                "{kind_of_error}"
+            );
+        }
+    }
 
     #[test]
     fn every_kind_has_a_status_of_an_error() {
