@@ -109,8 +109,10 @@ fn chosen(call: &Call, filters: &Filters) -> Result<Vec<Image>, Error> {
         Some(text) => clock::moment("until", text)?,
         None => None,
     };
-    let malformed = |pattern: &&str| !glob::is_whole(pattern);
-    if let Some(pattern) = filters.values("reference").find(malformed) {
+    // Before API 1.41 there was a parameter for the one filter that there was.
+    let old = call.query.text("filter").filter(|_| !call.version.since_minor(41));
+    let patterns: Vec<&str> = filters.values("reference").chain(old).collect();
+    if let Some(pattern) = patterns.iter().find(|pattern| !glob::is_whole(pattern)) {
         return Err(Error::invalid(format!("invalid filter 'reference={pattern}'")));
     }
     let passes = |image: &Image| {
@@ -123,11 +125,11 @@ fn chosen(call: &Call, filters: &Filters) -> Result<Vec<Image>, Error> {
     };
     // Of an image that is chosen by some of its names, these alone are shown.
     let named = |mut image: Image| {
-        if !filters.has("reference") {
+        if patterns.is_empty() {
             return Some(image);
         }
         let chosen = |name: &Reference| {
-            filters.any("reference", |pattern| {
+            patterns.iter().any(|pattern| {
                 glob::fits(pattern, &name.to_string()) || glob::fits(pattern, &name.familiar_name())
             })
         };
@@ -177,7 +179,7 @@ pub(crate) fn inspect(call: &mut Call, name: &str) -> Answer {
         "RepoTags": names(&image.tags),
         "RepoDigests": names(&image.digests),
         "Parent": parent(&image),
-        "Comment": "",
+        "Comment": comment(&image),
         "Created": config.created().clone().unwrap_or_else(|| clock::zero().to_owned()),
         "DockerVersion": "",
         "Author": config.author().clone().unwrap_or_default(),
@@ -202,6 +204,12 @@ pub(crate) fn inspect(call: &mut Call, name: &str) -> Answer {
         document["Manifests"] = json!([manifest(&image, call, &call.engine.images().usage())]);
     }
     Ok(reply::ok(&document))
+}
+
+/// What was said of the image's last step.
+fn comment(image: &Image) -> String {
+    let last = image.config.history().as_ref().and_then(|steps| steps.last());
+    last.and_then(|step| step.comment().clone()).unwrap_or_default()
 }
 
 /// How the image's program is to run, with what Docker adds to the OCI's keys.
