@@ -1,5 +1,6 @@
 //! The daemon's configuration: each key of `hulld.toml` is a flag too, and flags go first.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,8 @@ const CERTIFICATES: [&str; 2] = ["/etc/hull/certs.d", "/etc/docker/certs.d"];
 /// What a daemon that listens on TCP must be told.
 const ALL_OF_TLS: &str = "TCP wants all of --tlsverify, --tlscacert, --tlscert and --tlskey";
 /// Keys that are taken over while the daemon runs.
-const RELOADED: [&str; 2] = ["log-level", "debug"];
+const RELOADED: [&str; 6] =
+    ["log-level", "debug", "registry-mirror", "insecure-registry", "registry-certs", "label"];
 /// The shim's program, beside the daemon's.
 const SHIM: &str = "containerd-shim-hull-v2";
 
@@ -90,6 +92,9 @@ struct Options {
     /// [/etc/hull/certs.d and /etc/docker/certs.d].
     #[arg(long, value_name = "DIR")]
     registry_certs: Vec<PathBuf>,
+    /// What this engine is called by in `docker info`; repeatable.
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
     /// How output is kept where a container does not say it: json-file, local or none [json-file].
     #[arg(long, value_name = "DRIVER")]
     log_driver: Option<String>,
@@ -219,6 +224,7 @@ impl Options {
             registry_mirror: list(self.registry_mirror, other.registry_mirror),
             insecure_registry: list(self.insecure_registry, other.insecure_registry),
             registry_certs: list(self.registry_certs, other.registry_certs),
+            label: list(self.label, other.label),
             log_driver: self.log_driver.or(other.log_driver),
             log_opt: list(self.log_opt, other.log_opt),
             isolation: self.isolation.or(other.isolation),
@@ -291,6 +297,7 @@ impl Options {
                     self.registry_certs
                 },
             },
+            labels: labels(self.label)?,
             vm,
         };
         let (group, said) = (self.group, Table::new());
@@ -391,6 +398,21 @@ fn logging(driver: Option<&str>, options: &[String]) -> Result<Logging, Error> {
     let options = options.iter().map(pair).collect::<Result<_, _>>()?;
     let driver = driver.unwrap_or("json-file");
     Logging::new(driver, options).map_err(|error| value("log-driver", driver, error.to_string()))
+}
+
+/// Labels as they were given; of a key there is one value.
+fn labels(labels: Vec<String>) -> Result<Vec<String>, Error> {
+    let mut values = BTreeMap::new();
+    for label in &labels {
+        let (key, text) = label
+            .split_once('=')
+            .filter(|(key, _)| !key.is_empty())
+            .ok_or_else(|| value("label", label, "want KEY=VALUE"))?;
+        if values.insert(key, text).is_some_and(|before| before != text) {
+            return Err(value("label", label, format!("{key} has another value too")));
+        }
+    }
+    Ok(labels)
 }
 
 fn accel(text: Option<&str>) -> Result<Accel, Error> {

@@ -87,7 +87,7 @@ fn run(arguments: &Arguments, passed: Option<UnixListener>) -> Result<(), Error>
         systemd::notify("READY=1");
         tokio::select! {
             () = serve => {}
-            () = async { while hang_up.recv().await.is_some() { reload(arguments, &level, &said); } } => {}
+            () = async { while hang_up.recv().await.is_some() { reload(arguments, &level, &engine, &said); } } => {}
         }
         drop(beside);
         socket.remove();
@@ -128,8 +128,13 @@ fn listen(kind: SignalKind) -> Result<Signal, Error> {
 
 /// Takes over what can change while we run, and names what cannot. A file that cannot be read changes
 /// nothing.
-fn reload(arguments: &Arguments, level: &Level, said: &toml::Table) {
-    match arguments.configuration() {
+fn reload(arguments: &Arguments, level: &Level, engine: &Engine, said: &toml::Table) {
+    let read = arguments.configuration().and_then(|configuration| {
+        let settings = &configuration.settings;
+        engine.reload(settings.registries.clone(), settings.labels.clone())?;
+        Ok(configuration)
+    });
+    match read {
         Ok(configuration) => {
             let waiting = configuration.waiting(said);
             level.set(configuration.log);

@@ -69,7 +69,7 @@ pub(crate) async fn info(call: &mut Call) -> Answer {
     let info = call.engine.info().await?;
     let mut document = reply::both(reply::both(facts(&info), surroundings()), host::limits());
     gate(&mut document, call.version);
-    let registries = &call.engine.settings().registries;
+    let registries = call.engine.images().registries();
     let mut insecure = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
     insecure.extend(registries.insecure.iter().filter(|name| name.contains('/')).cloned());
     let mut indexes = json!({
@@ -135,6 +135,7 @@ fn facts(info: &Info) -> Value {
         "DefaultRuntime": "hull",
         "LiveRestoreEnabled": true,
         "Isolation": info.isolation.to_string(),
+        "Labels": info.labels,
         "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
         "Warnings": weak_walls(info),
         // Whom to ask to end: of a socket of systemd's the kernel names systemd.
@@ -161,7 +162,6 @@ fn surroundings() -> Value {
         "HttpProxy": "",
         "HttpsProxy": "",
         "NoProxy": "",
-        "Labels": [],
         "ExperimentalBuild": false,
         "Swarm": {
             "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false,
@@ -223,9 +223,11 @@ mod tests {
             data_root: "/var/lib/hull".into(),
             walls: [("hyperv".to_owned(), wall)].into(),
             id: "x".into(),
+            labels: vec!["rack=7".into()],
         };
         let document = facts(&info);
         assert_eq!(document["Warnings"].as_array().map(Vec::len), Some(1));
+        assert_eq!(document["Labels"], json!(["rack=7"]));
         assert_eq!(
             (&document["Containers"], &document["Isolation"]),
             (&json!(3), &json!("process"))

@@ -316,6 +316,7 @@ impl Engine {
             data_root: self.shared.settings.data_root.clone(),
             walls,
             id: self.shared.store.engine_id().to_owned(),
+            labels: self.labels(),
         })
     }
 

@@ -40,6 +40,8 @@ pub enum EventKind {
     Network,
     /// A volume.
     Volume,
+    /// The engine itself.
+    Daemon,
 }
 
 impl EventKind {
@@ -50,6 +52,7 @@ impl EventKind {
             Self::Image => "image",
             Self::Network => "network",
             Self::Volume => "volume",
+            Self::Daemon => "daemon",
         }
     }
 }

@@ -26,6 +26,7 @@ mod names;
 mod networks;
 mod owner;
 mod recover;
+mod reload;
 mod request;
 mod restart;
 #[cfg(test)]

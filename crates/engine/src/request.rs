@@ -210,4 +210,6 @@ pub struct Info {
     pub walls: BTreeMap<String, Wall>,
     /// An id that is the same for every start of this engine, made with its database.
     pub id: String,
+    /// What the engine is called by, `KEY=VALUE`.
+    pub labels: Vec<String>,
 }

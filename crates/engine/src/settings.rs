@@ -25,8 +25,10 @@ pub struct Settings {
     pub subnet: String,
     /// How the output of a container that does not say it is kept.
     pub logging: Logging,
-    /// Where images come from.
+    /// Where images come from, until a [reload](crate::Engine::reload).
     pub registries: Registries,
+    /// What the engine is called by, `KEY=VALUE`, until a reload.
+    pub labels: Vec<String>,
     /// How virtual machines are made.
     pub vm: Vm,
 }

@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) bridge: Arc<Bridge>,
     pub(crate) ports: Ports,
     pub(crate) networks: Networks,
+    /// What the engine is called by.
+    pub(crate) labels: Mutex<Vec<String>>,
     table: Mutex<Table>,
 }
 
@@ -54,6 +56,7 @@ impl Shared {
     ) -> Self {
         let (ports, bridge) = (Ports::of(bridge.name()), Arc::new(bridge));
         let (broker, table) = (Broker::new(), Mutex::default());
+        let labels = Mutex::new(settings.labels.clone());
         Self {
             settings,
             store,
@@ -64,6 +67,7 @@ impl Shared {
             bridge,
             ports,
             networks,
+            labels,
             table,
         }
     }

@@ -42,7 +42,7 @@ mod usage;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use spec::{ContainerId, Digest, Kind};
 use tokio::io::AsyncRead;
@@ -72,7 +72,8 @@ pub use usage::Usage;
 #[derive(Debug, Clone)]
 pub struct Images {
     store: Arc<Store>,
-    registries: Arc<Registries>,
+    /// Whoever asks a registry keeps what it began with.
+    registries: Arc<RwLock<Arc<Registries>>>,
 }
 
 /// Why the store could not be opened.
@@ -102,9 +103,25 @@ impl Images {
     pub fn open(data_root: &Path, registries: Registries) -> Result<Self, Error> {
         // Refused only if there is one: then that is used.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let registries = Arc::new(registries.checked()?);
+        let registries = Arc::new(RwLock::new(Arc::new(registries.checked()?)));
         let store = Arc::new(Store::open(data_root)?);
         Ok(Self { store, registries })
+    }
+
+    /// Which registries are asked.
+    pub fn registries(&self) -> Arc<Registries> {
+        Arc::clone(&self.registries.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks others from now on; what has begun goes on as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Registry`] for one that cannot be meant; then nothing has changed.
+    pub fn use_registries(&self, registries: Registries) -> Result<(), Error> {
+        let registries = Arc::new(registries.checked()?);
+        *self.registries.write().unwrap_or_else(PoisonError::into_inner) = registries;
+        Ok(())
     }
 
     /// Fetches an image and gives it its name. Cancelled by dropping the future: then nothing but
@@ -117,7 +134,7 @@ impl Images {
         progress: impl Fn(Progress) + Send + Sync,
     ) -> Result<Image, pull::Error> {
         let request = pull::Request { reference, platform, progress: &progress };
-        pull::pull(&self.store, &self.registries, auth, &request).await
+        pull::pull(&self.store, &self.registries(), auth, &request).await
     }
 
     /// Sends an image, or with `all` every tag of the repository, to the registry in its name. Cancelled
@@ -130,19 +147,19 @@ impl Images {
         progress: impl Fn(Progress) + Send + Sync,
     ) -> Result<(), push::Error> {
         let request = push::Request { reference, all, progress: &progress };
-        push::push(&self.store, &self.registries, auth, &request).await
+        push::push(&self.store, &self.registries(), auth, &request).await
     }
 
     /// Asks the registry at `host` whether it takes the credentials. Gives an identity token, where the
     /// registry has such: that is kept in the password's place.
     pub async fn log_in(&self, host: &str, auth: Auth) -> Result<Option<String>, registry::Error> {
-        distribution::log_in(&self.registries, host, auth).await
+        distribution::log_in(&self.registries(), host, auth).await
     }
 
     /// The repositories whose names hold `term`: of the registry that it begins with, or of the mirrors of
     /// Docker Hub. `None` when there are none of these.
     pub async fn search(&self, term: &str) -> Result<Option<Vec<Reference>>, registry::Error> {
-        distribution::search(&self.registries, term).await
+        distribution::search(&self.registries(), term).await
     }
 
     /// What the registry says of an image, without fetching it.
@@ -151,7 +168,7 @@ impl Images {
         reference: &Reference,
         auth: Option<Auth>,
     ) -> Result<Remote, pull::Error> {
-        distribution::look_up(&self.registries, reference, auth).await
+        distribution::look_up(&self.registries(), reference, auth).await
     }
 
     /// All tags that the registry has in the reference's repository.
@@ -160,7 +177,7 @@ impl Images {
         reference: &Reference,
         auth: Option<Auth>,
     ) -> Result<Vec<Reference>, pull::Error> {
-        distribution::tags(&self.registries, reference, auth).await
+        distribution::tags(&self.registries(), reference, auth).await
     }
 
     /// Chooses images to save: by id without a name, by repository with all of its tags. They are kept

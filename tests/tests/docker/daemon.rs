@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tests::Host;
 use tests::command::{eventually, wait};
+use tests::host::IMAGE;
 use tests::programs::program;
 
 pub(crate) fn the_socket_is_the_groups(host: &mut Host) {
@@ -41,6 +42,41 @@ pub(crate) fn a_hang_up_reads_the_configuration_again(host: &mut Host) {
     for line in engine.log().lines() {
         serde_json::from_str::<serde_json::Value>(line).expect("a line is JSON");
     }
+}
+
+pub(crate) fn a_reload_takes_over_registries_and_labels(host: &mut Host) {
+    // An address of the host's that is no loopback one, without TLS.
+    let address = "172.30.0.1:5080";
+    let _registry = host.another_registry(address, "", "");
+    let file = host.dir().join("reload.toml");
+    let insecure = "insecure-registry = ['172.30.0.1:5080']\n";
+    fs::write(&file, "label = ['rack=7']\n").expect("a file");
+    let engine = host.another_engine_with(&["--config", &file.to_string_lossy()]);
+    let info = |what: &str| engine.docker(&["info", "-f", what]).ok();
+    assert_eq!(info("{{.Labels}}"), "[rack=7]");
+    let image = format!("{address}/reload:1");
+    engine.docker(&["pull", "-q", IMAGE]).ok();
+    engine.docker(&["tag", IMAGE, &image]).ok();
+    engine.docker(&["push", &image]).fails(1);
+
+    fs::write(&file, format!("label = ['rack=8', 'tier=a']\n{insecure}")).expect("a file");
+    let pid = i32::try_from(engine.pid()).ok().and_then(Pid::from_raw).expect("it runs");
+    kill_process(pid, Signal::HUP).expect("it runs");
+    eventually("labels are taken over", || info("{{.Labels}}") == "[rack=8 tier=a]");
+    assert!(info("{{json .RegistryConfig.IndexConfigs}}").contains(address));
+    engine.docker(&["push", "-q", &image]).ok();
+    assert!(!engine.log().contains("these keys hold from the next start on"), "{}", engine.log());
+    let kind = ["--filter", "type=daemon", "--format", "{{.Action}} {{json .Actor}}"];
+    let told = [&["events", "--since", "1m", "--until", "0s"], &kind[..]].concat();
+    let told = engine.docker(&told).ok();
+    assert!(told.starts_with("reload {") && told.contains("rack=8"), "{told}");
+
+    // One that cannot be meant changes nothing, not even what stands beside it.
+    fs::write(&file, "label = ['x=1']\ninsecure-registry = ['http://bad/']\n").expect("a file");
+    kill_process(pid, Signal::HUP).expect("it runs");
+    eventually("it is refused", || engine.log().contains("invalid insecure registry"));
+    assert_eq!(info("{{.Labels}}"), "[rack=8 tier=a]");
+    engine.docker(&["push", "-q", &image]).ok();
 }
 
 /// `systemd-socket-activate`'s part is small enough for a shell.
@@ -126,9 +162,9 @@ pub(crate) fn tcp_is_for_those_with_a_certificate(host: &mut Host) {
 
 pub(crate) fn prometheus_reads_what_the_engine_counts(host: &mut Host) {
     let engine = host.another_engine_with(&["--metrics-addr", "127.0.0.1:9323"]);
-    engine.docker(&["pull", "-q", tests::host::IMAGE]).ok();
-    engine.docker(&["run", tests::host::IMAGE, "true"]).ok();
-    engine.docker(&["run", tests::host::IMAGE, "sh", "-c", "exit 3"]).fails(3);
+    engine.docker(&["pull", "-q", IMAGE]).ok();
+    engine.docker(&["run", IMAGE, "true"]).ok();
+    engine.docker(&["run", IMAGE, "sh", "-c", "exit 3"]).fails(3);
     engine.docker(&["inspect", "nobody"]).fails(1);
     let fetch = || engine.fetch_page("127.0.0.1:9323", "/metrics").expect("it answers");
     eventually("what happened is counted", || fetch().contains("hull_container_failures_total 1"));

@@ -36,6 +36,11 @@ fn a_value_that_makes_no_sense_is_named() {
             "--log-driver syslog",
         ),
         (Options { log_opt: vec!["x".into()], ..Default::default() }, "--log-opt x"),
+        (Options { label: vec!["x".into()], ..Default::default() }, "--label x: want KEY=VALUE"),
+        (
+            Options { label: vec!["a=1".into(), "a=2".into()], ..Default::default() },
+            "--label a=2: a has another value too",
+        ),
         (Options { data_root: Some("/a:b".into()), ..Default::default() }, "--data-root /a:b"),
     ];
     for (options, want) in cases {
@@ -52,8 +57,10 @@ fn a_key_that_waits_for_the_next_start_is_named() {
         Configuration { said, ..options.complete().expect("valid") }
     };
     let before = configuration("bridge = 'a'\nlog-level = 'info'\nsubnet = '10.1.0.0/16'").said;
-    let after = configuration("bridge = 'b'\nlog-level = 'debug'\nregistry-mirror = ['http://m']");
-    assert_eq!(after.waiting(&before), ["bridge", "registry-mirror", "subnet"]);
+    let after = configuration(
+        "bridge = 'b'\nlog-level = 'debug'\nregistry-mirror = ['http://m']\nlabel = ['a=1']",
+    );
+    assert_eq!(after.waiting(&before), ["bridge", "subnet"]);
     assert!(after.waiting(&after.said).is_empty());
 }
 
