@@ -321,9 +321,14 @@ impl Engine {
         (status.expect("a status line"), body.to_owned())
     }
 
+    /// A connection on which nothing was said yet.
+    pub fn connect(&self) -> UnixStream {
+        UnixStream::connect(self.socket()).expect("it listens")
+    }
+
     /// Sends a request with more headers; gives the connection.
     pub fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> UnixStream {
-        let mut socket = UnixStream::connect(self.socket()).expect("it listens");
+        let mut socket = self.connect();
         write!(
             socket,
             "{method} {path} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n\

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use engine::Engine;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
+use hyper::{Request, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -45,12 +45,19 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// 400 for a body that is something else than JSON, by its type or in fact.
+    /// 400 for a body that is something else than JSON, by its type or in fact; 413 for one that is longer
+    /// than any of Docker's.
     pub(crate) async fn value(&mut self) -> Result<Value, Error> {
         let content_type = self.header(CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
-        let Some(body) = self.body.take() else { return Ok(Value::Null) };
-        let body = Limited::new(body, BODY_LIMIT).collect().await;
-        let bytes = body.map_err(|error| unreadable(&*error))?.to_bytes();
+        let Some(mut body) = self.body.take() else { return Ok(Value::Null) };
+        let bytes = match Limited::new(&mut body, BODY_LIMIT).collect().await {
+            Ok(bytes) => bytes.to_bytes(),
+            Err(error) => {
+                // Its rest is still to be skipped.
+                self.body = Some(body);
+                return Err(unreadable(&*error));
+            }
+        };
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
@@ -91,7 +98,8 @@ impl Call {
 
 fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
     if error.is::<LengthLimitError>() {
-        return Error::invalid(format!("the request's body is longer than {BODY_LIMIT} bytes"));
+        let message = format!("the request's body is longer than {BODY_LIMIT} bytes");
+        return Error::new(StatusCode::PAYLOAD_TOO_LARGE, message);
     }
     Error::invalid(format!("the request's body cannot be read: {error}"))
 }

@@ -6,6 +6,7 @@ mod build;
 mod client;
 mod commands;
 mod compose;
+mod connections;
 mod crash;
 mod daemon;
 mod errors;
@@ -163,7 +164,12 @@ const SUITE: Suite = Suite {
         once!(hostile_images::a_full_disk_stops_what_needs_room_and_nothing_else),
         once!(hostile_images::a_blob_that_has_rotted_is_told_and_fetched_again),
         once!(daemon::the_socket_is_the_groups),
+        once!(connections::a_connection_serves_many_requests_also_sent_at_once),
+        once!(connections::a_body_may_come_in_chunks_and_after_a_go_ahead),
+        once!(connections::a_body_of_json_has_a_limit_and_one_shape),
+        once!(connections::a_request_in_flight_is_answered_when_the_engine_ends),
         once!(daemon::a_hang_up_reads_the_configuration_again),
+        once!(daemon::a_reload_takes_over_registries_and_labels),
         once!(daemon::systemd_listens_for_the_engine_and_is_told_of_it),
         both!(files::cp_reaches_running_and_stopped_containers),
         both!(files::cp_sees_what_is_mounted),
