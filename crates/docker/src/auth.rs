@@ -8,8 +8,8 @@ use base64::{alphabet, engine::DecodePaddingMode};
 use hyper::StatusCode;
 use image::Auth;
 use image::registry;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use crate::call::Call;
@@ -23,19 +23,30 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What `docker login` sends.
+/// Who asks: a login's body, `X-Registry-Auth`, an entry of `X-Registry-Config`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Login {
+struct Given {
+    #[serde(deserialize_with = "or_empty")]
     username: String,
+    #[serde(deserialize_with = "or_empty")]
     password: String,
+    #[serde(deserialize_with = "or_empty")]
     serveraddress: String,
+    #[serde(deserialize_with = "or_empty")]
     identitytoken: String,
+    #[serde(deserialize_with = "or_empty")]
+    registrytoken: String,
+}
+
+/// A text; `null` is an empty one, as for Go.
+fn or_empty<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// `POST /auth`.
 pub(crate) async fn login(call: &mut Call) -> Answer {
-    let login: Login = call.json().await?;
+    let login: Given = call.json().await?;
     let host = host(&login.serveraddress);
     let auth = if login.identitytoken.is_empty() {
         Auth::Basic { username: login.username, password: login.password }
@@ -76,21 +87,11 @@ pub(crate) fn of_build(call: &Call) -> Result<BTreeMap<String, Auth>, Error> {
     if text.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let given: BTreeMap<String, AuthHeader> = decode("X-Registry-Config", text)?;
+    let given: BTreeMap<String, Given> = decode("X-Registry-Config", text)?;
     let known = given
         .into_iter()
         .filter_map(|(address, given)| Some((host(&address).to_owned(), given.auth()?)));
     Ok(known.collect())
-}
-
-/// What `X-Registry-Auth` holds.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct AuthHeader {
-    username: String,
-    password: String,
-    identitytoken: String,
-    registrytoken: String,
 }
 
 /// Reads base64 of JSON; nothing, and an empty object, mean that no one in particular asks.
@@ -98,7 +99,8 @@ fn parse(header: &str) -> Result<Option<Auth>, Error> {
     if header.is_empty() {
         return Ok(None);
     }
-    Ok(decode::<AuthHeader>("X-Registry-Auth", header)?.auth())
+    let given: Option<Given> = decode("X-Registry-Auth", header)?;
+    Ok(given.and_then(Given::auth))
 }
 
 fn decode<T: DeserializeOwned>(name: &str, header: &str) -> Result<T, Error> {
@@ -109,10 +111,10 @@ fn decode<T: DeserializeOwned>(name: &str, header: &str) -> Result<T, Error> {
     serde_json::from_slice(&bytes).map_err(|_| invalid("it is not JSON"))
 }
 
-impl AuthHeader {
+impl Given {
     /// `None` when no one in particular asks.
     fn auth(self) -> Option<Auth> {
-        let Self { username, password, identitytoken, registrytoken } = self;
+        let Self { username, password, identitytoken, registrytoken, .. } = self;
         if !identitytoken.is_empty() {
             return Some(Auth::Identity(identitytoken));
         }
@@ -154,6 +156,11 @@ mod tests {
         assert!(matches!(bearer, Ok(Some(Auth::Bearer(token))) if token == "t"));
         let identity = parse(&encode(json!({ "username": "<token>", "identitytoken": "i" })));
         assert!(matches!(identity, Ok(Some(Auth::Identity(token))) if token == "i"));
+        // What some clients make of a password that they do not have.
+        let half = parse(&encode(json!({ "username": "me", "password": null })));
+        let Ok(Some(Auth::Basic { username, password })) = half else { panic!("basic") };
+        assert_eq!((username.as_str(), password.as_str()), ("me", ""));
+        assert!(matches!(parse(&encode(Value::Null)), Ok(None)));
         for header in ["%", "AAAA"] {
             assert!(parse(header).is_err(), "{header}");
         }
