@@ -10,7 +10,7 @@ use futures_util::{TryStreamExt, stream};
 use http_body_util::BodyDataStream;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::io::StreamReader;
 
 use crate::call::Call;
@@ -63,8 +63,9 @@ pub(crate) async fn changes(call: &mut Call, id: &str) -> Answer {
         ChangeKind::Added => 1,
         ChangeKind::Deleted => 2,
     };
-    let changes = changes.iter().map(|c| json!({ "Path": c.path, "Kind": kind(c.kind) }));
-    Ok(reply::ok(&changes.collect()))
+    let rows = changes.iter().map(|c| json!({ "Path": c.path, "Kind": kind(c.kind) }));
+    // Docker has no list where there is nothing to list, and clients tell by it.
+    Ok(reply::ok(&if changes.is_empty() { Value::Null } else { rows.collect() }))
 }
 
 fn path(call: &Call) -> Result<&str, Error> {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+use serde_json::Value;
 use spec::Isolation;
 use tests::Host;
 use tests::host::IMAGE;
@@ -90,6 +91,13 @@ pub(crate) fn diff_export_and_commit_tell_what_was_written(host: &mut Host, isol
     for line in ["/etc/hosts", "/proc", "/dev"] {
         assert!(!diff.lines().any(|own| own.ends_with(line)), "{line} in {diff}");
     }
+    // Where nothing was written Docker has no list, and some clients look for that.
+    let still = detached(host, isolation, &["--name", "still"], &["sleep", "1000"]);
+    let (status, body) = host.engine.get(&format!("/containers/{still}/changes"));
+    assert_eq!((status, body.trim()), (200, "null"));
+    let resized = host.engine.post(&format!("/containers/{still}/resize?h=5&w=5"), &Value::Null);
+    assert_eq!(resized.0, 200, "it has no terminal: {}", resized.1);
+    host.docker(&["rm", "-f", "still"]).ok();
     let tar = host.dir().join("export.tar").to_string_lossy().into_owned();
     host.docker(&["export", "-o", &tar, "written"]).ok();
     let list = host.engine.on_host("tar", &["-tf", &tar]).ok();

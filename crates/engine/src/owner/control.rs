@@ -109,7 +109,11 @@ impl Owner {
             self.size = Some(size);
             return Ok(());
         }
-        self.live()?.resize("", size).await?;
+        let shim = self.live()?;
+        // What has no terminal has nothing to resize; Docker does not mind being asked.
+        if self.container.config.tty {
+            shim.resize("", size).await?;
+        }
         let facts = [("height", size.rows.to_string()), ("width", size.columns.to_string())];
         self.tell("resize", &facts);
         Ok(())
