@@ -68,8 +68,11 @@ pub(crate) fn a_reload_takes_over_registries_and_labels(host: &mut Host) {
     assert!(!engine.log().contains("these keys hold from the next start on"), "{}", engine.log());
     let kind = ["--filter", "type=daemon", "--format", "{{.Action}} {{json .Actor}}"];
     let told = [&["events", "--since", "1m", "--until", "0s"], &kind[..]].concat();
-    let told = engine.docker(&told).ok();
-    assert!(told.starts_with("reload {") && told.contains("rack=8"), "{told}");
+    // The client asks for whole seconds.
+    eventually("listeners are told", || {
+        let told = engine.docker(&told).ok();
+        told.starts_with("reload {") && told.contains("rack=8")
+    });
 
     // One that cannot be meant changes nothing, not even what stands beside it.
     fs::write(&file, "label = ['x=1']\ninsecure-registry = ['http://bad/']\n").expect("a file");
