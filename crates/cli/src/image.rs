@@ -31,6 +31,8 @@ verbs! {
         /// List images
         #[command(visible_alias = "list")]
         Ls: list::Images,
+        /// Build an image from a Dockerfile
+        Build: crate::build::Build,
         /// Show everything about images
         Inspect: list::Inspect,
         /// Remove images

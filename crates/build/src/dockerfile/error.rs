@@ -23,9 +23,12 @@ pub struct Error {
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// Nothing but blanks and comments.
+    /// Nothing at all.
     #[error("the Dockerfile cannot be empty")]
     Empty,
+    /// Nothing but blanks and comments.
+    #[error("file with no instructions")]
+    NoInstructions,
     /// No `FROM`.
     #[error("dockerfile contains no stages to build")]
     NoStages,

@@ -48,7 +48,8 @@ pub(crate) fn read(text: &[u8]) -> Result<Lines, Error> {
         Reader { physical: &physical, shown: &shown, at: above, escape: directives.escape };
     let logical = reader.all()?;
     if logical.is_empty() {
-        return Err(Error::of_file(Reason::Empty));
+        let is_empty = physical.is_empty();
+        return Err(Error::of_file(if is_empty { Reason::Empty } else { Reason::NoInstructions }));
     }
     Ok(Lines { directives, logical, physical: shown })
 }

@@ -58,7 +58,8 @@ fn an_error_has_its_place_and_what_users_know() {
     assert_eq!(error.reason.to_string(), "unknown flag: --fro (did you mean from?)");
     let cases = [
         ("", "the Dockerfile cannot be empty"),
-        ("# only\n\n#comments", "the Dockerfile cannot be empty"),
+        ("# only\n\n#comments", "file with no instructions"),
+        ("\n \n", "file with no instructions"),
         ("ARG a=b\n", "dockerfile contains no stages to build"),
         ("RUN true\nFROM a", "dockerfile parse error on line 1: no build stage in current context"),
         (
