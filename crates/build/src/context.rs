@@ -203,7 +203,10 @@ impl<'a, R: Read> Taken<'a, R> {
         }
         for parent in parents(&path) {
             let made = Entry { member: directory(parent), offset: 0, digest: None };
-            self.entries.entry(parent.to_vec()).or_insert(made);
+            let there = self.entries.entry(parent.to_vec()).or_insert(made);
+            if there.member.kind != Type::Directory {
+                return Err(odd(&member, "beneath something that is no directory"));
+            }
         }
         let entry = match member.kind {
             Type::HardLink => {

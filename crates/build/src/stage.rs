@@ -304,7 +304,7 @@ impl Stage<'_> {
         let path = format!("/{}", String::from_utf8_lossy(&tree::path::normal(&path)));
         self.config.set("WorkingDir", &path);
         let words = format!("{NO_OPERATION}WORKDIR {path}");
-        if self.take_known(&words) {
+        if self.take_known(&words).await? {
             return Ok(());
         }
         let draft = self.draft().await?;
@@ -336,27 +336,31 @@ impl Stage<'_> {
         words: String,
         contents: impl FnOnce() -> Result<Contents, Error>,
     ) -> Result<(), Error> {
-        if self.take_known(&words) {
+        if self.take_known(&words).await? {
             return Ok(());
         }
         self.make(words, contents()?).await
     }
 
-    /// Takes the image that the same step has made before.
-    fn take_known(&mut self, words: &str) -> bool {
-        if self.builder.request.no_cache {
-            return false;
+    /// Takes the image that the same step has made before, here or in an image that came from elsewhere.
+    async fn take_known(&mut self, words: &str) -> Result<bool, Error> {
+        let request = &self.builder.request;
+        if request.no_cache {
+            return Ok(false);
         }
-        let parent = self.image.as_ref();
-        let images = self.builder.images;
-        let known = images.known(parent.map(|image| &image.id), words);
-        let known =
-            known.or_else(|| images.known_from(parent, words, &self.builder.request.cache_from));
-        let Some(known) = known else { return false };
+        let (parent, images) = (self.image.as_ref(), self.builder.images);
+        if let Some(known) = images.known(parent.map(|image| &image.id), words) {
+            self.tell(Event::Cached);
+            self.tell(Event::Image(Some(known.id.clone())));
+            self.image = Some(known);
+            return Ok(true);
+        }
+        let Some(same) = images.known_from(parent, words, &request.cache_from) else {
+            return Ok(false);
+        };
         self.tell(Event::Cached);
-        self.tell(Event::Image(Some(known.id.clone())));
-        self.image = Some(known);
-        true
+        self.make(words.to_owned(), Contents::Same(Box::new(same))).await?;
+        Ok(true)
     }
 
     async fn make(&mut self, words: String, contents: Contents) -> Result<(), Error> {

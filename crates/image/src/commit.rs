@@ -158,7 +158,8 @@ fn make(
         store.content.commit(blob)?;
     }
     let config = configuration(store.document(&parent.id)?, &layer.diff_id, commit, changes);
-    let layer = Some((digest, size, layer.compression.media_type()));
+    let media_type = layer.compression.media_type();
+    let layer = Some(json!({ "mediaType": media_type, "digest": digest, "size": size }));
     let names: Vec<Reference> = commit.reference.iter().cloned().collect();
     let image = finish(store, &store.document(&parent.manifest)?, &config, layer, |descriptor| {
         store.add(descriptor, &names).map(|(image, _)| image)
@@ -168,12 +169,12 @@ fn make(
 }
 
 /// Writes a configuration and the manifest that leads to it: the layers of `parent`'s manifest and
-/// perhaps one more, by digest, size and media type. `add` takes it among the images.
+/// perhaps one more, as a manifest speaks of it. `add` takes it among the images.
 pub(crate) fn finish(
     store: &Store,
     parent: &Value,
     config: &Value,
-    layer: Option<(Digest, u64, &str)>,
+    layer: Option<Value>,
     add: impl FnOnce(Descriptor) -> Result<image::Image, image::Error>,
 ) -> Result<image::Image, Error> {
     let config = serde_json::to_vec(config).map_err(Error::Parent)?;
@@ -263,8 +264,9 @@ fn overlay(config: &mut Map<String, Value>, over: &Value) {
 }
 
 /// The parent's layers and the new one.
-fn manifest(parent: &Value, config: &[u8], layer: Option<(Digest, u64, &str)>) -> Value {
+fn manifest(parent: &Value, config: &[u8], layer: Option<Value>) -> Value {
     let mut layers = parent["layers"].as_array().cloned().unwrap_or_default();
+    layers.extend(layer);
     for layer in &mut layers {
         let oci = match layer["mediaType"].as_str() {
             Some("application/vnd.docker.image.rootfs.diff.tar.gzip") => "tar+gzip",
@@ -272,9 +274,6 @@ fn manifest(parent: &Value, config: &[u8], layer: Option<(Digest, u64, &str)>) -
             _ => continue,
         };
         layer["mediaType"] = json!(format!("application/vnd.oci.image.layer.v1.{oci}"));
-    }
-    if let Some((digest, size, kind)) = layer {
-        layers.push(json!({ "mediaType": kind, "digest": digest, "size": size }));
     }
     json!({
         "schemaVersion": 2,

@@ -18,7 +18,7 @@ use spec::{ContainerId, Digest};
 use crate::commit::{Error, finish, push};
 use crate::draft::{Draft, Sealed};
 use crate::image::Image;
-use crate::store::Store;
+use crate::store::{Pin, Store};
 use crate::{Images, Platform, Reference, blocking, pack, remove};
 
 /// What one step makes of its parent.
@@ -49,6 +49,8 @@ pub enum Contents {
     Nothing,
     /// What was written to a draft.
     Draft(Draft),
+    /// What the same step has made in another image, see [`Images::known_from`].
+    Same(Box<Image>),
 }
 
 impl Images {
@@ -95,25 +97,24 @@ impl Images {
         known.max_by(|a, b| a.config.created().cmp(b.config.created())).cloned()
     }
 
-    /// What `created_by` made of `parent` in one of the images `among`, which need not have been built here:
-    /// one with the same layers and configurations so far, and that step next.
+    /// One of the images `among`, which need not have been built here, that has the same layers and steps as
+    /// `parent`, and `created_by` next.
     pub fn known_from(
         &self,
         parent: Option<&Image>,
         created_by: &str,
         among: &[String],
     ) -> Option<Image> {
-        let begins = parent.map_or(0, |parent| history(parent).len());
+        let so_far = parent.map(history).unwrap_or_default();
+        let words = |list: &[History]| -> Vec<Option<String>> {
+            list.iter().map(|step| step.created_by().clone()).collect()
+        };
         let same = |image: &Image| {
-            let so_far = parent.map(history).unwrap_or_default();
-            let steps = |list: &[History]| -> Vec<Option<String>> {
-                list.iter().map(|step| step.created_by().clone()).collect()
-            };
             let own = history(image);
-            own.len() == begins + 1
-                && steps(&own[..begins]) == steps(so_far)
+            let next = own.get(so_far.len()).and_then(|step| step.created_by().as_deref());
+            next == Some(created_by)
+                && words(&own[..so_far.len()]) == words(so_far)
                 && image.chain.starts_with(parent.map_or(&[][..], |parent| &parent.chain))
-                && own[begins].created_by().as_deref() == Some(created_by)
         };
         among.iter().filter_map(|name| self.get(name).ok()).find(same)
     }
@@ -161,37 +162,62 @@ fn make(
     let chain = parent.map_or(&[][..], |parent| &parent.chain);
     let _kept: Vec<_> =
         parent.iter().flat_map(|parent| &parent.blobs).map(|blob| store.pin(blob)).collect();
-    let draft = match contents {
-        Contents::Nothing => None,
-        Contents::Draft(draft) => Some(draft),
-    };
-    let sealed = draft.map(|draft| draft.seal(store, epoch)).transpose()?.flatten();
     let mut config = match parent {
         Some(parent) => store.document(&parent.id)?,
         None => blank(&step.platform),
     };
     let mut pins = Vec::new();
-    let layer = match sealed {
-        None => None,
-        Some(Sealed { blob, layer }) => {
-            let (digest, size) = (blob.digest(), blob.length());
-            pins.push(store.pin(&digest));
-            pins.push(store.pin(&layer.on(chain.last())));
-            let layer = store.snapshots.place(layer, chain)?;
-            if !store.content.has(&digest) {
-                store.content.commit(blob)?;
+    let mut step = step.clone();
+    let added = match contents {
+        Contents::Nothing => None,
+        Contents::Draft(draft) => match draft.seal(store, epoch)? {
+            Some(sealed) => Some(place(store, chain, sealed, &mut pins)?),
+            None => None,
+        },
+        Contents::Same(image) => {
+            pins.extend(image.blobs.iter().chain(&image.chain).map(|digest| store.pin(digest)));
+            let before = config["history"].as_array().map_or(0, Vec::len);
+            let of_image = store.document(&image.id)?;
+            // The same step, made at the same time, is the same image.
+            if let Some(created) = of_image["history"][before]["created"].as_str() {
+                created.clone_into(&mut step.created);
             }
-            push(&mut config["rootfs"]["diff_ids"], json!(layer.diff_id));
-            Some((digest, size, layer.compression.media_type()))
+            let is_empty = of_image["history"][before]["empty_layer"] == true;
+            let layer = &store.document(&image.manifest)?["layers"][chain.len()];
+            let diff_id = &of_image["rootfs"]["diff_ids"][chain.len()];
+            (!is_empty).then(|| (diff_id.clone(), layer.clone()))
         }
     };
-    write_over(&mut config, step, layer.is_none());
+    let layer = added.map(|(diff_id, layer)| {
+        push(&mut config["rootfs"]["diff_ids"], diff_id);
+        layer
+    });
+    write_over(&mut config, &step, layer.is_none());
     let beneath = parent.map(|parent| store.document(&parent.manifest)).transpose()?;
     let image = finish(store, &beneath.unwrap_or_default(), &config, layer, |descriptor| {
         store.add_step(descriptor, step.parent.clone())
     })?;
     drop(pins);
     Ok(image)
+}
+
+/// Gives a sealed layer and its archive their places; gives its diff id, and how a manifest speaks of it.
+fn place(
+    store: &Store,
+    chain: &[Digest],
+    Sealed { blob, layer }: Sealed,
+    pins: &mut Vec<Arc<Pin>>,
+) -> Result<(Value, Value), Error> {
+    let (digest, size) = (blob.digest(), blob.length());
+    pins.push(store.pin(&digest));
+    pins.push(store.pin(&layer.on(chain.last())));
+    let layer = store.snapshots.place(layer, chain)?;
+    if !store.content.has(&digest) {
+        store.content.commit(blob)?;
+    }
+    let media_type = layer.compression.media_type();
+    let descriptor = json!({ "mediaType": media_type, "digest": digest, "size": size });
+    Ok((json!(layer.diff_id), descriptor))
 }
 
 /// An archive's files as a draft; the archive is written and read at the same time.

@@ -34,7 +34,7 @@ impl Stage<'_> {
                 let _ = write!(words, " # --{name}={value}");
             }
         }
-        if self.take_known(&words) {
+        if self.take_known(&words).await? {
             return Ok(());
         }
         if self.image.is_none() {

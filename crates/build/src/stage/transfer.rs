@@ -81,7 +81,7 @@ impl Stage<'_> {
         });
         let (picked, known_by) = found.await.map_err(|_| Error::GivenUp)??;
         let words = format!("{NO_OPERATION}{verb} {known_by} in {destination} ");
-        if self.take_known(&words) {
+        if self.take_known(&words).await? {
             return Ok(());
         }
         let draft = self.draft().await?;
