@@ -4,8 +4,9 @@
 //! the build is dropped meanwhile, it is killed and taken away.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use build::Event;
 use build::run::{Command, Error as RunError, Later, Mount, Runner, Told};
@@ -26,6 +27,10 @@ use crate::request::{Condition, Remove, Streams};
 
 /// Bytes in front of each piece of output, see [`crate::Attached`].
 const FRAME: usize = 8;
+/// Bytes of a context read at a time.
+const BUFFER: usize = 256 << 10;
+/// How long a context that is refused is read.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is asked of a build besides what is built.
 pub struct Surroundings {
@@ -56,9 +61,12 @@ impl Engine {
         let scratch = self.build_scratch()?;
         let runtime = tokio::runtime::Handle::current();
         blocking(move || {
-            let (plain, _) = image::compression::decompress(Blocking { body: archive, runtime })?;
-            let plain = std::io::BufReader::with_capacity(256 << 10, plain);
-            Ok(build::Context::read(plain, &scratch).map_err(build::Error::from)?)
+            let mut body = Blocking { body: archive, runtime };
+            let taken = take_context(&mut body, &scratch);
+            if taken.is_err() {
+                skip(body);
+            }
+            taken
         })
         .await
     }
@@ -79,6 +87,18 @@ impl Engine {
         }
         Ok(image)
     }
+}
+
+fn take_context(body: impl Read, scratch: &Path) -> Result<build::Context, Error> {
+    let (plain, _) = image::compression::decompress(body)?;
+    let plain = BufReader::with_capacity(BUFFER, plain);
+    Ok(build::Context::read(plain, scratch).map_err(build::Error::from)?)
+}
+
+/// Reads for a while what nobody wants: a client that still writes would not see the answer.
+fn skip(mut body: impl Read) {
+    let (until, mut buffer) = (Instant::now() + PATIENCE, vec![0; BUFFER]);
+    while Instant::now() < until && matches!(body.read(&mut buffer), Ok(1..)) {}
 }
 
 /// The engine, as a build sees it.

@@ -1,6 +1,8 @@
 //! Building images by the stock client.
 
+pub(crate) mod cache;
 mod cases;
+pub(crate) mod contexts;
 
 use std::fs;
 use std::os::unix::fs::symlink;

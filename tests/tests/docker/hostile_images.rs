@@ -31,10 +31,10 @@ fn refused(engine: &Engine, before: &[String], ran: Ran, want: &str) {
 }
 
 /// One member: type, name, target or contents.
-type Member = (tar::EntryType, String, String);
+pub(crate) type Member = (tar::EntryType, String, String);
 
 /// Writes names as they are, which the writer's own checks would refuse.
-fn archive(path: &Path, members: &[Member]) {
+pub(crate) fn archive(path: &Path, members: &[Member]) {
     let mut archive = tar::Builder::new(io::BufWriter::new(File::create(path).expect("a file")));
     for (kind, name, text) in members {
         let mut header = tar::Header::new_gnu();
@@ -60,12 +60,16 @@ fn archive(path: &Path, members: &[Member]) {
     archive.into_inner().and_then(|mut file| file.flush()).expect("written");
 }
 
-fn member(kind: tar::EntryType, name: impl Into<String>, text: impl Into<String>) -> Member {
+pub(crate) fn member(
+    kind: tar::EntryType,
+    name: impl Into<String>,
+    text: impl Into<String>,
+) -> Member {
     (kind, name.into(), text.into())
 }
 
 /// A directory outside of everything that the engine owns, which no archive may change.
-fn outside(host: &Host) -> std::path::PathBuf {
+pub(crate) fn outside(host: &Host) -> std::path::PathBuf {
     let outside = host.dir().join("outside");
     fs::create_dir_all(outside.join("dir")).expect("a directory");
     fs::write(outside.join("secret"), "untouched").expect("a file");
@@ -73,7 +77,7 @@ fn outside(host: &Host) -> std::path::PathBuf {
 }
 
 #[track_caller]
-fn assert_untouched(outside: &Path) {
+pub(crate) fn assert_untouched(outside: &Path) {
     assert_eq!(fs::read(outside.join("secret")).expect("a file"), b"untouched");
     let names = |dir: &Path| fs::read_dir(dir).expect("a directory").count();
     assert_eq!((names(outside), names(&outside.join("dir"))), (2, 0), "something came outside");

@@ -1,0 +1,87 @@
+//! What is built again, and what is not.
+
+use std::fs;
+use std::time::Duration;
+
+use spec::Isolation;
+use tests::Host;
+use tests::command::eventually;
+use tests::host::IMAGE;
+
+use super::{build, context};
+
+const TWO_STEPS: &str = "FROM BASE\nARG A=1\nRUN date +%N > /made && echo $A > /a\nCOPY f /f\nRUN cat /f /made > /both\n";
+
+pub(crate) fn a_step_is_made_again_only_if_something_changed(host: &mut Host) {
+    let dir = context(host, "cached", &[("f", "one"), ("g", "other")]);
+    let steps = |host: &Host, arguments: &[&str]| {
+        let ran = host
+            .docker(&[&["build", "-t", "cached"], arguments, &[&*dir.to_string_lossy()]].concat());
+        assert_eq!(ran.code, 0, "{ran}");
+        ran.out.matches("Using cache").count()
+    };
+    fs::write(dir.join("Dockerfile"), TWO_STEPS.replace("BASE", IMAGE)).expect("Dockerfile");
+    assert_eq!(steps(host, &[]), 0);
+    let first = host.engine.inspect("cached")["Id"].clone();
+    assert_eq!(steps(host, &[]), 4);
+    assert_eq!(host.engine.inspect("cached")["Id"], first);
+    // A time alone is no change, nor is a file that nobody asks for; the engine's restart is none either.
+    let file = fs::File::options().write(true).open(dir.join("f")).expect("a file");
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1)).expect("set");
+    fs::write(dir.join("g"), "changed").expect("a file");
+    host.engine.kill();
+    host.engine.start();
+    assert_eq!(steps(host, &[]), 4);
+    assert_eq!(steps(host, &["--build-arg", "A=2"]), 0);
+    assert_eq!(steps(host, &[]), 4);
+    fs::write(dir.join("f"), "two").expect("a file");
+    assert_eq!(steps(host, &[]), 2);
+    assert_eq!(steps(host, &["--no-cache"]), 0);
+    // What another engine has built serves as well.
+    host.docker(&["tag", "cached", "127.0.0.1:5000/cached"]).ok();
+    host.docker(&["push", "127.0.0.1:5000/cached"]).ok();
+    host.docker(&["rmi", "cached", "127.0.0.1:5000/cached"]).ok();
+    host.docker(&["image", "prune", "-f"]).ok();
+    host.docker(&["pull", "-q", "127.0.0.1:5000/cached"]).ok();
+    assert_eq!(steps(host, &["--cache-from", "127.0.0.1:5000/cached"]), 4);
+    host.docker(&["rmi", "cached", "127.0.0.1:5000/cached"]).ok();
+    host.docker(&["image", "prune", "-f"]).ok();
+}
+
+pub(crate) fn the_same_files_give_the_same_digest(host: &mut Host) {
+    let text = "FROM BASE AS made\nRUN mkdir /d && date > /dev/null && echo x > /d/f && chown 5:6 /d/f\n\
+                FROM BASE\nWORKDIR /w\nCOPY . /c\nADD f g/\nCOPY --from=made /d /d\nENV A=b\n";
+    let dir = context(host, "reproduced", &[("f", "one"), ("s/t", "two")]);
+    let epoch = ["--build-arg", "SOURCE_DATE_EPOCH=1700000000"];
+    let mut ids = Vec::new();
+    for isolation in [Isolation::Process, Isolation::Vm] {
+        build(host, isolation, &dir, text, &epoch);
+        ids.push(host.engine.inspect("built")["Id"].clone());
+        std::thread::sleep(Duration::from_millis(1100));
+        fs::write(dir.join("f"), "one").expect("a newer file");
+    }
+    assert_eq!(ids[0], ids[1]);
+    let created = host.engine.inspect("built")["Created"].clone();
+    assert_eq!(created, "2023-11-14T22:13:20Z");
+    host.docker(&["rmi", "built"]).ok();
+    host.docker(&["image", "prune", "-f"]).ok();
+}
+
+pub(crate) fn a_build_that_nobody_waits_for_ends(host: &mut Host, isolation: Isolation) {
+    let dir = context(host, "left", &[]);
+    fs::write(dir.join("Dockerfile"), format!("FROM {IMAGE}\nRUN sleep 1000\n"))
+        .expect("Dockerfile");
+    let flag = format!("--isolation={isolation}");
+    let running = host.engine.begin(&["build", &flag, &dir.to_string_lossy()]);
+    let containers = |host: &Host| host.docker(&["ps", "-q"]).ok();
+    eventually("the command runs", || !containers(host).is_empty());
+    let pid = i32::try_from(running.pid()).expect("a pid");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid).expect("not 0"),
+        rustix::process::Signal::KILL,
+    )
+    .expect("its client");
+    running.wait();
+    eventually("its container goes", || host.docker(&["ps", "-aq"]).ok().is_empty());
+    host.docker(&["image", "prune", "-f"]).ok();
+}
