@@ -150,24 +150,19 @@ pub(crate) fn a_result_may_be_an_archive_or_a_directory(host: &mut Host) {
 }
 
 pub(crate) fn a_context_may_come_from_standard_input(host: &mut Host) {
-    let text = format!("FROM {IMAGE}\nRUN echo {{}} > /from\n");
+    let text = format!("FROM {IMAGE}\nCOPY . /all\nRUN (echo {{}}; ls -A /all) > /from\n");
     let dockerfile = |what: &str| text.replace("{}", what);
     let from = |words: &[&str], input: &[u8]| {
         let built = [&["build", "-q", "-t", "input"], words].concat();
         typed(host, &built, input).ok();
         typed(host, &["run", "--rm", "input", "cat", "/from"], b"").ok()
     };
-    assert_eq!(from(&["-"], dockerfile("alone").as_bytes()), "alone");
+    assert_eq!(from(&["-"], dockerfile("alone").as_bytes()), "alone\nDockerfile");
     let dir = context(host, "apart", "FROM absent\n");
     let dir = dir.to_string_lossy();
-    assert_eq!(from(&["-f", "-", &dir], dockerfile("apart").as_bytes()), "apart");
-    assert_eq!(
-        typed(host, &["run", "--rm", "input", "ls", "-A", "/"], b"")
-            .ok()
-            .matches("hull.docker")
-            .count(),
-        0
-    );
+    // The Dockerfile is not of the context.
+    let apart = from(&["-f", "-", &dir], dockerfile("apart").as_bytes());
+    assert_eq!(apart, "apart\n.dockerignore\nDockerfile\nfiles");
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     let inside = dockerfile("archive");
@@ -175,7 +170,7 @@ pub(crate) fn a_context_may_come_from_standard_input(host: &mut Host) {
     header.set_mode(0o644);
     archive.append_data(&mut header, "sub/file", inside.as_bytes()).expect("written");
     let archive = archive.into_inner().expect("complete");
-    assert_eq!(from(&["-f", "sub/file", "-"], &archive), "archive");
+    assert_eq!(from(&["-f", "sub/file", "-"], &archive), "archive\nsub");
     host.docker(&["rmi", "input"]).ok();
 }
 

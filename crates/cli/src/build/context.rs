@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
-use super::dockerfile::{self, Dockerfile, LONGEST};
+use super::dockerfile::{self, Dockerfile, IGNORE, LONGEST};
 use crate::error::Error;
 
 /// Bytes that are sent at a time.
@@ -53,12 +53,18 @@ pub(super) struct Context {
 }
 
 enum From {
-    /// A directory, and the text of a Dockerfile that is not in it.
-    Directory { root: PathBuf, apart: Option<Vec<u8>> },
+    /// A directory, and a Dockerfile that is not in it.
+    Directory { root: PathBuf, apart: Option<Apart> },
     /// A Dockerfile alone.
     Text(Vec<u8>),
     /// An archive from standard input, of which this was read already.
     Input(Vec<u8>),
+}
+
+/// A Dockerfile from elsewhere, and the rules that hold for the context.
+struct Apart {
+    text: Vec<u8>,
+    rules: String,
 }
 
 impl Context {
@@ -82,15 +88,19 @@ impl Context {
             let what = format!("context must be a directory: {named}");
             return Err(Error::Context { what, source: None });
         }
-        let ignore = match fs::read_to_string(root.join(".dockerignore")) {
-            Ok(text) => Ignore::parse(&text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ignore::default(),
-            Err(error) => return Err(Error::file(".dockerignore")(error)),
+        let (path, own, apart) = match dockerfile {
+            Dockerfile::Apart { text, ignore } => (free_name(root), ignore, Some(text)),
+            Dockerfile::Within(path) | Dockerfile::Unread(path) => {
+                let own = dockerfile::rules(&root.join(format!("{path}{IGNORE}")))?;
+                (path, own, None)
+            }
         };
-        let (path, apart) = match dockerfile {
-            Dockerfile::Apart(text) => (free_name(root), Some(text)),
-            Dockerfile::Within(path) | Dockerfile::Unread(path) => (path, None),
+        let rules = match own {
+            Some(own) => own,
+            None => dockerfile::rules(&root.join(IGNORE))?.unwrap_or_default(),
         };
+        let ignore = Ignore::parse(&rules)?;
+        let apart = apart.map(|text| Apart { text, rules });
         Ok(Self {
             from: From::Directory { root: root.to_owned(), apart },
             dockerfile: path,
@@ -138,7 +148,7 @@ impl Context {
     /// Name and text of the Dockerfile, if it can be read here.
     pub(super) fn dockerfile_text(&self) -> Result<Option<(String, Vec<u8>)>, Error> {
         match &self.from {
-            From::Directory { apart: Some(text), .. } | From::Text(text) => {
+            From::Directory { apart: Some(Apart { text, .. }), .. } | From::Text(text) => {
                 Ok(Some(("Dockerfile".to_owned(), text.clone())))
             }
             From::Directory { root, apart: None } => {
@@ -217,22 +227,18 @@ impl Packing {
             From::Input(_) => Ok(()),
             From::Text(text) => append_text(archive, &self.dockerfile, &text),
             From::Directory { root, apart: None } => {
-                let ignore = self.ignore.clone().but(&self.dockerfile).but(".dockerignore");
-                walk(&root, &ignore, None, archive)
+                let own = format!("{}{IGNORE}", self.dockerfile);
+                let ignore = self.ignore.clone().but(&self.dockerfile).but(&own).but(IGNORE);
+                walk(&root, &ignore, archive)
             }
-            From::Directory { root, apart: Some(text) } => {
-                // The engine leaves out what the archive's `.dockerignore` names: a file that the context
-                // does not have must not be copied into the image either.
-                let path = root.join(".dockerignore");
-                let before = if path.exists() {
-                    fs::read_to_string(path)?
-                } else {
-                    ".dockerignore".to_owned()
-                };
-                let rules = format!("{before}\n{}\n", self.dockerfile);
-                append_text(archive, ".dockerignore", rules.as_bytes())?;
+            From::Directory { root, apart: Some(Apart { text, rules }) } => {
+                // What the context does not have must not be copied into the image either: the engine goes
+                // by the rules of this Dockerfile, which name it and themselves.
+                let own = format!("{}{IGNORE}", self.dockerfile);
+                let rules = format!("{rules}\n{}\n{own}\n", self.dockerfile);
+                append_text(archive, &own, rules.as_bytes())?;
                 append_text(archive, &self.dockerfile, &text)?;
-                walk(&root, &self.ignore, Some(".dockerignore"), archive)
+                walk(&root, &self.ignore, archive)
             }
         }
     }
@@ -248,13 +254,8 @@ fn append_text(archive: &mut tar::Builder<Chunks>, path: &str, text: &[u8]) -> i
     archive.append_data(&mut header, path, text)
 }
 
-/// Appends what is beneath `root`, names in order, but for `without`.
-fn walk(
-    root: &Path,
-    ignore: &Ignore,
-    without: Option<&str>,
-    archive: &mut tar::Builder<Chunks>,
-) -> io::Result<()> {
+/// Appends what is beneath `root`, names in order.
+fn walk(root: &Path, ignore: &Ignore, archive: &mut tar::Builder<Chunks>) -> io::Result<()> {
     let mut left = vec![PathBuf::new()];
     // Directories that are ignored, but may hold what is not: they are sent if they do.
     let mut skipped: BTreeSet<PathBuf> = BTreeSet::new();
@@ -279,7 +280,7 @@ fn walk(
             names.sort_unstable_by(|a, b| b.cmp(a));
             left.extend(names.into_iter().map(|name| path.join(name)));
         }
-        if is_root || excluded || without == Some(&*text) || metadata.file_type().is_socket() {
+        if is_root || excluded || metadata.file_type().is_socket() {
             if metadata.is_dir() && !is_root {
                 skipped.insert(path);
             }

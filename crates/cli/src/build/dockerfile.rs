@@ -1,7 +1,7 @@
 //! The Dockerfile of a build: where it is, and what is to be said of it.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use ::build::dockerfile::Warning;
@@ -14,13 +14,16 @@ use crate::output;
 /// How long a Dockerfile may be.
 pub(super) const LONGEST: u64 = 16 << 20;
 
+/// The context's rules; behind a Dockerfile's name, those of this Dockerfile, which go before.
+pub(super) const IGNORE: &str = ".dockerignore";
+
 /// Where the Dockerfile is.
 #[derive(Debug)]
 pub(super) enum Dockerfile {
     /// In the context, at this path with slashes.
     Within(String),
-    /// Elsewhere; this is its text.
-    Apart(Vec<u8>),
+    /// Elsewhere; this is its text, and that of the `.dockerignore` that is its own.
+    Apart { text: Vec<u8>, ignore: Option<String> },
     /// In an archive, or what is on standard input; at this path.
     Unread(String),
 }
@@ -31,7 +34,10 @@ impl Dockerfile {
         match (file, context) {
             (Some("-"), "-") => Err(Error::Exclude("the context -", "--file -")),
             (file, "-") => Ok(Self::Unread(file.unwrap_or("Dockerfile").to_owned())),
-            (Some("-"), _) => read(std::io::stdin().lock(), "standard input").map(Self::Apart),
+            (Some("-"), _) => {
+                let text = read(std::io::stdin().lock(), "standard input")?;
+                Ok(Self::Apart { text, ignore: None })
+            }
             (Some(file), directory) => Self::at(Path::new(file), Path::new(directory)),
             (None, directory) => {
                 let directory = Path::new(directory);
@@ -55,7 +61,18 @@ impl Dockerfile {
             return Ok(Self::Within(within.to_string_lossy().into_owned()));
         }
         let name = file.display().to_string();
-        read(fs::File::open(&real).map_err(Error::file(&name))?, &name).map(Self::Apart)
+        let text = read(fs::File::open(&real).map_err(Error::file(&name))?, &name)?;
+        let ignore = rules(&PathBuf::from(format!("{name}{IGNORE}")))?;
+        Ok(Self::Apart { text, ignore })
+    }
+}
+
+/// The text of a `.dockerignore`, if there is one.
+pub(super) fn rules(path: &Path) -> Result<Option<String>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::file(path.display().to_string())(error)),
     }
 }
 

@@ -123,11 +123,24 @@ async fn a_dockerfile_may_be_anywhere() {
     assert_eq!(dockerfile, ".hull.dockerfile.1");
     assert_eq!(files.get(&dockerfile).map(String::as_str), Some("FROM b"));
     // Neither it nor the rules are files of the context.
-    assert_eq!(
-        files.get(".dockerignore").map(String::as_str),
-        Some(".dockerignore\n.hull.dockerfile.1\n")
-    );
+    let rules = files.get(".hull.dockerfile.1.dockerignore").map(String::as_str);
+    assert_eq!(rules, Some("\n.hull.dockerfile.1\n.hull.dockerfile.1.dockerignore\n"));
+    assert!(!files.contains_key(".dockerignore"));
     assert_eq!(files.get(".hull.dockerfile").map(String::as_str), Some("mine"));
+
+    // A Dockerfile's own rules go before the context's.
+    write(
+        root.path(),
+        &[(".dockerignore", "b"), ("b", ""), ("sub/My.Dockerfile.dockerignore", "a\nsub")],
+    );
+    let (_, files) = archived(root.path(), Some(&within)).await.expect("packed");
+    assert!(files.contains_key("b") && !files.contains_key("a"), "{files:?}");
+    assert!(files.contains_key("sub/My.Dockerfile.dockerignore"), "{files:?}");
+    write(other.path(), &[("Dockerfile.dockerignore", "a")]);
+    let (dockerfile, files) = archived(root.path(), Some(&apart)).await.expect("packed");
+    assert!(files.contains_key("b") && !files.contains_key("a"), "{files:?}");
+    let rules = files.get(&format!("{dockerfile}.dockerignore")).map(String::as_str);
+    assert_eq!(rules, Some("a\n.hull.dockerfile.1\n.hull.dockerfile.1.dockerignore\n"));
 
     let missing = archived(root.path(), None).await.expect_err("no Dockerfile");
     let text = spec::chain(&missing);
