@@ -4,6 +4,7 @@
 //! is checked where it is used.
 
 use spec::Kind;
+use spec::kernel::Wish;
 use spec::oci::runtime::{
     Hooks, Linux, LinuxMemoryPolicy, LinuxNamespaceType, MemoryPolicyModeType, Spec,
 };
@@ -26,6 +27,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The kernel is not what is asked for.
+    #[error(transparent)]
+    Kernel(#[from] spec::kernel::Error),
     /// Hull does not do it.
     #[error("{field}: {what}: not supported")]
     Unsupported {
@@ -49,14 +53,27 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Invalid { .. } => Kind::Invalid,
+            Self::Kernel(error) => error.kind(),
             Self::Unsupported { .. } => Kind::Unsupported,
         }
     }
 }
 
+/// Holds the kernel that is asked for against this one.
+fn kernel(spec: &Spec) -> Result<(), Error> {
+    let wish = Wish::of(spec.annotations().as_ref())?;
+    if wish.is_none() {
+        return Ok(());
+    }
+    // Without proc nobody knows; then it is not the one that is asked for.
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Ok(wish.check(release.trim_end())?)
+}
+
 /// Checks a container's configuration.
 pub(crate) fn spec(spec: &Spec) -> Result<(), Error> {
     version(spec.version())?;
+    kernel(spec)?;
     let Some(root) = spec.root() else {
         return Err(Error::invalid("root", "missing"));
     };

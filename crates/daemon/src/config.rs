@@ -104,6 +104,9 @@ struct Options {
     /// Wall of containers that ask for none: process or hyperv [process].
     #[arg(long, value_name = "WALL")]
     isolation: Option<String>,
+    /// Wall that containers may have; repeatable [process and hyperv].
+    #[arg(long, value_name = "WALL")]
+    allowed_isolation: Vec<String>,
     /// Accelerator of VMs: auto, kvm or tcg [auto].
     #[arg(long, value_name = "ACCEL")]
     vm_accel: Option<String>,
@@ -228,6 +231,7 @@ impl Options {
             log_driver: self.log_driver.or(other.log_driver),
             log_opt: list(self.log_opt, other.log_opt),
             isolation: self.isolation.or(other.isolation),
+            allowed_isolation: list(self.allowed_isolation, other.allowed_isolation),
             vm_accel: self.vm_accel.or(other.vm_accel),
             vm_kernel: self.vm_kernel.or(other.vm_kernel),
             vm_modules: self.vm_modules.or(other.vm_modules),
@@ -262,12 +266,7 @@ impl Options {
             _ => {}
         }
         let metrics = self.metrics_addr.as_deref().map(loopback).transpose()?;
-        let isolation = match self.isolation.as_deref() {
-            None | Some("default") => Isolation::default(),
-            Some(text) => text.parse().map_err(|error: spec::isolation::InvalidIsolation| {
-                value("isolation", text, error.to_string())
-            })?,
-        };
+        let (isolation, allowed) = walls(self.isolation.as_deref(), &self.allowed_isolation)?;
         let log = level(self.log_level, self.debug)?;
         let log_format = format(self.log_format.as_deref())?;
         let usual = Vm::default();
@@ -285,6 +284,7 @@ impl Options {
             exec_root,
             shim: self.shim.map_or_else(sibling, Ok)?,
             isolation,
+            allowed,
             logging: logging(self.log_driver.as_deref(), &self.log_opt)?,
             bridge: self.bridge.unwrap_or_else(|| "hull0".to_owned()),
             subnet: self.subnet.unwrap_or_else(|| "172.30.0.0/16".to_owned()),
@@ -307,6 +307,26 @@ impl Options {
 
 fn value(flag: &'static str, value: &str, problem: impl Into<String>) -> Error {
     Error::Value { flag, value: value.to_owned(), problem: problem.into() }
+}
+
+/// The wall of containers that ask for none, and those that they may have.
+fn walls(usual: Option<&str>, allowed: &[String]) -> Result<(Isolation, Vec<Isolation>), Error> {
+    let parse = |flag: &'static str, text: &str| {
+        text.parse().map_err(|error: spec::isolation::InvalidIsolation| {
+            value(flag, text, error.to_string())
+        })
+    };
+    let allowed: Vec<Isolation> =
+        allowed.iter().map(|text| parse("allowed-isolation", text)).collect::<Result<_, _>>()?;
+    let usual = match usual {
+        None | Some("default") => allowed.first().copied().unwrap_or_default(),
+        Some(text) => parse("isolation", text)?,
+    };
+    if !allowed.is_empty() && !allowed.contains(&usual) {
+        let problem = "it is not among --allowed-isolation";
+        return Err(value("isolation", &usual.to_string(), problem));
+    }
+    Ok((usual, allowed))
 }
 
 /// A root directory, absolute. Overlayfs splits its options at `:` and `,`.

@@ -124,6 +124,11 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
             "sysctl": limits::sysctls(host),
         },
     });
+    for key in [annotation::KERNEL_MINIMUM, annotation::KERNEL] {
+        if let Some(asked) = config.labels.get(key) {
+            spec["annotations"][key] = asked.as_str().into();
+        }
+    }
     if let Some(mib) = host.storage_mib {
         spec["annotations"][annotation::SCRATCH_MIB] = mib.to_string().into();
     }

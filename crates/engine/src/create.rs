@@ -152,6 +152,15 @@ impl Engine {
         }
         let isolation = host.isolation.unwrap_or(self.shared().settings.isolation);
         host.isolation = Some(isolation);
+        self.shared().settings.allows(isolation)?;
+        if isolation.shares_kernel() && !self.shared().settings.isolation.shares_kernel() {
+            let usual = self.shared().settings.isolation;
+            let weaker = format!(
+                "{isolation} isolation shares the host's kernel: this host's default, {usual}, \
+                 does not"
+            );
+            warnings.push(weaker);
+        }
         merge::check_wall(&host, isolation)?;
         warnings.extend(self.connect(&mut host, &config.exposed_ports)?);
         host.resources.complete();

@@ -60,6 +60,14 @@ pub enum Error {
     /// A container is not to be on a network, or is not.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The host's policy.
+    #[error("isolation {isolation} is not allowed on this host: allowed is {allowed}")]
+    IsolationForbidden {
+        /// What was asked for.
+        isolation: spec::Isolation,
+        /// What may be.
+        allowed: String,
+    },
     /// A port of the host could not be had; the text is Docker's.
     #[error("driver failed programming external connectivity on endpoint {name} ({id})")]
     Publish {
@@ -370,7 +378,9 @@ impl Error {
             | Self::NoSuchFile { .. }
             | Self::NoSuchNetwork(_) => Kind::NotFound,
             Self::NetworkExists(_) => Kind::Exists,
-            Self::NetworkInUse { .. } | Self::PredefinedNetwork(_) => Kind::Denied,
+            Self::NetworkInUse { .. }
+            | Self::PredefinedNetwork(_)
+            | Self::IsolationForbidden { .. } => Kind::Denied,
             Self::NoSubnet => Kind::Exhausted,
             Self::Network(error) => error.kind(),
             Self::Publish { source, .. } | Self::Ports(source) => match source.kind() {

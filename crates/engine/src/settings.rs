@@ -6,6 +6,7 @@ use image::Registries;
 use spec::Isolation;
 use spec::options::{Options, Vm};
 
+use crate::error::Error;
 use crate::logging::Logging;
 
 /// Where things are, and the defaults of what a container does not say itself.
@@ -19,6 +20,8 @@ pub struct Settings {
     pub shim: PathBuf,
     /// The wall of a container that asks for none.
     pub isolation: Isolation,
+    /// The walls that containers may have; none means all.
+    pub allowed: Vec<Isolation>,
     /// Name of the bridge that containers are attached to.
     pub bridge: String,
     /// Its subnet, `ADDRESS/PREFIX`.
@@ -41,6 +44,15 @@ impl Settings {
             exec_root: self.exec_root.clone(),
             vm: self.vm.clone(),
         }
+    }
+
+    /// Refuses a wall that containers may not have here.
+    pub(crate) fn allows(&self, isolation: Isolation) -> Result<(), Error> {
+        if self.allowed.is_empty() || self.allowed.contains(&isolation) {
+            return Ok(());
+        }
+        let allowed: Vec<_> = self.allowed.iter().map(ToString::to_string).collect();
+        Err(Error::IsolationForbidden { isolation, allowed: allowed.join(", ") })
     }
 
     /// The program that is PID 1 where a container asks for one: the guest's agent, which can be both.

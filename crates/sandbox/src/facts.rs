@@ -24,6 +24,9 @@ pub struct Facts {
     /// The VM's worker process on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_pid: Option<Pid>,
+    /// The guest's kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
     /// Whether the VM is a clone of a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<bool>,
@@ -58,6 +61,7 @@ impl Facts {
             accelerator: None,
             hardware_isolation: false,
             worker_pid: None,
+            kernel: None,
             template: None,
             start_ms: None,
         }

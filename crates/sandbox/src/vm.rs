@@ -27,6 +27,7 @@ use crate::{Bundle, Facts, Recipients, Sandbox, Stdio, WindowSize, facts};
 mod clean;
 mod files;
 mod image;
+mod kernel;
 mod network;
 mod refresh;
 mod running;
@@ -53,6 +54,9 @@ pub enum Error {
     /// The configuration asks for what a VM cannot have.
     #[error(transparent)]
     Translate(#[from] translate::Error),
+    /// There is no kernel for it.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
     /// There are no disks.
     #[error(transparent)]
     Image(#[from] image::Error),
@@ -135,6 +139,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Translate(error) => error.kind(),
+            Self::Kernel(error) => error.kind(),
             Self::Image(error) => error.kind(),
             Self::Network(error) => error.kind(),
             Self::Share(error) => shares::kind(error),
@@ -219,58 +224,16 @@ impl Vm {
         let begun = Instant::now();
         let guest = translate::translate(&bundle.spec)?;
         self.owns(id, guest.netns.as_deref())?;
+        let kernel = kernel::choose(&self.options, &bundle.spec)?;
         let annotations = bundle.spec.annotations().as_ref();
         let scratch = annotations.and_then(|all| all.get(annotation::SCRATCH_MIB)?.parse().ok());
         let disks = image::disks(&self.options, &bundle.rootfs, scratch)?;
-        let started = self.start_in(id, guest, &disks, io, bundle, begun);
+        let started = start_in(&kernel, id, guest, &disks, io, bundle, begun);
         if started.is_err() && disks.new {
             // Nothing was written to it yet; the error that counts is the other one.
             let _ = fs::remove_file(&disks.scratch);
         }
         started
-    }
-
-    fn start_in(
-        &self,
-        id: &ContainerId,
-        guest: translate::Guest,
-        disks: &image::Disks,
-        io: Stdio,
-        bundle: &Bundle,
-        begun: Instant,
-    ) -> Result<Arc<Running>, Error> {
-        let cables = guest.netns.as_deref().map(Cables::lay).transpose()?;
-        let outside = Outside::new(guest.files, cables)?;
-        let (files, network) = (outside.files(), outside.network());
-        let parts = Parts {
-            container: id.clone(),
-            hostname: guest.spec.hostname().clone().unwrap_or_else(|| id.to_string()),
-            memory_mib: memory(&guest.spec, &self.options),
-            cpus: processors(&guest.spec),
-            netns: guest.netns,
-            outside,
-        };
-        let running = Arc::new(Running::start(&self.options, parts, disks)?);
-        let shares = running.share(&guest.binds)?;
-        let create = |stdio| {
-            Request::Create(Box::new(message::Create {
-                container: id.clone(),
-                spec: guest.spec,
-                rootfs: message::Rootfs { image: IMAGE.into(), scratch: SCRATCH.into() },
-                files,
-                shares,
-                network,
-                stdio,
-            }))
-        };
-        let made = running.make(&ProcessId::init(id.clone()), io, create);
-        let made = made.and_then(|()| running.attend());
-        let recorded = made.and_then(|()| Ok(facts(&running, begun).write(&bundle.path)?));
-        if let Err(error) = recorded {
-            running.machine.kill();
-            return Err(error);
-        }
-        Ok(running)
     }
 }
 
@@ -398,7 +361,51 @@ impl Sandbox for Vm {
     }
 }
 
-fn facts(running: &Running, begun: Instant) -> Facts {
+/// Starts the VM, with the options and the release of its kernel, and the container in it.
+fn start_in(
+    (options, kernel): &(Options, String),
+    id: &ContainerId,
+    guest: translate::Guest,
+    disks: &image::Disks,
+    io: Stdio,
+    bundle: &Bundle,
+    begun: Instant,
+) -> Result<Arc<Running>, Error> {
+    let cables = guest.netns.as_deref().map(Cables::lay).transpose()?;
+    let outside = Outside::new(guest.files, cables)?;
+    let (files, network) = (outside.files(), outside.network());
+    let parts = Parts {
+        container: id.clone(),
+        hostname: guest.spec.hostname().clone().unwrap_or_else(|| id.to_string()),
+        memory_mib: memory(&guest.spec, options),
+        cpus: processors(&guest.spec),
+        netns: guest.netns,
+        outside,
+    };
+    let running = Arc::new(Running::start(options, parts, disks)?);
+    let shares = running.share(&guest.binds)?;
+    let create = |stdio| {
+        Request::Create(Box::new(message::Create {
+            container: id.clone(),
+            spec: guest.spec,
+            rootfs: message::Rootfs { image: IMAGE.into(), scratch: SCRATCH.into() },
+            files,
+            shares,
+            network,
+            stdio,
+        }))
+    };
+    let made = running.make(&ProcessId::init(id.clone()), io, create);
+    let made = made.and_then(|()| running.attend());
+    let recorded = made.and_then(|()| Ok(facts(&running, kernel, begun).write(&bundle.path)?));
+    if let Err(error) = recorded {
+        running.machine.kill();
+        return Err(error);
+    }
+    Ok(running)
+}
+
+fn facts(running: &Running, kernel: &str, begun: Instant) -> Facts {
     let backend = running.machine.backend();
     let accelerator = match backend.accel {
         Accel::Kvm => "kvm",
@@ -409,6 +416,7 @@ fn facts(running: &Running, begun: Instant) -> Facts {
         accelerator: Some(accelerator.into()),
         hardware_isolation: backend.accel == Accel::Kvm,
         worker_pid: Some(running.machine.pid()),
+        kernel: Some(kernel.to_owned()),
         template: Some(backend.template),
         start_ms: u64::try_from(begun.elapsed().as_millis()).ok(),
     }

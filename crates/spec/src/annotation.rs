@@ -21,5 +21,11 @@ pub const HOST_DEVICES: &str = "dev.hull.host-devices";
 /// its network namespace or small files of the engine's.
 pub const REFRESH: &str = "dev.hull.refresh";
 
+/// The oldest kernel that will do, as `6.1`; a label of the same name asks for it.
+pub const KERNEL_MINIMUM: &str = "dev.hull.kernel.minimum";
+
+/// The release of the one kernel that will do; a label of the same name asks for it.
+pub const KERNEL: &str = "dev.hull.kernel";
+
 /// What every key of ours begins with.
 pub const PREFIX: &str = "dev.hull.";

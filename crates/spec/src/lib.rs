@@ -11,6 +11,7 @@ pub mod files;
 pub mod id;
 pub mod isolation;
 pub mod journal;
+pub mod kernel;
 pub mod kind;
 pub mod names;
 pub mod oci;

@@ -55,6 +55,7 @@ impl Owner {
     }
 
     async fn launch(&mut self) -> Result<(), Error> {
+        self.shared.settings.allows(self.container.isolation)?;
         let snapshot = self.shared.images.snapshot(&self.container.id)?;
         self.make_streams()?;
         let (shared, id) = (Arc::clone(&self.shared), self.id().to_owned());
