@@ -55,6 +55,8 @@ pub(crate) struct Changes {
     labels: BTreeMap<String, String>,
     on_build: Vec<String>,
     shell: Option<Vec<String>>,
+    /// The shell of what is changed, where it has one of its own.
+    inherited: Option<Vec<String>>,
     stop_signal: Option<String>,
     user: Option<String>,
     volumes: Vec<String>,
@@ -64,7 +66,15 @@ pub(crate) struct Changes {
 impl Changes {
     /// Takes the lines in order; a later one overrides or adds as in a Dockerfile.
     pub(crate) fn parse<S: AsRef<str>>(lines: &[S]) -> Result<Self, Error> {
-        let mut changes = Self::default();
+        Self::over(None, lines)
+    }
+
+    /// The same for an image whose shell is not the usual one.
+    pub(crate) fn over<S: AsRef<str>>(
+        shell: Option<Vec<String>>,
+        lines: &[S],
+    ) -> Result<Self, Error> {
+        let mut changes = Self { inherited: shell, ..Self::default() };
         for line in lines.iter().flat_map(|lines| lines.as_ref().lines()) {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
@@ -140,7 +150,8 @@ impl Changes {
     fn command(&self, rest: &str) -> Vec<String> {
         serde_json::from_str(rest).unwrap_or_else(|_| {
             let usual = || SHELL.map(str::to_owned).to_vec();
-            let mut words = self.shell.clone().unwrap_or_else(usual);
+            let own = self.shell.as_ref().or(self.inherited.as_ref());
+            let mut words = own.cloned().unwrap_or_else(usual);
             words.push(rest.to_owned());
             words
         })
@@ -379,6 +390,11 @@ mod tests {
             "Shell": ["bash", "-c"],
         });
         assert_eq!(changes.expect("valid").config(), want);
+        let inherited = || Some(vec!["ash".to_owned(), "-ec".to_owned()]);
+        let changes = Changes::over(inherited(), &["ENTRYPOINT a"]).expect("valid");
+        assert_eq!(changes.config(), json!({ "Entrypoint": ["ash", "-ec", "a"] }));
+        let changes = Changes::over(inherited(), &["SHELL [\"sh\"]", "CMD a"]).expect("valid");
+        assert_eq!(changes.config()["Cmd"], json!(["sh", "a"]));
     }
 
     #[test]

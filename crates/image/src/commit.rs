@@ -113,8 +113,10 @@ impl Images {
         commit: Commit,
         pack: impl FnOnce(&mut dyn Write) -> Result<(), pack::Error> + Send + 'static,
     ) -> Result<image::Image, Error> {
-        let changes = Changes::parse(&commit.changes)?;
         let parent = self.get(&parent.to_string())?;
+        let own = serde_json::from_value(commit.over["Shell"].clone()).ok();
+        let shell = own.or_else(|| parent.extension.shell.clone());
+        let changes = Changes::over(shell, &commit.changes)?;
         let store = Arc::clone(&self.store);
         let work = move || store.tidy(make(&store, &parent, &commit, &changes, pack));
         tokio::task::spawn_blocking(work).await.map_err(|_| Error::GivenUp)?

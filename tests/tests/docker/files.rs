@@ -113,12 +113,18 @@ pub(crate) fn diff_export_and_commit_tell_what_was_written(host: &mut Host, isol
         host.docker(&["image", "inspect", "-f", "{{.Author}} {{.Config.Env}}", "made:1"]).ok();
     assert!(said.starts_with("me ") && said.contains("A=b"), "{said}");
     let changes =
-        ["HEALTHCHECK --interval=1s CMD true", "ONBUILD RUN make", "SHELL [\"sh\", \"-c\"]"];
+        ["HEALTHCHECK --interval=1s CMD true", "ONBUILD RUN make", "SHELL [\"ash\", \"-c\"]"];
     let changes: Vec<&str> = changes.iter().flat_map(|change| ["-c", change]).collect();
     host.docker(&[&["commit"], &changes[..], &["written", "made:3"]].concat()).ok();
     let config = &host.engine.inspect("made:3")["Config"];
     assert_eq!(config["Healthcheck"]["Test"][0], "CMD-SHELL", "{config}");
     assert_eq!((&config["OnBuild"][0], &config["Shell"][1]), (&"RUN make".into(), &"-c".into()));
+    // Words for a shell are for that of the image.
+    host.docker(&["create", "--name", "shelled", "made:3"]).ok();
+    host.docker(&["commit", "-c", "CMD echo $0", "shelled", "made:4"]).ok();
+    assert_eq!(host.docker(&["run", "--rm", "made:4"]).ok(), "ash");
+    host.docker(&["rm", "shelled"]).ok();
+    host.docker(&["rmi", "made:4"]).ok();
     host.docker(&["rmi", "made:3"]).ok();
     host.docker(&["rm", "written"]).ok();
 
