@@ -19,6 +19,7 @@ use crate::leaks::{self, Places, Snapshot};
 use crate::programs;
 use crate::pty::Pty;
 use crate::registry::Registry;
+use crate::relay::{Relay, Wire};
 
 /// The image that the registry serves, as a client names it there.
 pub const IMAGE: &str = "127.0.0.1:5000/busybox";
@@ -352,6 +353,11 @@ impl Engine {
         let mut reply = String::new();
         server.read_to_string(&mut reply).ok()?;
         Some(reply.split_once("\r\n\r\n")?.1.to_owned())
+    }
+
+    /// A wire from `at` to `to` in the engine's network namespace.
+    pub fn relay(&self, at: &str, to: &'static str, wire: Wire) -> Relay {
+        Relay::start(&self.netns, at, to, wire)
     }
 
     /// Starts a program on the host, in the engine's network namespace.

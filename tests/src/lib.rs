@@ -21,6 +21,7 @@ pub mod programs;
 pub mod pty;
 pub mod random;
 pub mod registry;
+pub mod relay;
 pub mod suite;
 
 pub use command::{Ran, Running};

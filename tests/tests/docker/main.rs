@@ -30,6 +30,7 @@ mod openings;
 mod pages;
 mod policy;
 mod ports;
+mod pulls;
 mod registries;
 mod restart;
 mod rogue;
@@ -175,6 +176,9 @@ const SUITE: Suite = Suite {
         once!(connections::a_body_may_come_in_chunks_and_after_a_go_ahead),
         once!(connections::a_body_of_json_has_a_limit_and_one_shape),
         once!(connections::a_request_in_flight_is_answered_when_the_engine_ends),
+        once!(pulls::a_client_that_goes_ends_its_pull_and_no_other),
+        once!(pulls::a_layer_that_breaks_off_goes_on_where_it_was),
+        once!(pulls::a_manifest_of_dockers_own_form_goes_out_and_comes_back),
         once!(daemon::a_hang_up_reads_the_configuration_again),
         once!(daemon::a_reload_takes_over_registries_and_labels),
         once!(daemon::systemd_listens_for_the_engine_and_is_told_of_it),
