@@ -21,6 +21,7 @@
 //! Spec: Dockerfile reference, docs.docker.com/reference/dockerfile.
 
 pub mod builder;
+pub mod caches;
 mod config;
 pub mod context;
 pub mod copy;

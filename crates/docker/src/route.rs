@@ -152,7 +152,7 @@ async fn system_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("GET", ["plugins"]) => Ok(system::plugins()),
         ("POST", ["auth"]) => auth::login(call).await,
         ("POST", ["build"]) => build::build(call).await,
-        ("POST", ["build", "prune"]) => Ok(usage::prune_builds()),
+        ("POST", ["build", "prune"]) => usage::prune_builds(call).await,
         ("POST", ["commit"]) => commit::commit(call).await,
         ("GET", ["system", "df"]) => usage::usage(call).await,
         ("GET", ["distribution", name @ .., "json"]) => {

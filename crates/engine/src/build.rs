@@ -19,6 +19,7 @@ use crate::bundle::user::Accounts;
 use crate::config::{Config, Create, HostConfig, NetworkMode, Share};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::event::EventKind;
 use crate::files::{Blocking, receive, taken};
 use crate::logging::{LogDriver, Logging};
 use crate::mountpoint;
@@ -71,6 +72,25 @@ impl Engine {
         .await
     }
 
+    /// Removes those of `steps` that no container uses, and with `caches` what commands have kept in caches
+    /// that no build uses now.
+    pub async fn prune_builds(&self, steps: Vec<Digest>, caches: bool) -> Result<Pruned, Error> {
+        let gone = self.images().prune(steps, self.image_uses()).await?;
+        let mut pruned = Pruned { reclaimed: gone.reclaimed, ..Pruned::default() };
+        for removed in gone.removed {
+            if let image::Removed::Deleted(digest) = removed {
+                pruned.steps.push(digest);
+            }
+        }
+        if caches {
+            let scratch = self.build_scratch()?;
+            pruned.reclaimed += blocking(move || Ok(build::caches::prune(&scratch)?)).await?;
+        }
+        let attributes = [("reclaimed".to_owned(), pruned.reclaimed.to_string())].into();
+        self.shared().broker.publish(EventKind::Builder, "prune", "", attributes);
+        Ok(pruned)
+    }
+
     /// Builds an image, see [`build::build`]. Given up when this is dropped.
     pub async fn build(
         &self,
@@ -99,6 +119,15 @@ fn take_context(body: impl Read, scratch: &Path) -> Result<build::Context, Error
 fn skip(mut body: impl Read) {
     let (until, mut buffer) = (Instant::now() + PATIENCE, vec![0; BUFFER]);
     while Instant::now() < until && matches!(body.read(&mut buffer), Ok(1..)) {}
+}
+
+/// What a prune of builds took away.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// Images of steps.
+    pub steps: Vec<Digest>,
+    /// Bytes of files.
+    pub reclaimed: u64,
 }
 
 /// The engine, as a build sees it.

@@ -42,6 +42,8 @@ pub enum EventKind {
     Volume,
     /// The engine itself.
     Daemon,
+    /// What builds leave.
+    Builder,
 }
 
 impl EventKind {
@@ -53,6 +55,7 @@ impl EventKind {
             Self::Network => "network",
             Self::Volume => "volume",
             Self::Daemon => "daemon",
+            Self::Builder => "builder",
         }
     }
 }

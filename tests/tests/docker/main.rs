@@ -57,6 +57,7 @@ const SUITE: Suite = Suite {
         both!(build::what_cannot_be_built_is_told_and_leaves_nothing),
         once!(build::cache::a_step_is_made_again_only_if_something_changed),
         once!(build::cache::the_same_files_give_the_same_digest),
+        once!(build::cache::a_prune_takes_steps_and_caches_but_no_image),
         both!(build::cache::a_build_that_nobody_waits_for_ends),
         once!(build::contexts::no_context_reaches_outside),
         once!(build::contexts::names_with_every_byte_are_copied),

@@ -85,3 +85,19 @@ pub(crate) fn a_build_that_nobody_waits_for_ends(host: &mut Host, isolation: Iso
     eventually("its container goes", || host.docker(&["ps", "-aq"]).ok().is_empty());
     host.docker(&["image", "prune", "-f"]).ok();
 }
+
+pub(crate) fn a_prune_takes_steps_and_caches_but_no_image(host: &mut Host) {
+    let text = "FROM BASE\nRUN --mount=type=cache,target=/cache head -c 2000000 /dev/zero > /cache/x\nENV A=1\n";
+    let dir = context(host, "pruned", &[]);
+    build(host, Isolation::Process, &dir, text, &[]);
+    let used = host.docker(&["system", "df", "-v", "--format", "{{json .BuildCache}}"]).ok();
+    assert!(used.contains("/cache/x"), "{used}");
+    let before = host.docker(&["images", "-aq"]).ok().lines().count();
+    let said = host.docker(&["builder", "prune", "-f"]).ok();
+    assert!(said.contains("Total reclaimed space: 0B"), "{said}");
+    assert!(host.docker(&["images", "-aq"]).ok().lines().count() < before);
+    let said = host.docker(&["builder", "prune", "-af"]).ok();
+    assert!(said.contains("Total reclaimed space: 2MB"), "{said}");
+    host.docker(&["run", "--rm", "built", "true"]).ok();
+    host.docker(&["rmi", "built"]).ok();
+}

@@ -6,21 +6,18 @@
 use std::fmt::Write as _;
 use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
-use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 use spec::Digest;
 
 use super::Stage;
+use crate::caches::{self, Wanted};
 use crate::copy;
-use crate::dockerfile::{self, Instruction, MountKind, Sharing};
+use crate::dockerfile::{self, Instruction, MountKind};
 use crate::error::Error;
 use crate::run::Mount;
-
-/// The most caches of one name, where each build has its own.
-const MAX_PRIVATE: usize = 64;
 
 /// Mounts, and what has to be there as long as they are.
 #[derive(Default)]
@@ -121,7 +118,7 @@ impl Stage<'_> {
                 let target = target.clone().ok_or_else(no_target)?;
                 let id = mount.id.clone().unwrap_or(target);
                 let (dir, lock) = self.cache(&id, &mount).await?;
-                prepared.locks.extend(lock);
+                prepared.locks.push(lock);
                 (Some(dir), None)
             }
             MountKind::Secret | MountKind::Ssh if !mount.required => return Ok(()),
@@ -140,46 +137,15 @@ impl Stage<'_> {
     }
 
     /// A cache's directory, and what keeps others from it meanwhile.
-    async fn cache(
-        &self,
-        id: &str,
-        mount: &dockerfile::Mount,
-    ) -> Result<(PathBuf, Option<File>), Error> {
-        let name = Digest::from_sha256(Sha256::digest(id).into()).hex().to_owned();
-        let root = self.builder.request.scratch.join("cache");
-        let (sharing, owner) = (mount.sharing, (mount.uid, mount.gid));
-        let mode = mount.mode.unwrap_or(0o755);
-        let opened = tokio::task::spawn_blocking(move || {
-            let make = |dir: &Path| {
-                if !dir.is_dir() {
-                    std::fs::create_dir_all(dir)?;
-                    std::fs::set_permissions(dir, Permissions::from_mode(mode))?;
-                    chown(dir, Some(owner.0.unwrap_or(0)), Some(owner.1.unwrap_or(0)))?;
-                }
-                File::open(dir)
-            };
-            let dir = root.join(&name);
-            match sharing {
-                Sharing::Shared => make(&dir).map(|_| (dir, None)),
-                Sharing::Locked => {
-                    let lock = make(&dir)?;
-                    rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
-                    Ok((dir, Some(lock)))
-                }
-                Sharing::Private => {
-                    for number in 0..MAX_PRIVATE {
-                        let dir = root.join(format!("{name}.{number}"));
-                        let lock = make(&dir)?;
-                        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-                            .is_ok()
-                        {
-                            return Ok((dir, Some(lock)));
-                        }
-                    }
-                    Err(io::ErrorKind::QuotaExceeded.into())
-                }
-            }
-        });
+    async fn cache(&self, id: &str, mount: &dockerfile::Mount) -> Result<(PathBuf, File), Error> {
+        let wanted = Wanted {
+            id: id.to_owned(),
+            sharing: mount.sharing,
+            owner: (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0)),
+            mode: mount.mode.unwrap_or(0o755),
+        };
+        let root = self.builder.request.scratch.clone();
+        let opened = tokio::task::spawn_blocking(move || caches::open(&root, &wanted));
         opened.await.map_err(|_| Error::GivenUp)?.map_err(scratch("a cache of RUN"))
     }
 
