@@ -33,7 +33,7 @@ test: deps-test build guest-kernel check ## everything: checks, unit tests, whol
 soak: deps-test build guest-kernel ## the suites again and again: HULL_SOAK=N rounds (10)
 	scripts/soak.sh
 
-bench: deps-bench build guest-kernel ## ratios against crun, runc and dockerd, in one run
+bench: deps-bench build guest-kernel ## ratios against crun, runc, dockerd, containerd and podman, in one run
 	cargo run --quiet --release -p benches
 
 fuzz: ## cargo-fuzz on configurations, seccomp profiles, mount options: FUZZ_SECONDS=N each (60)

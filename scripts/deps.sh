@@ -18,7 +18,8 @@ case ${1:-run} in
     run) packages=$run ;;
     test) packages="$run conmon containerd docker-compose docker.io libseccomp-dev podman
              umoci" ;;
-    bench) packages="$run crun docker.io runc time" ;;
+    bench) packages="$run conmon containerd containernetworking-plugins crun docker.io podman runc
+             time umoci" ;;
     *) die "no purpose is called $1: run, test or bench" ;;
 esac
 

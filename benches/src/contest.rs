@@ -8,65 +8,83 @@ pub(crate) struct Contestant<'a> {
     job: Box<dyn FnMut() + 'a>,
     /// Makes ready for the next round; not timed.
     then: Box<dyn FnMut() + 'a>,
+    /// What is not its own, to be taken off.
+    less: Duration,
 }
 
 /// What each contestant needed, in the order in which they came.
-pub(crate) struct Times(Vec<(&'static str, Vec<Duration>)>);
+pub(crate) struct Times(Vec<Taken>);
+
+/// What one contestant needed.
+struct Taken {
+    name: &'static str,
+    /// Shortest first, once the race is over.
+    times: Vec<Duration>,
+}
 
 impl<'a> Contestant<'a> {
     pub(crate) fn new(name: &'static str, job: impl FnMut() + 'a) -> Self {
-        Self { name, job: Box::new(job), then: Box::new(|| ()) }
+        Self { name, job: Box::new(job), then: Box::new(|| ()), less: Duration::ZERO }
     }
 
     /// What is done after each round without being timed.
     pub(crate) fn then(self, then: impl FnMut() + 'a) -> Self {
         Self { then: Box::new(then), ..self }
     }
+
+    /// With `less` taken off each time: what the job has in it that is not the contestant's.
+    pub(crate) fn less(self, less: Duration) -> Self {
+        Self { less, ..self }
+    }
 }
 
 /// Has everyone do the job once for warmth and then `rounds` times, in turns.
 pub(crate) fn race(rounds: usize, mut contestants: Vec<Contestant<'_>>) -> Times {
-    let mut times: Vec<_> = contestants.iter().map(|one| (one.name, Vec::new())).collect();
+    let begin = |one: &Contestant<'_>| Taken { name: one.name, times: Vec::new() };
+    let mut taken: Vec<_> = contestants.iter().map(begin).collect();
     for round in 0..=rounds {
-        for (one, (_, times)) in contestants.iter_mut().zip(&mut times) {
+        for (one, taken) in contestants.iter_mut().zip(&mut taken) {
             let start = Instant::now();
             (one.job)();
             let elapsed = start.elapsed();
             if round > 0 {
-                times.push(elapsed);
+                taken.times.push(elapsed.saturating_sub(one.less));
             }
             (one.then)();
         }
     }
-    for (_, times) in &mut times {
-        times.sort();
+    for one in &mut taken {
+        one.times.sort();
     }
-    Times(times)
+    Times(taken)
 }
 
 impl Times {
     /// The median of `name`.
     pub(crate) fn median(&self, name: &str) -> Duration {
-        let times = self.0.iter().find(|(known, _)| *known == name);
-        times.map_or(Duration::ZERO, |(_, times)| times[times.len() / 2])
+        self.0.iter().find(|one| one.name == name).map_or(Duration::ZERO, Taken::median)
     }
 
-    /// Prints all, with `less` taken off each (what is not the contestant's), and how the first
-    /// compares with each of the others.
-    pub(crate) fn print(&self, title: &str, less: Duration) {
+    /// Prints all, and how the first compares with each of the others.
+    pub(crate) fn print(&self, title: &str) {
         println!("\n{title}");
-        let first = self.0.first().map_or(Duration::ZERO, |(name, _)| self.median(name));
-        for (place, (name, times)) in self.0.iter().enumerate() {
-            let at = |index: usize| millis(times[index].saturating_sub(less));
-            let own = at(times.len() / 2);
-            let spread =
-                format!("({:.1} to {:.1})", at(times.len() / 10), at(times.len() * 9 / 10));
+        let first = self.0.first().map_or(Duration::ZERO, Taken::median);
+        for (place, one) in self.0.iter().enumerate() {
+            let (own, last) = (millis(one.median()), one.times.len() - 1);
+            let at = |tenth: usize| millis(one.times[last * tenth / 10]);
+            let spread = format!("({:.1} to {:.1})", at(1), at(9));
             let ratio = match place {
                 0 => String::new(),
-                _ => format!("ratio {:.2}", millis(first.saturating_sub(less)) / own),
+                _ => format!("ratio {:.2}", millis(first) / own),
             };
-            println!("  {name:<28} {own:>8.1} ms  {spread:<20} {ratio}");
+            println!("  {:<28} {own:>8.1} ms  {spread:<20} {ratio}", one.name);
         }
+    }
+}
+
+impl Taken {
+    fn median(&self) -> Duration {
+        self.times[self.times.len() / 2]
     }
 }
 

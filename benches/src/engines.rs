@@ -1,118 +1,156 @@
-//! `docker run --rm IMAGE true` by hulld and by Debian's dockerd, with a bridge, the same client and
-//! the same image.
+//! `docker run --rm IMAGE true`, `docker exec` and twenty `docker run -d` at once by hulld and by
+//! Debian's dockerd, with a bridge, the same client and the same image; beside them the nearest that
+//! containerd's `ctr`, which makes no network, and podman do.
+//!
+//! A client's own start-up is taken off: `docker version`, `ctr version`, `podman --version`.
 
-use std::fs::File;
-use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use tempfile::TempDir;
 use tests::Host;
-use tests::command::{Ran, eventually, run};
 use tests::host::IMAGE;
 
-use crate::contest::{Contestant, race};
+use crate::contest::{Contestant, Times, race};
+use crate::peers::{Containerd, Dockerd, Podman, finish, fresh};
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 25;
+const PARALLEL_ROUNDS: usize = 5;
+/// How many are started at once.
+const PARALLEL: usize = 20;
 
-/// Prints how they compare, the client's own start-up (`docker version`) taken off.
+const DOCKER: &str = "docker";
+const CTR: &str = "ctr";
+const PODMAN: &str = "podman";
+
+/// Everyone, and what their clients' start-up takes.
+struct Field<'a> {
+    host: &'a Host,
+    dockerd: Dockerd,
+    containerd: Containerd,
+    podman: Podman,
+    clients: Times,
+}
+
+/// Prints how they compare.
 pub(crate) fn compare(host: &Host) {
-    let dockerd = Dockerd::start();
-    dockerd.take_image(host);
-    let client =
-        race(ROUNDS, vec![Contestant::new("client", || drop(host.docker(&["version"]).ok()))])
-            .median("client");
-
-    let hull = |arguments: &'static [&'static str]| move || drop(host.docker(arguments).ok());
-    let other = |arguments: &'static [&'static str]| {
-        let dockerd = &dockerd;
-        move || drop(dockerd.docker(arguments, b"").ok())
-    };
-    let once = &["run", "--rm", IMAGE, "true"];
-    race(
-        ROUNDS,
-        vec![Contestant::new("hulld", hull(once)), Contestant::new("dockerd", other(once))],
-    )
-    .print("docker run --rm IMAGE true, on a bridge, the client's own time taken off", client);
-
-    let idle = ["run", "-d", "--name", "idle", IMAGE, "sleep", "1000"];
-    host.docker(&idle).ok();
-    dockerd.docker(&idle, b"").ok();
-    let exec = &["exec", "idle", "true"];
-    race(
-        ROUNDS,
-        vec![Contestant::new("hulld", hull(exec)), Contestant::new("dockerd", other(exec))],
-    )
-    .print("docker exec C true, the client's own time taken off", client);
-    host.docker(&["rm", "-f", "idle"]).ok();
-    dockerd.docker(&["rm", "-f", "idle"], b"").ok();
+    let (dockerd, containerd, podman) = (Dockerd::start(), Containerd::start(), Podman::start());
+    let clients = vec![
+        Contestant::new(DOCKER, || drop(finish(host.engine.client(&["version"])))),
+        Contestant::new(CTR, || drop(containerd.ctr(&["version"]))),
+        Contestant::new(PODMAN, || drop(podman.podman(&["--version"]))),
+    ];
+    let clients = race(ROUNDS, clients);
+    clients.print("what the clients' own start-up takes, taken off below");
+    let field = Field { host, dockerd, containerd, podman, clients };
+    field.once();
+    field.exec();
+    field.at_once();
 }
 
-/// Debian's dockerd with its own roots.
-pub(crate) struct Dockerd {
-    dir: TempDir,
-    child: Child,
-}
-
-impl Dockerd {
-    /// Starts it in a network namespace of its own.
-    fn start() -> Self {
-        let mut inside = Command::new("unshare");
-        inside.args(["--net", "sh", "-c", "ip link set lo up; exec \"$@\"", "sh", "dockerd"]);
-        Self::start_by(&mut inside, |command| command.spawn().expect("util-linux"))
+impl Field<'_> {
+    fn hull(&self, arguments: &[&str]) {
+        finish(self.host.engine.client(arguments));
     }
 
-    /// The same beside the host's engine, where its registry is; it has no network for containers then.
-    pub(crate) fn beside(host: &Host) -> Self {
-        let mut command = Command::new("dockerd");
-        command.args(["--bridge", "none", "--iptables=false", "--ip-forward=false"]);
-        Self::start_by(&mut command, |command| host.engine.spawn_beside(command))
+    fn client(&self, name: &str) -> Duration {
+        self.clients.median(name)
     }
 
-    fn start_by(command: &mut Command, spawn: impl FnOnce(&mut Command) -> Child) -> Self {
-        let dir = tempfile::Builder::new().prefix("hull-dockerd-").tempdir().expect("a directory");
-        let at = |name: &str| dir.path().join(name).display().to_string();
-        let log = File::create(dir.path().join("log")).expect("a file");
-        command
-            .args(["--data-root", &at("data"), "--exec-root", &at("exec")])
-            .args(["--pidfile", &at("pid"), "--host", &format!("unix://{}", at("sock"))])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a descriptor"))
-            .stderr(log);
-        let child = spawn(command);
-        let dockerd = Self { dir, child };
-        eventually("dockerd answers", || dockerd.docker(&["version"], b"").code == 0);
-        dockerd
+    fn once(&self) {
+        let run = &["run", "--rm", IMAGE, "true"];
+        let ctr = |runtime| {
+            move || self.containerd.run(runtime, &["--rm"], &fresh("once"), &["/bin/true"])
+        };
+        let (docker, for_ctr, for_podman) =
+            (self.client(DOCKER), self.client(CTR), self.client(PODMAN));
+        let contestants = vec![
+            Contestant::new("hulld", || self.hull(run)).less(docker),
+            Contestant::new("dockerd", || drop(self.dockerd.docker(run))).less(docker),
+            Contestant::new("podman", || self.podman.run(&["--rm"], &["true"])).less(for_podman),
+            Contestant::new("ctr, runc, no network", ctr(Containerd::RUNC)).less(for_ctr),
+            Contestant::new("ctr, our shim, no network", ctr(Containerd::HULL)).less(for_ctr),
+        ];
+        race(ROUNDS, contestants).print("run --rm IMAGE true, on a bridge");
     }
 
-    /// Runs the client to its end.
-    pub(crate) fn docker(&self, arguments: &[&str], input: &[u8]) -> Ran {
-        let mut docker = Command::new("docker");
-        docker
-            .args(arguments)
-            .env("DOCKER_HOST", format!("unix://{}", self.dir.path().join("sock").display()))
-            .env("DOCKER_CONFIG", self.dir.path().join("client"))
-            .env_remove("DOCKER_CONTEXT");
-        run(docker, input)
-    }
-
-    /// Loads the image that the host's registry serves, under the same name.
-    fn take_image(&self, host: &Host) {
-        let archive = self.dir.path().join("image.tar");
-        let mut copy = Command::new("skopeo");
-        copy.args(["--insecure-policy", "copy", "-q"])
-            .arg(format!("oci:{}:latest", host.dir().join("busybox").display()))
-            .arg(format!("docker-archive:{}:{IMAGE}:latest", archive.display()));
-        run(copy, b"").ok();
-        self.docker(&["load", "-q", "-i", &archive.display().to_string()], b"").ok();
-    }
-}
-
-impl Drop for Dockerd {
-    fn drop(&mut self) {
-        let pid = self.child.id().to_string();
-        // SIGTERM, not SIGKILL: dockerd ends its containerd and unmounts what it mounted.
-        let told = Command::new("kill").arg(pid).status();
-        if !told.is_ok_and(|status| status.success()) || self.child.wait().is_err() {
-            eprintln!("dockerd in {} did not end", self.dir.path().display());
+    fn exec(&self) {
+        let idle = ["run", "-d", "--name", "idle", IMAGE, "sleep", "1000"];
+        self.hull(&idle);
+        self.dockerd.docker(&idle);
+        self.podman.run(&["-d", "--name", "idle"], &["sleep", "1000"]);
+        let ids = [Containerd::RUNC, Containerd::HULL].map(|runtime| {
+            let id = fresh("idle");
+            self.containerd.run(runtime, &["-d"], &id, &["sleep", "1000"]);
+            id
+        });
+        let exec = &["exec", "idle", "true"];
+        let ctr = |id| {
+            move || {
+                let exec = ["task", "exec", "--exec-id", &fresh("e"), id, "/bin/true"];
+                self.containerd.ctr(&exec);
+            }
+        };
+        let (docker, for_ctr, for_podman) =
+            (self.client(DOCKER), self.client(CTR), self.client(PODMAN));
+        let contestants = vec![
+            Contestant::new("hulld", || self.hull(exec)).less(docker),
+            Contestant::new("dockerd", || drop(self.dockerd.docker(exec))).less(docker),
+            Contestant::new("podman", || drop(self.podman.podman(exec))).less(for_podman),
+            Contestant::new("ctr, runc", ctr(&ids[0])).less(for_ctr),
+            Contestant::new("ctr, our shim", ctr(&ids[1])).less(for_ctr),
+        ];
+        race(ROUNDS, contestants).print("exec C true");
+        self.hull(&["rm", "-f", "idle"]);
+        self.dockerd.docker(&["rm", "-f", "idle"]);
+        self.podman.podman(&["rm", "--force", "--time=0", "idle"]);
+        for id in &ids {
+            self.containerd.remove(id);
         }
     }
+
+    fn at_once(&self) {
+        let names: Vec<String> = (0..PARALLEL).map(|number| format!("many-{number}")).collect();
+        let client = Contestant::new("clients", || {
+            all(&names, |_| self.hull(&["version"]));
+        });
+        let docker = race(PARALLEL_ROUNDS, vec![client]).median("clients");
+        let remove = |words: &[&str]| -> Vec<String> {
+            words.iter().map(|word| (*word).to_owned()).chain(names.iter().cloned()).collect()
+        };
+        let gone = remove(&["rm", "-f"]);
+        let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
+        let hull = |name: &str| self.hull(&["run", "-d", "--name", name, IMAGE, "sleep", "1000"]);
+        let dockerd = |name: &str| {
+            self.dockerd.docker(&["run", "-d", "--name", name, IMAGE, "sleep", "1000"]);
+        };
+        let podman = |name: &str| self.podman.run(&["-d", "--name", name], &["sleep", "1000"]);
+        let ctr = |runtime: &'static str| {
+            move |name: &str| self.containerd.run(runtime, &["-d"], name, &["sleep", "1000"])
+        };
+        let (runc, ours) = (ctr(Containerd::RUNC), ctr(Containerd::HULL));
+        let forget = || names.iter().for_each(|name| self.containerd.remove(name));
+        let contestants = vec![
+            Contestant::new("hulld", || all(&names, hull)).then(|| self.hull(&gone)).less(docker),
+            Contestant::new("dockerd", || all(&names, dockerd))
+                .then(|| drop(self.dockerd.docker(&gone)))
+                .less(docker),
+            Contestant::new("podman", || all(&names, podman))
+                .then(|| drop(self.podman.podman(&["rm", "--all", "--force", "--time=0"]))),
+            Contestant::new("ctr, runc, no network", || all(&names, runc)).then(forget),
+            Contestant::new("ctr, our shim, no network", || all(&names, ours)).then(forget),
+        ];
+        let title = format!(
+            "{PARALLEL} times run -d at once, of docker {PARALLEL} times docker version taken off"
+        );
+        race(PARALLEL_ROUNDS, contestants).print(&title);
+    }
+}
+
+/// Has the job done for every name at the same time.
+fn all(names: &[String], job: impl Fn(&str) + Sync) {
+    thread::scope(|scope| {
+        for name in names {
+            scope.spawn(|| job(name));
+        }
+    });
 }

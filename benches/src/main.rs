@@ -1,4 +1,4 @@
-//! Hull beside crun, runc and dockerd, measured in one run: `make bench`.
+//! Hull beside crun, runc, dockerd, containerd and podman, measured in one run: `make bench`.
 //!
 //! Each comparison takes turns, one run each in every round, so that a busy moment of the machine
 //! hits all alike; what counts is the ratio of the medians. Numbers of different runs or machines
@@ -9,6 +9,7 @@
 mod contest;
 mod engines;
 mod machines;
+mod peers;
 mod pull;
 mod runtimes;
 

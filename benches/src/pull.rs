@@ -12,7 +12,7 @@ use tests::Host;
 use tests::command::run;
 
 use crate::contest::{Contestant, race};
-use crate::engines::Dockerd;
+use crate::peers::{Dockerd, finish};
 
 const ROUNDS: usize = 5;
 const LAYERS: u64 = 8;
@@ -28,10 +28,11 @@ pub(crate) fn compare(host: &Host) {
     let hulld = host.engine.pid();
     // From here on the peak is that of the pulls.
     fs::write(format!("/proc/{hulld}/clear_refs"), "5").expect("root");
-    let hull = |arguments: &'static [&'static str]| move || drop(host.docker(arguments).ok());
+    let hull =
+        |arguments: &'static [&'static str]| move || drop(finish(host.engine.client(arguments)));
     let other = |arguments: &'static [&'static str]| {
         let dockerd = &dockerd;
-        move || drop(dockerd.docker(arguments, b"").ok())
+        move || drop(dockerd.docker(arguments))
     };
     let pull = &["pull", "-q", NAME];
     let remove = &["rmi", NAME];
@@ -40,7 +41,7 @@ pub(crate) fn compare(host: &Host) {
         Contestant::new("dockerd", other(pull)).then(other(remove)),
     ];
     let title = "docker pull of 500 MB in 8 layers from a registry on this machine";
-    race(ROUNDS, contestants).print(title, std::time::Duration::ZERO);
+    race(ROUNDS, contestants).print(title);
     println!("  most memory of hulld meanwhile: {} KiB", peak(hulld));
 }
 

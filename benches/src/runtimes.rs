@@ -7,7 +7,6 @@ mod memory;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::host::IMAGE;
@@ -48,12 +47,12 @@ pub(crate) fn measure(bundle: &Path) {
     let (floor, rootfs) = (floor::build(bundle), bundle.join("rootfs"));
     let floor = move || finish(Command::new(&floor).arg(&rootfs).arg("/bin/true"));
     contestants.push(Contestant::new("clone3, pivot_root, exec", floor));
-    race(ROUNDS, contestants).print("run /bin/true, the same bundle", Duration::ZERO);
+    race(ROUNDS, contestants).print("run /bin/true, the same bundle");
 
     let idle = bundle.with_extension("idle");
     let containers = all.map(|(name, program)| Idle::start(name, program, &idle));
     let execs = containers.each_ref().map(|one| Contestant::new(one.name, || one.exec()));
-    race(ROUNDS, execs.into()).print("exec /bin/true in a container that sleeps", Duration::ZERO);
+    race(ROUNDS, execs.into()).print("exec /bin/true in a container that sleeps");
     drop(containers);
 
     println!("\nmemory at its most, of the largest process of a run, and size");

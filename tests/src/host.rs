@@ -347,8 +347,7 @@ impl Engine {
 
     /// The same for any page.
     pub fn fetch_page(&self, address: &str, page: &str) -> Option<String> {
-        let connect = || std::net::TcpStream::connect(address);
-        let mut server = sys::netns::within(self.netns.as_fd(), connect).ok()?;
+        let mut server = self.within(|| std::net::TcpStream::connect(address)).ok()?;
         write!(server, "GET {page} HTTP/1.0\r\n\r\n").ok()?;
         let mut reply = String::new();
         server.read_to_string(&mut reply).ok()?;
@@ -358,6 +357,14 @@ impl Engine {
     /// A wire from `at` to `to` in the engine's network namespace.
     pub fn relay(&self, at: &str, to: &'static str, wire: Wire) -> Relay {
         Relay::start(&self.netns, at, to, wire)
+    }
+
+    /// Has `call` done on the host, in the engine's network namespace.
+    pub fn within<T: Send>(
+        &self,
+        call: impl FnOnce() -> std::io::Result<T> + Send,
+    ) -> std::io::Result<T> {
+        sys::netns::within(self.netns.as_fd(), call)
     }
 
     /// Starts a program on the host, in the engine's network namespace.

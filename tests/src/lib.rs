@@ -17,6 +17,7 @@ pub mod command;
 pub mod guest;
 pub mod host;
 pub mod leaks;
+pub mod machine;
 pub mod programs;
 pub mod pty;
 pub mod random;

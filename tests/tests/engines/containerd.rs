@@ -11,7 +11,7 @@ use serde_json::json;
 use tests::command::{Ran, eventually, run};
 use tests::pty::Pty;
 
-use crate::machine::{Machine, holds, lines, runtime};
+use tests::machine::{Machine, holds, lines, runtime};
 
 const IMAGE: &str = "docker.io/hull/busybox:latest";
 

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use tests::command::{Ran, eventually, run};
 use tests::pty::Pty;
 
-use crate::machine::{Machine, holds, lines, runtime};
+use tests::machine::{Machine, holds, lines, runtime};
 
 const IMAGE: &str = "hull/busybox:latest";
 

@@ -10,5 +10,4 @@
 
 mod containerd;
 mod dockerd;
-mod machine;
 mod podman;

@@ -5,7 +5,7 @@ use std::process::Command;
 use tests::command::{Ran, run};
 use tests::pty::Pty;
 
-use crate::machine::{Machine, holds, lines, runtime};
+use tests::machine::{Machine, holds, lines, runtime};
 
 const IMAGE: &str = "localhost/busybox:latest";
 /// Where the runtime keeps its state when nobody says.

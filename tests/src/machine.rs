@@ -9,9 +9,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::command::{Ran, Running, run};
+use crate::programs::{program, source};
 use tempfile::TempDir;
-use tests::command::{Ran, Running, run};
-use tests::programs::{program, source};
 
 /// What the namespaces' holder does before it waits for its input to end. The host's mounts stay
 /// visible, but for what engines share by fixed paths. Among the cgroup hierarchies only those are seen
@@ -29,16 +29,16 @@ const SETUP: &str = "mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /dev/shm 
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// The namespaces, a scratch directory and a name that nobody else uses.
-pub(crate) struct Machine {
+pub struct Machine {
     holder: Running,
     scratch: TempDir,
     /// For cgroups and containerd's namespace.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 impl Machine {
     /// A fresh one; `None` without root.
-    pub(crate) fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !rustix::process::geteuid().is_root() {
             println!("skipped: needs root");
@@ -54,12 +54,12 @@ impl Machine {
     }
 
     /// The scratch directory's file `name`.
-    pub(crate) fn at(&self, name: &str) -> String {
+    pub fn at(&self, name: &str) -> String {
         self.scratch.path().join(name).display().to_string()
     }
 
     /// `program` in the namespaces.
-    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.holder.pid().to_string(), "--mount", "--net"]);
         command.arg(program);
@@ -67,12 +67,12 @@ impl Machine {
     }
 
     /// A path of the namespaces as the harness reaches it.
-    pub(crate) fn seen(&self, path: &str) -> PathBuf {
+    pub fn seen(&self, path: &str) -> PathBuf {
         Path::new("/proc").join(self.holder.pid().to_string()).join("root").join(&path[1..])
     }
 
     /// The sample image as an archive that an engine loads: `oci-archive` or `docker-archive`.
-    pub(crate) fn archive(&self, kind: &str, name: &str) -> String {
+    pub fn archive(&self, kind: &str, name: &str) -> String {
         let layout = self.at("layout");
         let mut build = Command::new(source().join("scripts/busybox-image.sh"));
         build.arg(&layout);
@@ -95,7 +95,7 @@ impl Machine {
 
     /// Panics when something of any container is left: `root` is where the runtime keeps its state.
     #[track_caller]
-    pub(crate) fn nothing_is_left(&self, root: &str) {
+    pub fn nothing_is_left(&self, root: &str) {
         let deadline = Instant::now() + SETTLE;
         loop {
             let mut left = self.listed(root);
@@ -125,7 +125,7 @@ impl Machine {
     }
 
     /// Removes what is empty beneath this machine's cgroup in one hierarchy.
-    pub(crate) fn remove_cgroups(&self, hierarchy: &str) {
+    pub fn remove_cgroups(&self, hierarchy: &str) {
         for child in directories(&Path::new("/sys/fs/cgroup").join(hierarchy).join(&self.name)) {
             remove_cgroup(&child);
         }
@@ -171,20 +171,20 @@ impl Drop for Machine {
 }
 
 /// The program under test.
-pub(crate) fn runtime() -> PathBuf {
+pub fn runtime() -> PathBuf {
     fs::canonicalize(program("hull-runtime")).expect("it exists")
 }
 
 /// Every word is in the text.
 #[track_caller]
-pub(crate) fn holds(text: &str, words: &[&str]) {
+pub fn holds(text: &str, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "{word:?} is missing: {text}");
     }
 }
 
 /// What a program printed, without its line ends.
-pub(crate) fn lines(ran: Ran) -> Vec<String> {
+pub fn lines(ran: Ran) -> Vec<String> {
     ran.ok().lines().map(|line| line.trim().to_owned()).collect()
 }
 
