@@ -87,8 +87,9 @@ pub(crate) fn append(accel: Accel, tsc_khz: Option<u64>) -> String {
 fn platform(line: &mut Line, machine: &Machine) {
     let accel = match machine.accel {
         Accel::Kvm => "kvm",
-        // The translation cache would grow to 1 GiB.
-        Accel::Tcg | Accel::Auto => "tcg,thread=multi,tb-size=32",
+        // The translation cache would grow to 1 GiB. A container's start fills 40 MiB of it: one that is
+        // smaller is emptied on the way, and what was in it translated anew.
+        Accel::Tcg | Accel::Auto => "tcg,thread=multi,tb-size=64",
     };
     line.pair("-name", format!("guest=hull,process={}", crate::worker::NAME))
         .pair(
