@@ -83,13 +83,18 @@ pub(crate) fn header(call: &Call) -> Result<Option<Auth>, Error> {
 
 /// The credentials that came with a build, by the registry's host.
 pub(crate) fn of_build(call: &Call) -> Result<BTreeMap<String, Auth>, Error> {
-    let text = call.header("X-Registry-Config").unwrap_or_default();
+    parse_build(call.header("X-Registry-Config").unwrap_or_default())
+}
+
+fn parse_build(text: &str) -> Result<BTreeMap<String, Auth>, Error> {
     if text.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let given: BTreeMap<String, Given> = decode("X-Registry-Config", text)?;
+    // Go's client writes `null` for nothing.
+    let given: Option<BTreeMap<String, Given>> = decode("X-Registry-Config", text)?;
     let known = given
         .into_iter()
+        .flatten()
         .filter_map(|(address, given)| Some((host(&address).to_owned(), given.auth()?)));
     Ok(known.collect())
 }
@@ -141,6 +146,14 @@ mod tests {
         ] {
             assert_eq!(host(address), want, "{address}");
         }
+    }
+
+    #[test]
+    fn a_build_may_come_without_credentials() {
+        for header in ["", "bnVsbA==", "e30="] {
+            assert!(parse_build(header).is_ok_and(|known| known.is_empty()), "{header}");
+        }
+        assert!(parse_build("W10=").is_err(), "a list names no registry");
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Call {
         let mut values = serde_json::Deserializer::from_slice(&bytes).into_iter();
         match (values.next(), values.next()) {
             (None, _) => Ok(Value::Null),
-            (Some(Err(error)), _) => Err(Error::invalid(format!("invalid JSON: {error}"))),
+            (Some(Err(error)), _) => Err(Error::invalid(misread(&bytes, &error))),
             (Some(Ok(value)), None) => Ok(value),
             (Some(Ok(_)), Some(_)) => Err(Error::invalid("unexpected content after JSON")),
         }
@@ -96,10 +96,55 @@ impl Call {
     }
 }
 
+/// What is wrong with a body, in the words of Go's decoder: clients look for them. Where those depend on
+/// how Go reads, serde's are told.
+fn misread(body: &[u8], error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let wanted = match text.split(" at line ").next().unwrap_or_default() {
+        _ if error.is_eof() => return "invalid JSON: unexpected EOF".to_owned(),
+        "key must be a string" => "looking for beginning of object key string",
+        "expected value" => "looking for beginning of value",
+        "expected `:`" => "after object key",
+        "expected `,` or `}`" => "after object key:value pair",
+        "expected `,` or `]`" => "after array element",
+        _ => return format!("invalid JSON: {text}"),
+    };
+    let line = body.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1));
+    let at = line.and_then(|line| line.get(error.column().saturating_sub(1)));
+    match at {
+        Some(byte) if byte.is_ascii() && !byte.is_ascii_control() => {
+            let character = char::from(*byte);
+            format!("invalid JSON: invalid character '{character}' {wanted}")
+        }
+        _ => format!("invalid JSON: {text}"),
+    }
+}
+
 fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
     if error.is::<LengthLimitError>() {
         let message = format!("the request's body is longer than {BODY_LIMIT} bytes");
         return Error::new(StatusCode::PAYLOAD_TOO_LARGE, message);
     }
     Error::invalid(format!("the request's body cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_body_is_told_in_the_words_of_gos_decoder() {
+        for (body, want) in [
+            ("{invalid json", "invalid character 'i' looking for beginning of object key string"),
+            ("[1,\n x]", "invalid character 'x' looking for beginning of value"),
+            (r#"{"a" 1}"#, "invalid character '1' after object key"),
+            (r#"{"a":1 "b"}"#, r#"invalid character '"' after object key:value pair"#),
+            ("[1 2]", "invalid character '2' after array element"),
+            (r#"{"a":"#, "unexpected EOF"),
+            ("[01]", "invalid number at line 1 column 3"),
+        ] {
+            let error = serde_json::from_str::<Value>(body).expect_err(body);
+            assert_eq!(misread(body.as_bytes(), &error), format!("invalid JSON: {want}"), "{body}");
+        }
+    }
 }
