@@ -35,8 +35,10 @@ fn since_epoch(at: SystemTime) -> Duration {
 /// 400 that names the parameter.
 pub(crate) fn parse(name: &str, text: &str) -> Result<Option<SystemTime>, Error> {
     let invalid = || Error::invalid(format!("invalid {name} {text:?}: want seconds since 1970"));
-    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Ok(Some(at.into()));
+    for text in [text, &completed(text)] {
+        if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+            return Ok(Some(at.into()));
+        }
     }
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit());
@@ -62,22 +64,40 @@ pub(crate) fn moment(name: &str, text: &str) -> Result<Option<SystemTime>, Error
     }
 }
 
-/// Numbers with the units h, m and s; `None` for anything else.
+/// Numbers with Go's units, from hours to nanoseconds; `None` for anything else.
 fn length(text: &str) -> Option<Duration> {
     let mut seconds = 0.0;
     let mut rest = text;
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let unit = match rest.as_bytes()[end] {
-            b'h' => 3600.0,
-            b'm' => 60.0,
-            b's' => 1.0,
+        let (number, after) = rest.split_at(rest.find(|c: char| !is_of_number(c))?);
+        let (unit, after) = after.split_at(after.find(is_of_number).unwrap_or(after.len()));
+        let unit = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
             _ => return None,
         };
-        seconds += rest[..end].parse::<f64>().ok()? * unit;
-        rest = &rest[end + 1..];
+        seconds += number.parse::<f64>().ok()? * unit;
+        rest = after;
     }
     Duration::try_from_secs_f64(seconds).ok().filter(|_| !text.is_empty())
+}
+
+fn is_of_number(c: char) -> bool {
+    c.is_ascii_digit() || c == '.'
+}
+
+/// A date, or a date and a time, that names no zone: here it is UTC. Completed to RFC 3339.
+fn completed(text: &str) -> String {
+    match text.len() {
+        10 => format!("{text}T00:00:00Z"),
+        13 => format!("{text}:00:00Z"),
+        16 => format!("{text}:00Z"),
+        _ => format!("{text}Z"),
+    }
 }
 
 /// A length of time in the words of `docker ps`.
@@ -110,6 +130,8 @@ mod tests {
             ("24h", Some(86_400)),
             ("1h30m", Some(5400)),
             ("0.5m", Some(30)),
+            ("2s500ms500000us500000000ns", Some(3)),
+            ("1500000µs", Some(1)),
             ("10", None),
             ("", None),
             ("1d", None),
@@ -130,6 +152,9 @@ mod tests {
         assert_eq!(parse("since", "0"), Ok(None));
         assert_eq!(parse("since", "0.000000000"), Ok(None));
         assert_eq!(parse("since", "1970-01-01T00:00:05Z"), Ok(Some(at(5, 0))));
+        for text in ["1970-01-02", "1970-01-02T00", "1970-01-02T00:00", "1970-01-02T00:00:00.0"] {
+            assert_eq!(parse("since", text), Ok(Some(at(86_400, 0))), "{text}");
+        }
         for text in
             ["x", "-5", "5.x", "5.1234567890", "99999999999999999999", "18446744073709551615"]
         {

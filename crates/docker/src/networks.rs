@@ -141,7 +141,7 @@ pub(crate) async fn remove(call: &mut Call, name: &str) -> Answer {
 pub(crate) async fn prune(call: &mut Call) -> Answer {
     let filters = call.query.filters(&["label", "label!", "until"])?;
     let until = match filters.values("until").next() {
-        Some(text) => clock::parse("until", text)?,
+        Some(text) => clock::moment("until", text)?,
         None => None,
     };
     let all = List { all: true, ..List::default() };
@@ -166,9 +166,11 @@ pub(crate) async fn prune(call: &mut Call) -> Answer {
     Ok(reply::ok(&json!({ "NetworksDeleted": deleted })))
 }
 
-/// By name, by id, or by the beginning of just one id.
+/// By id, by name, or by the beginning of just one id.
 fn find(all: Vec<Seen>, name: &str) -> Result<Seen, Error> {
-    let exact = all.iter().position(|seen| seen.name == name || seen.id == name);
+    // A network may have the name that is another's id.
+    let by_id = all.iter().position(|seen| seen.id == name);
+    let exact = by_id.or_else(|| all.iter().position(|seen| seen.name == name));
     let found = exact.or_else(|| {
         let mut matching = all.iter().enumerate().filter(|(_, seen)| seen.id.starts_with(name));
         match (matching.next(), matching.next()) {

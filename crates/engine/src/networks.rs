@@ -122,14 +122,15 @@ impl Networks {
         self.table().values().map(|entry| entry.network.clone()).collect()
     }
 
-    /// The one that `name` means: a name, an id or the beginning of just one.
+    /// The one that `name` means: an id, a name or the beginning of just one.
     pub(crate) fn find(&self, name: &str) -> Result<Network, Error> {
         self.entry(name).map(|entry| entry.network)
     }
 
     fn entry(&self, name: &str) -> Result<Entry, Error> {
         let table = self.table();
-        if let Some(entry) = table.values().find(|entry| entry.network.name == name) {
+        let by_name = || table.values().find(|entry| entry.network.name == name);
+        if let Some(entry) = table.get(name).or_else(by_name) {
             return Ok(entry.clone());
         }
         let mut matching =
