@@ -2,7 +2,7 @@
 
 use engine::{Change, List, Remove, Size, Stop};
 use hyper::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use spec::Kind;
 
 use crate::call::Call;
@@ -12,16 +12,41 @@ use crate::error::Error;
 use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::route::Answer;
+use crate::version::Version;
 
 /// `POST /containers/create`.
 pub(crate) async fn create(call: &mut Call) -> Answer {
     let name = call.query.text("name").map(str::to_owned);
-    let request = create::parse(call.value().await?, name)?;
+    let mut body = call.value().await?;
+    of_old(&mut body, call.version)?;
+    let request = create::parse(body, name)?;
     check_platform(call.query.text("platform"), &request.config.image)?;
     let created =
         call.engine.create(request).await.map_err(|error| Error::from(error).by_field())?;
     let body = json!({ "Id": created.id, "Warnings": created.warnings });
     Ok(reply::json(StatusCode::CREATED, &body))
+}
+
+/// Gives a request the meaning that it had in its version of the API.
+fn of_old(body: &mut Value, version: Version) -> Result<(), Error> {
+    let endpoints = &body["NetworkingConfig"]["EndpointsConfig"];
+    if let Some(endpoints) = endpoints.as_object().filter(|named| named.len() > 1)
+        && !version.since_minor(44)
+    {
+        let names = endpoints.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Err(Error::invalid(format!(
+            "Container cannot be created with multiple network endpoints: {names}"
+        )));
+    }
+    // What it is to share by default was private only since.
+    let ipc = body["HostConfig"]["IpcMode"].as_str().unwrap_or_default();
+    if ipc.is_empty() && !version.since_minor(40) && body.is_object() {
+        let host = &mut body["HostConfig"];
+        if host.is_null() || host.is_object() {
+            host["IpcMode"] = "shareable".into();
+        }
+    }
+    Ok(())
 }
 
 /// Images are kept for one platform, the host's. Of another one none is here: clients pull then.
@@ -182,6 +207,27 @@ mod tests {
         let error = check_platform(Some("linux/s390x"), "a").unwrap_err();
         assert_eq!(error.status(), StatusCode::NOT_FOUND);
         assert!(error.message().contains("wanted linux/s390x, actual: "), "{error}");
+    }
+
+    #[test]
+    fn a_request_of_old_means_what_it_meant_then() {
+        let version = |text: &str| Version::split(text).expect("legal").0;
+        let two = json!({ "NetworkingConfig": { "EndpointsConfig": { "a": {}, "b": null } } });
+        let error = of_old(&mut two.clone(), version("/v1.43/x")).unwrap_err();
+        let want = "Container cannot be created with multiple network endpoints: a, b";
+        assert_eq!(error.message(), want);
+        assert_eq!(of_old(&mut two.clone(), version("/v1.44/x")), Ok(()));
+
+        for (host, at, want) in [
+            (json!({ "HostConfig": {} }), "/v1.39/x", json!("shareable")),
+            (json!({}), "/v1.39/x", json!("shareable")),
+            (json!({ "HostConfig": { "IpcMode": "private" } }), "/v1.39/x", json!("private")),
+            (json!({ "HostConfig": {} }), "/v1.40/x", Value::Null),
+        ] {
+            let mut body = host;
+            assert_eq!(of_old(&mut body, version(at)), Ok(()));
+            assert_eq!(body["HostConfig"]["IpcMode"], want, "{at}");
+        }
     }
 
     #[test]
