@@ -53,8 +53,19 @@ impl Engine {
     }
 
     /// Names whom it joins by id, where that is there already, and takes the name of the network's host.
-    fn join(&self, config: &mut Config, host: &mut HostConfig) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when whose processes or memory it is to share is not there; whose network it is
+    /// to have may come later.
+    fn join(&self, config: &mut Config, host: &mut HostConfig) -> Result<(), Error> {
         let openings = &mut host.openings;
+        for (field, share) in [("PidMode", &openings.pid), ("IpcMode", &openings.ipc)] {
+            if let Share::Container(name) = share {
+                let missing = |error: Error| Error::Invalid { field, problem: error.to_string() };
+                self.find(name).map_err(missing)?;
+            }
+        }
         for share in [&mut openings.network, &mut openings.pid, &mut openings.ipc] {
             if let Share::Container(name) = share
                 && let Ok(other) = self.find(name)
@@ -63,7 +74,7 @@ impl Engine {
             }
         }
         if !config.hostname.is_empty() {
-            return;
+            return Ok(());
         }
         match &host.openings.network {
             Share::Host => {
@@ -77,6 +88,7 @@ impl Engine {
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// Completes how it is connected, and refuses what cannot be; gives warnings.
@@ -110,6 +122,9 @@ impl Engine {
     fn place(&self, mode: &NetworkMode, host: &mut HostConfig) -> Result<(), Error> {
         let given = std::mem::take(&mut host.attachments);
         let given = if given.is_empty() { usual(mode) } else { given };
+        for link in &mut host.links {
+            *link = self.lasting(link)?;
+        }
         for (name, mut attachment) in given {
             let found = self.shared().site(&name);
             if name == DEFAULT {
@@ -133,6 +148,16 @@ impl Engine {
         Ok(())
     }
 
+    /// A link that leads to the same container when that has another name: by its id.
+    fn lasting(&self, link: &str) -> Result<String, Error> {
+        let (name, alias) = split_link(link)?;
+        let other = self.find(name).map_err(|error| Error::Invalid {
+            field: "Links",
+            problem: format!("could not get container for {name}: {error}"),
+        })?;
+        Ok(format!("{}:{alias}", other.now().container.id))
+    }
+
     /// The record of a container that is to be made.
     fn describe(
         &self,
@@ -146,7 +171,7 @@ impl Engine {
             config.shell = image.extension.shell.clone().unwrap_or_default();
         }
         let ((path, args), mut warnings) = merge::merge(&mut config, &image.config)?;
-        self.join(&mut config, &mut host);
+        self.join(&mut config, &mut host)?;
         if config.hostname.is_empty() {
             id.get(..12).unwrap_or(id).clone_into(&mut config.hostname);
         }

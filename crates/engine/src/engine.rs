@@ -107,13 +107,12 @@ impl Engine {
     /// Stops it if it runs, and starts it.
     pub async fn restart(&self, name: &str, how: Stop) -> Result<(), Error> {
         let handle = self.find(name)?;
-        handle
-            .ask(|owner| {
-                owner.keep_once();
-                Box::pin(std::future::ready(Ok(())))
-            })
-            .await?;
-        self.stop_handle(&handle, how).await?;
+        keep(&handle, true).await?;
+        if let Err(error) = self.stop_handle(&handle, how).await {
+            // It goes on, and its end is one like any other.
+            keep(&handle, false).await?;
+            return Err(error);
+        }
         handle.ask(|owner| Box::pin(owner.start())).await?;
         self.shared.tell(&handle.now().container, "restart", &[]);
         Ok(())
@@ -219,6 +218,23 @@ impl Engine {
         list::select(all, &which, known, image)
     }
 
+    /// The containers that it was linked to on the default network, each with the name that it finds it
+    /// by; without those that are gone.
+    pub fn links(&self, container: &Container) -> Vec<(Arc<Container>, String)> {
+        self.shared.links(container)
+    }
+
+    /// Every link to a container: the id it leads to, and its name in Docker's lists, `/own/alias`.
+    pub fn names_by_links(&self) -> Vec<(String, String)> {
+        let named = self.shared.all().into_iter().flat_map(|handle| {
+            let own = handle.now().container;
+            let links = self.shared.links(&own).into_iter();
+            let name = own.name.clone();
+            links.map(move |(other, alias)| (other.id.to_string(), format!("/{name}/{alias}")))
+        });
+        named.collect()
+    }
+
     /// Its log. With `follow` the stream ends with the container's run.
     #[expect(clippy::unused_async, reason = "as its neighbours, for fronts")]
     pub async fn logs(&self, name: &str, which: LogRequest) -> Result<Logs, Error> {
@@ -267,7 +283,7 @@ impl Engine {
     /// Prepares a process in a running container; gives the exec's id.
     pub async fn exec_create(&self, name: &str, request: ExecCreate) -> Result<String, Error> {
         let handle = self.find(name)?;
-        handle.ask(move |owner| Box::pin(async move { owner.exec_create(request) })).await
+        handle.ask(move |owner| Box::pin(owner.exec_create(request))).await
     }
 
     /// Starts it. Gives the line to its streams unless `detach`; the line is open and misses nothing.
@@ -334,12 +350,26 @@ impl Engine {
     }
 }
 
-/// Kills it and waits for its end.
+/// Has an `auto_remove` container survive its next end, or not.
+async fn keep(handle: &Handle, keep: bool) -> Result<(), Error> {
+    handle
+        .ask(move |owner| {
+            owner.keep(keep);
+            Box::pin(std::future::ready(Ok(())))
+        })
+        .await
+}
+
+/// Kills it and waits for its end. One that ended by itself is waited for too: until its owner knows,
+/// it counts as running, and whoever starts it next would be told that it does.
 async fn kill_and_wait(handle: &Handle) -> Result<(), Error> {
     let before = handle.now().ends;
-    handle.ask(|owner| Box::pin(owner.kill(Signal::KILL))).await?;
+    let killed = handle.ask(|owner| Box::pin(owner.kill(Signal::KILL))).await;
+    if !matches!(killed, Ok(()) | Err(Error::State(StateError::NotRunning(_)))) {
+        return killed;
+    }
     if ended(handle, before, Some(Duration::from_secs(KILL_PATIENCE))).await {
-        return Ok(());
+        return killed;
     }
     Err(Error::Stubborn(handle.now().container.id.to_string(), KILL_PATIENCE))
 }

@@ -241,19 +241,22 @@ pub enum StateError {
     NotPaused(String),
     /// Without force.
     #[error(
-        "You cannot remove a running container {0}. Stop the container before attempting removal or \
+        "cannot remove container {0:?}: container is running: stop the container before removing or \
          force remove"
     )]
     RemoveRunning(String),
     /// Without force.
     #[error(
-        "You cannot remove a paused container {0}. Unpause and then stop the container before \
-         attempting removal or force remove"
+        "cannot remove container {0:?}: container is paused and must be unpaused first: stop the \
+         container before removing or force remove"
     )]
     RemovePaused(String),
     /// Whose namespace it is to join does not run.
     #[error("cannot join {0} of a non running container: {1}")]
     JoinStopped(&'static str, String),
+    /// Whose processes or memory it is to share does not run.
+    #[error("failed to join {0} namespace: container {1} is not running")]
+    JoinEnded(&'static str, String),
     /// It is to find another by name, which does not run.
     #[error("Cannot link to a non running container: /{other} AS /{own}/{alias}")]
     LinkStopped {
@@ -278,8 +281,8 @@ pub enum StateError {
     Restarting(String),
     /// Without force.
     #[error(
-        "You cannot remove a restarting container {0}. Stop the container before attempting removal \
-         or force remove"
+        "cannot remove container {0:?}: container is restarting: stop the container before removing or \
+         force remove"
     )]
     RemoveRestarting(String),
     /// Someone else is at it.
@@ -291,6 +294,16 @@ pub enum StateError {
     /// Its streams are gone.
     #[error("exec {0} is not running")]
     ExecNotRunning(String),
+}
+
+impl StateError {
+    /// What a caller can do about it. As Docker has it, one whose donor does not run is not at fault.
+    fn kind(&self) -> Kind {
+        match self {
+            Self::JoinEnded(..) => Kind::Internal,
+            _ => Kind::Conflict,
+        }
+    }
 }
 
 /// Why a container is not on a network, or not off it. The texts are those that Docker's clients know.
@@ -395,7 +408,8 @@ impl Error {
             | Self::InvalidName(_)
             | Self::Mount(_)
             | Self::Logging(_) => Kind::Invalid,
-            Self::NameInUse { .. } | Self::State(_) => Kind::Conflict,
+            Self::NameInUse { .. } => Kind::Conflict,
+            Self::State(error) => error.kind(),
             Self::Unsupported { .. } | Self::NoLog => Kind::Unsupported,
             Self::Start { kind, .. } | Self::Exec { kind, .. } => *kind,
             Self::User(error) => error.kind(),

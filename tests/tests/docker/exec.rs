@@ -88,3 +88,19 @@ fn unframed(mut frames: &[u8]) -> Vec<u8> {
     assert_eq!(frames, b"", "a whole frame");
     text
 }
+
+pub(crate) fn a_user_that_is_not_there_is_refused_before_it_starts(
+    host: &mut Host,
+    isolation: Isolation,
+) {
+    let id = detached(host, isolation, &[], &["sleep", "1000"]);
+    for (user, want) in [
+        ("nowho", "unable to find user nowho: no matching entries in passwd file"),
+        ("1:nowhere", "unable to find group nowhere: no matching entries in group file"),
+    ] {
+        let body = json!({ "Cmd": ["id"], "User": user });
+        let (status, said) = host.engine.post(&format!("/containers/{id}/exec"), &body);
+        assert_eq!(status, 400, "{said}");
+        assert!(said.contains(want), "{said}");
+    }
+}

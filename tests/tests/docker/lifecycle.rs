@@ -3,6 +3,7 @@
 use serde_json::json;
 use spec::Isolation;
 use tests::Host;
+use tests::command::eventually;
 use tests::host::IMAGE;
 
 use super::{detached, field};
@@ -97,4 +98,20 @@ pub(crate) fn top_formats_as_ps_does(host: &mut Host, isolation: Isolation) {
     let children = chosen.iter().filter(|row| row[3] == "sleep" && row[1] == init[0]);
     assert_eq!(children.count(), 2, "{chosen:?}");
     assert_eq!(rows(&["aux"])[0][..3], ["USER", "PID", "%CPU"]);
+}
+
+/// A program that ends by the stop signal itself, just when its time is over: the restart must see that
+/// end before it starts again, and it must not be the one that removes the container.
+pub(crate) fn a_restart_ends_with_it_running(host: &mut Host, isolation: Isolation) {
+    let polite = "trap 'exit 0' TERM; while :; do sleep 0.01; done";
+    let id = detached(host, isolation, &["--rm"], &["sh", "-c", polite]);
+    // A VM takes its time to start, and meets the moment less often.
+    let rounds = if isolation == Isolation::Vm { 2 } else { 8 };
+    for round in 0..rounds {
+        host.docker(&["restart", "-t", "0", &id]).ok();
+        assert_eq!(field(host, &id, "{{.State.Running}}"), "true", "round {round}");
+    }
+    host.docker(&["kill", &id]).ok();
+    let page = format!("/containers/{id}/json");
+    eventually("the container is gone", || host.engine.get(&page).0 == 404);
 }

@@ -235,3 +235,30 @@ fn outside(host: &Host) -> mpsc::Sender<()> {
     });
     stop
 }
+
+/// A link leads to the container and not to its name, and is one more name of it in lists.
+pub(crate) fn a_link_is_shown_and_follows_its_container(host: &mut Host) {
+    let process = Isolation::Process;
+    detached(host, process, &["--name", "db"], &["sleep", "1000"]);
+    detached(host, process, &["--name", "web", "--link", "db:store"], &["sleep", "1000"]);
+    let names = host.docker(&["ps", "--no-trunc", "--filter", "name=db", "--format", "{{.Names}}"]);
+    assert_eq!(names.ok(), "db,web/store");
+    host.docker(&["rename", "db", "old"]).ok();
+    assert_eq!(field(host, "web", "{{index .HostConfig.Links 0}}"), "/old:/web/store");
+    host.docker(&["restart", "-t", "0", "web"]).ok();
+    assert_eq!(host.docker(&["exec", "web", "grep", "-c", "store", "/etc/hosts"]).ok(), "1");
+}
+
+/// A network may have the id of another as its name: the id comes first.
+pub(crate) fn an_id_comes_before_a_name(host: &mut Host) {
+    let first = host.docker(&["network", "create", "first"]).ok();
+    let second = host.docker(&["network", "create", &first]).ok();
+    host.docker(&["network", "rm", &first]).ok();
+    let left = host.docker(&["network", "ls", "-q", "--no-trunc", "--filter", "type=custom"]).ok();
+    assert_eq!(left, second);
+    let pruned = host
+        .engine
+        .post("/networks/prune?filters=%7B%22until%22%3A%5B%221h%22%5D%7D", &json!(null));
+    assert_eq!(pruned.0, 200, "{}", pruned.1);
+    host.docker(&["network", "rm", &second]).ok();
+}

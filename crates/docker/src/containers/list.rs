@@ -51,10 +51,14 @@ pub(crate) async fn rows(
     sizes: bool,
 ) -> Result<Value, Error> {
     let now = SystemTime::now();
+    let links = call.engine.names_by_links();
     let mut rows = Vec::new();
     for container in containers {
         let networks = call.engine.networks_of(container);
         let mut row = row(container, &image_name(call, container), &networks, now);
+        let own = json!(format!("/{}", container.name));
+        let linked = links.iter().filter(|(id, _)| *id == container.id.as_str());
+        row["Names"] = std::iter::once(own).chain(linked.map(|(_, name)| json!(name))).collect();
         let networks = &mut row["NetworkSettings"]["Networks"];
         view::gate_endpoints(networks, call.version, container.short_id());
         if call.version.since_minor(46) && !container.host.openings.annotations.is_empty() {
@@ -144,7 +148,6 @@ fn row(container: &Container, image: &str, networks: &view::Networks, now: Syste
     let command = words.map(String::as_str).collect::<Vec<_>>().join(" ");
     json!({
         "Id": container.id,
-        "Names": [format!("/{}", container.name)],
         "Image": image,
         "ImageID": container.image,
         "Command": command,

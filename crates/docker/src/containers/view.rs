@@ -26,6 +26,12 @@ pub(crate) async fn inspect(call: &mut Call, id: &str) -> Answer {
         document["SizeRw"] = json!(written);
         document["SizeRootFs"] = json!(image + written);
     }
+    if !container.host.links.is_empty() {
+        let links = call.engine.links(&container).into_iter();
+        let shown =
+            links.map(|(other, alias)| format!("/{}:/{}/{alias}", other.name, container.name));
+        document["HostConfig"]["Links"] = shown.collect();
+    }
     gate(&mut document, call.version);
     Ok(reply::ok(&document))
 }
@@ -394,7 +400,8 @@ fn endpoint(container: &Container, network: &str, id: &str) -> Value {
             document["DNSNames"] = json!(names.collect::<Vec<_>>());
             document["Aliases"] = json!(aliases);
         }
-        if !wish.links.is_empty() {
+        // Those of the default network are told in `HostConfig` only.
+        if !wish.links.is_empty() && network != "bridge" {
             document["Links"] = json!(wish.links);
         }
         if let Some(address) = wish.address {

@@ -71,6 +71,16 @@ impl Shared {
         found
     }
 
+    /// The containers that `container` was linked to on the default network, each with the name that it
+    /// finds it by; without those that are gone.
+    pub(crate) fn links(&self, container: &Container) -> Vec<(Arc<Container>, String)> {
+        let links = container.host.links.iter().filter_map(|link| split_link(link).ok());
+        let found = links.filter_map(|(name, alias)| {
+            Some((self.find(name).ok()?.now().container, alias.to_owned()))
+        });
+        found.collect()
+    }
+
     /// Refuses to start a container whose links lead to what does not run.
     pub(crate) fn check_links(&self, container: &Container) -> Result<(), Error> {
         for (network, attachment) in &container.host.attachments {

@@ -89,9 +89,9 @@ impl Owner {
         }
     }
 
-    /// Keeps an `auto_remove` container over its next end.
-    pub(crate) fn keep_once(&mut self) {
-        self.keep = true;
+    /// Keeps an `auto_remove` container over its next end, or does so no more.
+    pub(crate) fn keep(&mut self, keep: bool) {
+        self.keep = keep;
     }
 
     /// Removes it unless it runs; with `volumes` those that nobody named as well.

@@ -32,12 +32,17 @@ pub(super) struct Entry {
 }
 
 impl Owner {
-    /// Prepares an exec; gives its id.
-    pub(crate) fn exec_create(&mut self, request: ExecCreate) -> Result<String, Error> {
+    /// Prepares an exec; gives its id. A user of its own must be known to the container by now.
+    pub(crate) async fn exec_create(&mut self, request: ExecCreate) -> Result<String, Error> {
         self.running_shim()?;
         if request.cmd.first().is_none_or(String::is_empty) {
             let problem = "no exec command specified".to_owned();
             return Err(Error::Invalid { field: "Cmd", problem });
+        }
+        if !request.user.is_empty() {
+            let snapshot = self.shared.images.snapshot(&self.container.id)?;
+            let user = request.user.clone();
+            blocking(move || Ok(bundle::accounts(&snapshot)?.resolve(&user, &[])?)).await?;
         }
         self.forget_old_execs();
         let id = names::fresh_id();

@@ -96,7 +96,7 @@ async fn probe(queue: &Queue, plan: &Plan) -> (i32, String) {
         streams: Streams { stdin: false, stdout: true, stderr: true },
         ..ExecCreate::default()
     };
-    let id = match ask(queue, move |owner| owner.exec_create(request)).await {
+    let id = match ask_for(queue, move |owner| Box::pin(owner.exec_create(request))).await {
         Ok(id) => id,
         Err(error) => return (-1, spec::chain(&error)),
     };

@@ -71,7 +71,12 @@ impl Owner {
     fn donor(&self, what: &'static str, name: &str) -> Result<Arc<Container>, Error> {
         let other = self.shared.find(name)?.now().container;
         if !other.status.is_live() {
-            return Err(StateError::JoinStopped(what, other.id.to_string()).into());
+            let id = other.id.to_string();
+            return Err(match what {
+                "network" => StateError::JoinStopped(what, id),
+                _ => StateError::JoinEnded(what, id),
+            }
+            .into());
         }
         if other.wall.as_ref().is_some_and(|wall| wall.contains_key(WORKER)) {
             let problem = format!("the {what} of container {name} is behind the wall of a VM");
