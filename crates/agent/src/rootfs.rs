@@ -188,8 +188,8 @@ impl Place {
     }
 }
 
-/// Makes the writable layer's root, once, with the owner and mode of the image's: the overlay shows
-/// the upper directory's.
+/// Makes the writable layer's root where the disk came without one, with the owner and mode of the image's:
+/// the overlay shows the upper directory's.
 fn make_upper(upper: &Path, image: &Path) -> Result<(), Error> {
     if upper.exists() {
         return Ok(());

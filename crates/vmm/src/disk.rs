@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -35,22 +36,53 @@ pub fn make_erofs(source: &Path, out: &Path) -> Result<(), Error> {
     })
 }
 
-/// Makes an empty ext4 of `mib` MiB in a sparse file at `path`. `cache` is a directory in which an empty
-/// one of each size is kept to copy from.
-pub fn make_scratch(path: &Path, mib: u32, cache: &Path) -> Result<(), Error> {
-    let empty = cache.join(format!("scratch-{mib}.ext4"));
+/// What a directory looks like from outside: permission bits, owner and group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// The twelve bits of chmod(2).
+    pub mode: u32,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// Makes an ext4 of `mib` MiB in a sparse file at `path`, with the empty directories that an overlay wants:
+/// `upper`, which looks like the root directory `root` that it will stand for, and `work`. To make them in
+/// an emulated guest takes longer than all else that is done with its disks. `cache` is a directory in which
+/// one of each kind is kept to copy from.
+pub fn make_scratch(path: &Path, mib: u32, root: Look, cache: &Path) -> Result<(), Error> {
+    let Look { mode, uid, gid } = root;
+    let empty = cache.join(format!("scratch-{mib}-{mode:o}-{uid}-{gid}.ext4"));
     if !empty.exists() {
         fs::create_dir_all(cache).map_err(file("create", cache))?;
         place(&empty, |temporary| {
-            let made = File::create(temporary).and_then(|made| made.set_len(u64::from(mib) << 20));
-            made.map_err(file("create", temporary))?;
-            let mut command = Command::new("mkfs.ext4");
-            // In a fresh file everything is zero: inode tables need no wiping, now or in the guest.
-            command.args(["-q", "-F", "-b", "4096", "-m", "0", "-E", "discard,root_owner=0:0"]);
-            run(command.arg(temporary), "e2fsprogs")
+            let tree = temporary.with_extension("tree");
+            let made = overlay_directories(&tree, root).map_err(file("create", &tree));
+            let made = made.and_then(|()| make_ext4(temporary, mib, &tree));
+            // What failed first is told.
+            let removed = fs::remove_dir_all(&tree).map_err(file("remove", &tree));
+            made.and(removed)
         })?;
     }
     place(path, |temporary| copy_sparse(&empty, temporary).map_err(file("write", path)))
+}
+
+fn overlay_directories(tree: &Path, root: Look) -> io::Result<()> {
+    let upper = tree.join("upper");
+    fs::create_dir_all(&upper)?;
+    std::os::unix::fs::chown(&upper, Some(root.uid), Some(root.gid))?;
+    fs::set_permissions(&upper, fs::Permissions::from_mode(root.mode))?;
+    fs::create_dir(tree.join("work"))
+}
+
+fn make_ext4(path: &Path, mib: u32, tree: &Path) -> Result<(), Error> {
+    let made = File::create(path).and_then(|made| made.set_len(u64::from(mib) << 20));
+    made.map_err(file("create", path))?;
+    let mut command = Command::new("mkfs.ext4");
+    // In a fresh file everything is zero: inode tables need no wiping, now or in the guest.
+    command.args(["-q", "-F", "-b", "4096", "-m", "0", "-E", "discard,root_owner=0:0", "-d"]);
+    run(command.arg(tree).arg(path), "e2fsprogs")
 }
 
 /// A sparse file of `size` bytes without a name, once for reading and writing and once for reading.
@@ -179,13 +211,15 @@ mod tests {
 
     #[test]
     fn a_scratch_disk_is_a_sparse_copy_of_the_empty_one() {
+        let root = Look { mode: 0o1750, uid: 12, gid: 34 };
         let directory = tempfile::tempdir().unwrap();
         let (path, cache) = (directory.path().join("scratch"), directory.path().join("cache"));
-        match make_scratch(&path, 1024, &cache) {
+        match make_scratch(&path, 1024, root, &cache) {
             Err(Error::NoTool { .. }) => return eprintln!("skipped: no mkfs.ext4"),
             made => made.unwrap(),
         }
-        let (copy, empty) = (fs::metadata(&path).unwrap(), cache.join("scratch-1024.ext4"));
+        let (copy, empty) =
+            (fs::metadata(&path).unwrap(), cache.join("scratch-1024-1750-12-34.ext4"));
         assert_eq!(copy.len(), 1 << 30);
         assert!(copy.blocks() * 512 < 64 << 20, "{} blocks", copy.blocks());
         let (ours, theirs) = (File::open(&path).unwrap(), File::open(&empty).unwrap());
@@ -197,6 +231,17 @@ mod tests {
         assert!(head(ours) == head(theirs), "the copy differs");
         let names = fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(names, 2, "a temporary file is left");
+        assert_eq!(fs::read_dir(&cache).unwrap().count(), 1, "a temporary file is left");
+        let mut debugfs = Command::new("debugfs");
+        let told = debugfs.args(["-R", "stat /upper"]).arg(&path).output().unwrap().stdout;
+        let told: Vec<_> =
+            String::from_utf8_lossy(&told).split_whitespace().map(str::to_owned).collect();
+        let of = |name: &str| told.iter().position(|word| word == name).map(|at| &told[at + 1]);
+        let look = ["Mode:", "User:", "Group:"].map(of);
+        assert_eq!(
+            look.map(|word| word.map(String::as_str)),
+            [Some("01750"), Some("12"), Some("34")]
+        );
     }
 
     #[test]

@@ -44,7 +44,9 @@ impl Host {
 
     fn request(&self, name: &str) -> Request {
         let scratch = self.directory.path().join(name);
-        disk::make_scratch(&scratch, SCRATCH_MIB, &self.directory.path().join("cache")).unwrap();
+        let root = disk::Look { mode: 0o755, uid: 0, gid: 0 };
+        disk::make_scratch(&scratch, SCRATCH_MIB, root, &self.directory.path().join("cache"))
+            .unwrap();
         let root = self.directory.path().join("root.erofs");
         Request { memory_mib: 256, cpus: 1, root, scratch, taps: None, netns: None }
     }

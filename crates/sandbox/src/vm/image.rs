@@ -18,6 +18,7 @@ use rustix::mount::MountFlags;
 use sha2::{Digest, Sha256};
 use spec::Kind;
 use spec::options::Options;
+use vmm::disk::Look;
 
 use crate::Rootfs;
 
@@ -95,9 +96,16 @@ pub(super) fn disks(
     if new {
         let cache = options.data("vm/scratch");
         let mib = scratch_mib.unwrap_or(options.vm.scratch_mib);
-        vmm::disk::make_scratch(&scratch, mib, &cache)?;
+        vmm::disk::make_scratch(&scratch, mib, look(lower)?, &cache)?;
     }
     Ok(Disks { root, scratch, new })
+}
+
+/// How the root directory of the image looks: as the topmost layer's.
+fn look(lower: &[PathBuf]) -> Result<Look, Error> {
+    let top = lower.first().ok_or(Error::NoLayers)?;
+    let of = fs::metadata(top).map_err(failed("read layer", top))?;
+    Ok(Look { mode: of.mode() & 0o7777, uid: of.uid(), gid: of.gid() })
 }
 
 /// The image of `lower`, topmost first.
