@@ -1,15 +1,21 @@
 //! From the kernel's hands to a waiting agent.
 //!
 //! ```text
-//!   proc, sys, dev ──▶ modules ──▶ leave the initramfs ──▶ cgroups ──▶ the port
+//!   proc, sys, dev ──▶ modules ──▶ leave the initramfs ──▶ [the agent anew] ──▶ cgroups ──▶ the port
 //! ```
 //!
-//! The initramfs is left for an empty tmpfs because pivot_root(2) refuses to work on it; the agent's
-//! own program stays there, and is seen as [`PROGRAM`] by whoever mounts it as a container's init.
+//! The initramfs is left for an empty tmpfs because pivot_root(2) refuses to work on it. The agent's
+//! program moves there too, and is executed from there: what it executes again as a container's init is
+//! then the same file, mounted read-only, and not a copy of it in memory. Whoever mounts [`PROGRAM`] as a
+//! container's init sees it too.
 
+use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::mount::MountFlags;
 
@@ -19,6 +25,8 @@ use crate::port::{self, Port};
 const MODULES: &str = "/modules";
 /// The agent's own program, before and after the initramfs is left.
 pub(crate) const PROGRAM: &str = "/init";
+/// What the agent is called in its second life.
+const NAME: &str = "hull-agent";
 /// The root directory to be, before it is.
 const NEW_ROOT: &str = "/root";
 /// What the agent's root directory holds.
@@ -39,9 +47,12 @@ pub(crate) enum Error {
     /// The kernel does not take a module.
     #[error("load module {path}")]
     Module { path: String, source: io::Error },
-    /// The agent's program cannot be kept in sight.
-    #[error("mount {PROGRAM} in the new root directory")]
+    /// The agent's program cannot be taken along.
+    #[error("copy {PROGRAM} to the new root directory")]
     Program(#[source] io::Error),
+    /// It cannot be executed there.
+    #[error("execute {PROGRAM} in the new root directory")]
+    Again(#[source] io::Error),
     /// The initramfs could not be left.
     #[error("move to the new root directory")]
     Root(#[source] io::Error),
@@ -53,8 +64,13 @@ pub(crate) enum Error {
     Port(#[source] port::Error),
 }
 
-/// Boots the guest; gives the channel to the shim.
-pub(crate) fn boot() -> Result<Port, Error> {
+/// Whether this is the agent's first life, in the initramfs: it is called otherwise in its second.
+pub(crate) fn is_first_life(called: &OsStr) -> bool {
+    called != NAME
+}
+
+/// Does what is to be done in the initramfs, and becomes the agent in its second life.
+pub(crate) fn leave() -> Result<Infallible, Error> {
     directory(Path::new(NEW_ROOT))?;
     mount("tmpfs", Path::new(NEW_ROOT), MountFlags::NODEV | MountFlags::NOSUID, "mode=755")?;
     for name in DIRECTORIES {
@@ -66,8 +82,14 @@ pub(crate) fn boot() -> Result<Port, Error> {
     let devices = MountFlags::NOSUID | MountFlags::NOEXEC;
     mount("devtmpfs", &Path::new(NEW_ROOT).join("dev"), devices, "mode=755")?;
     load_modules()?;
-    keep_program().map_err(Error::Program)?;
+    take_program().map_err(Error::Program)?;
     leave_initramfs().map_err(|error| Error::Root(error.into()))?;
+    Err(Error::Again(Command::new(PROGRAM).arg0(NAME).exec()))
+}
+
+/// Boots the rest of the guest; gives the channel to the shim.
+pub(crate) fn boot() -> Result<Port, Error> {
+    let kernel = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
     mount("cgroup2", Path::new("/sys/fs/cgroup"), kernel, "")?;
     enable_controllers().map_err(Error::Controllers)?;
     Port::open().map_err(Error::Port)
@@ -107,11 +129,11 @@ fn load_module(path: &str) -> io::Result<()> {
     }
 }
 
-/// Lets the agent's program be seen in the root directory to be.
-fn keep_program() -> io::Result<()> {
-    let kept = Path::new(NEW_ROOT).join(PROGRAM.trim_start_matches('/'));
-    fs::File::create(&kept)?;
-    Ok(rustix::mount::mount_bind(PROGRAM, &kept)?)
+/// Moves the agent's program to the root directory to be.
+fn take_program() -> io::Result<()> {
+    let to = Path::new(NEW_ROOT).join(PROGRAM.trim_start_matches('/'));
+    fs::copy(PROGRAM, to)?;
+    fs::remove_file(PROGRAM)
 }
 
 fn leave_initramfs() -> rustix::io::Result<()> {

@@ -27,7 +27,9 @@ mod stdio;
 mod visitors;
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -42,21 +44,26 @@ const READY: &[u8; 8] = b"HULLAGNT";
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
-    if words.next().is_some_and(|name| init::is_called(&name)) {
+    let name = words.next().unwrap_or_default();
+    if init::is_called(&name) {
         return init::main(words);
     }
     container::init::dispatch();
-    if let Err(error) = run() {
+    if let Err(error) = run(&name) {
         eprintln!("hull-agent: {}", spec::chain(error.as_ref()));
     }
     power_off();
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
+fn run(called: &OsStr) -> Result<(), Box<dyn Error>> {
+    if boot::is_first_life(called) {
+        match boot::leave()? {}
+    }
     let mut port = boot::boot()?;
+    let netns = network::prepare()?;
     port.write_all(READY).and_then(|()| port.flush())?;
     let server = Server::start(port.try_clone()?, port)?;
-    serve(&server)?;
+    serve(&server, netns)?;
     match server.ended() {
         Some(ended) => Err(Box::new(ended)),
         None => Ok(()),
@@ -64,9 +71,15 @@ fn run() -> Result<(), Box<dyn Error>> {
 }
 
 /// Serves calls until the channel ends, each in a thread of its own: one that waits holds up no other.
-fn serve(server: &Server) -> io::Result<()> {
-    let guest = Arc::new(Guest::new(server.streams()));
+/// Only the machine's configuration holds up what comes after it, which is then of this machine and not
+/// of its template.
+fn serve(server: &Server, netns: OwnedFd) -> io::Result<()> {
+    let guest = Arc::new(Guest::new(server.streams(), netns));
     while let Some(call) = server.next_call() {
+        if matches!(call.request, Request::Configure(_)) {
+            answer(&guest, call);
+            continue;
+        }
         let guest = Arc::clone(&guest);
         thread::Builder::new().spawn(move || answer(&guest, call))?;
     }

@@ -70,15 +70,21 @@ fn step(step: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     |source| Error::Step { step: step.into(), source }
 }
 
+/// Makes a namespace with `lo`, for a container to come.
+pub(crate) fn prepare() -> Result<OwnedFd, Error> {
+    let netns = netns::make().map_err(Error::Make)?;
+    netns::within(netns.as_fd(), || Ok(loopback())).map_err(Error::Make)??;
+    Ok(netns)
+}
+
 impl Namespace {
-    /// Makes a namespace at `path` with `lo`, and with the network.
-    pub(crate) fn make(
+    /// Gives `netns`, which [`prepare`] made, a path and the network.
+    pub(crate) fn furnish(
+        netns: OwnedFd,
         path: PathBuf,
         network: &Network,
         visitors: &Visitors,
     ) -> Result<Self, Error> {
-        let netns = netns::make().map_err(Error::Make)?;
-        netns::within(netns.as_fd(), || Ok(loopback())).map_err(Error::Make)??;
         fs::File::create(&path).map_err(Error::Make)?;
         let descriptor = format!("/proc/self/fd/{}", netns.as_raw_fd());
         rustix::mount::mount_bind(descriptor, &path).map_err(|error| Error::Make(error.into()))?;

@@ -29,6 +29,13 @@ struct Calls(Mutex<HashMap<u32, mpsc::SyncSender<Answer>>>);
 
 type Answer = Result<Reply, Failure>;
 
+/// A call whose answer has still to be waited for.
+#[derive(Debug)]
+pub struct Pending {
+    number: u32,
+    answer: mpsc::Receiver<Answer>,
+}
+
 /// Why a call has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -99,6 +106,11 @@ impl Client {
 
     /// Calls the agent and waits for its answer, `within` a time or for ever.
     pub fn call(&self, request: &Request, within: Option<Duration>) -> Result<Reply, Error> {
+        self.finish(&self.begin(request)?, within)
+    }
+
+    /// Calls the agent, and goes on; what it answers is to be asked for by [`Client::finish`].
+    pub fn begin(&self, request: &Request) -> Result<Pending, Error> {
         let number = self.next_call.fetch_add(1, Ordering::Relaxed);
         let body = serde_json::to_vec(request).map_err(Error::Encode)?;
         let (sender, answer) = mpsc::sync_channel(1);
@@ -108,11 +120,16 @@ impl Client {
             self.calls.lock().remove(&number);
             return Err(Error::Ended(ended));
         }
+        Ok(Pending { number, answer })
+    }
+
+    /// Waits for the answer to a call, `within` a time or for ever.
+    pub fn finish(&self, call: &Pending, within: Option<Duration>) -> Result<Reply, Error> {
         let received = match within {
-            Some(limit) => answer.recv_timeout(limit),
-            None => answer.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(limit) => call.answer.recv_timeout(limit),
+            None => call.answer.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        self.calls.lock().remove(&number);
+        self.calls.lock().remove(&call.number);
         match (received, within) {
             (Ok(answer), _) => answer.map_err(Error::Remote),
             (Err(RecvTimeoutError::Timeout), Some(limit)) => Err(Error::TimedOut(limit)),

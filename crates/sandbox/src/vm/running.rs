@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use spec::options::Options;
 use spec::{ContainerId, Exit, ProcessId, Signal, Usage};
 use vmm::{Config, Machine, Start};
-use wire::client;
+use wire::client::{self, Pending};
 use wire::message::{self, Configure};
 use wire::{Client, Request};
 
@@ -41,6 +41,8 @@ pub(super) struct Running {
     pub(super) machine: Machine,
     pub(super) client: Arc<Client>,
     pub(super) memory_mib: u32,
+    /// The first call, until it is known to be done.
+    configuring: Mutex<Option<Pending>>,
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
     ended: Mutex<bool>,
     /// What the container had used when its init ended.
@@ -105,11 +107,22 @@ impl Running {
             used,
             shares,
             outside,
+            configuring: Mutex::default(),
             _leash: leash,
             leashed: Mutex::new(Some(leashed)),
         };
-        running.order(&Request::Configure(configuration(parts.hostname)?))?;
+        let configure = Request::Configure(configuration(parts.hostname)?);
+        let configuring = running.client.begin(&configure).map_err(|it| running.explain(it))?;
+        *lock(&running.configuring) = Some(configuring);
         Ok(running)
+    }
+
+    /// Waits until it is a machine of its own. The agent is that before it turns to what it is told next,
+    /// so that this costs no way there and back once something else was answered.
+    pub(super) fn configured(&self) -> Result<(), Error> {
+        let Some(configuring) = lock(&self.configuring).take() else { return Ok(()) };
+        let done = self.client.finish(&configuring, Some(PATIENCE));
+        done.map(drop).map_err(|error| self.explain(error))
     }
 
     /// Serves the guest with what is outside of it, once its container is there.
@@ -157,6 +170,7 @@ impl Running {
         }
         let streams = Streams::announce(io, &self.client);
         self.order(&request(streams.numbers))?;
+        self.configured()?;
         let (stdin, output) = streams.connect(&self.client).map_err(Error::Thread)?;
         let (output, exit, ended) = (Mutex::new(output), Mutex::default(), Condvar::new());
         let process = Arc::new(Process { stdin, output, exit, ended });
