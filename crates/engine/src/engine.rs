@@ -383,7 +383,7 @@ fn unless_ended(killed: Result<(), Error>) -> Result<(), Error> {
 }
 
 /// Whether it has ended more than `before` times, or does not run, within `patience`.
-async fn ended(handle: &Handle, before: u64, patience: Option<Duration>) -> bool {
+pub(crate) async fn ended(handle: &Handle, before: u64, patience: Option<Duration>) -> bool {
     let mut life = handle.watch();
     let over =
         life.wait_for(|life| life.gone || life.ends > before || !life.container.status.is_live());

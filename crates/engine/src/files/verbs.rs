@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use image::{Image, Reference};
 use serde_json::{Map, Value, json};
@@ -15,8 +16,8 @@ use tokio::task::JoinHandle;
 
 use super::reach::Reach;
 use crate::container::{Container, Status};
-use crate::engine::Engine;
-use crate::error::Error;
+use crate::engine::{Engine, ended};
+use crate::error::{Error, StateError};
 use crate::event::EventKind;
 use crate::owner::blocking;
 
@@ -24,6 +25,8 @@ use crate::owner::blocking;
 const QUEUE: usize = 8;
 /// Bytes that are decompressed ahead.
 const PIECE: usize = 64 << 10;
+/// How long the end of a program that does not run any more may take to be recorded.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest list of changes that is taken, in bytes: a guest may invent one without end.
 const MAX_CHANGES: usize = 64 << 20;
 
@@ -155,12 +158,23 @@ impl Engine {
     /// Makes an image of what a container is now.
     pub async fn commit(&self, name: &str, commit: Commit) -> Result<Image, Error> {
         let handle = self.shared().find(name)?;
-        let container = handle.now().container;
+        let life = handle.now();
+        let container = life.container;
         let id = container.id.to_string();
         let parent: Digest =
             container.image.parse().map_err(|_| Error::NoSuchImage(container.image.clone()))?;
         let running = matches!(container.status, Status::Running { .. });
-        let paused = commit.pause && running && self.pause(&id).await.is_ok();
+        let mut paused = false;
+        if commit.pause && running {
+            match self.pause(&id).await {
+                Ok(()) => paused = true,
+                // It has just ended: its files are another shim's once that is recorded.
+                Err(Error::State(StateError::NotRunning(_))) => {
+                    ended(&handle, life.ends, Some(PATIENCE)).await;
+                }
+                Err(_) => {}
+            }
+        }
         let words = std::iter::once(&container.path).chain(&container.args);
         let request = image::commit::Commit {
             reference: commit.reference,
