@@ -4,8 +4,9 @@
 //! hits all alike; what counts is the ratio of the medians. Numbers of different runs or machines
 //! are not comparable.
 //!
-//! Words on the command line choose comparisons: `runtimes`, `engines`, `pull`, `machines`.
+//! Words on the command line choose comparisons: `runtimes`, `engines`, `pull`, `builds`, `machines`.
 
+mod builds;
 mod contest;
 mod engines;
 mod machines;
@@ -29,10 +30,11 @@ fn main() {
     {
         return runtimes::measure(Path::new(bundle));
     }
-    let comparisons: [(&str, Comparison); 4] = [
+    let comparisons: [(&str, Comparison); 5] = [
         ("runtimes", runtimes::compare),
         ("engines", engines::compare),
         ("pull", pull::compare),
+        ("builds", builds::compare),
         ("machines", machines::compare),
     ];
     let chosen = |name: &str| arguments.is_empty() || arguments.iter().any(|word| word == name);

@@ -174,7 +174,7 @@ impl Drop for Containerd {
 pub(crate) struct Podman(Machine);
 
 impl Podman {
-    const IMAGE: &str = "localhost/busybox:latest";
+    pub(crate) const IMAGE: &str = "localhost/busybox:latest";
 
     /// Makes its store, with the image.
     pub(crate) fn start() -> Self {
@@ -195,6 +195,15 @@ impl Podman {
     /// Runs it to its end.
     pub(crate) fn podman(&self, arguments: &[&str]) -> String {
         finish(self.client(arguments))
+    }
+
+    /// `podman build`.
+    pub(crate) fn build(&self, words: &[&str]) {
+        let [build, rest @ ..] = words else { return };
+        let limits =
+            ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--network=none", "--layers"];
+        let parent = format!("--cgroup-parent=/{}", self.0.name);
+        self.podman(&[&[*build], &limits[..], &[&parent], rest].concat());
     }
 
     /// `podman run` with `flags`, on its default bridge.

@@ -1,0 +1,134 @@
+//! `docker build` by hulld and by Debian's dockerd, classic builder both, the same client; `podman build`,
+//! which is buildah, beside them.
+//!
+//! ```text
+//!   twelve steps             cold: nothing is known; warm: everything; changed: a file of the last steps is new
+//!   50,000 files, 200 MB     one COPY of them; cold and warm
+//! ```
+//!
+//! What is timed is the whole command, with the client's reading and sending of the context.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tests::Host;
+use tests::host::IMAGE;
+
+use crate::contest::{Contestant, race};
+use crate::peers::{Dockerd, Podman, finish};
+
+const ROUNDS: usize = 5;
+const FILES: u32 = 50_000;
+/// Files in one directory.
+const EACH: u32 = 500;
+/// Bytes of one file.
+const SIZE: usize = 4000;
+
+/// Twelve steps; `BASE` stands for the image.
+const STEPS: &str = "\
+FROM BASE
+LABEL maintainer=bench
+ENV APP=/app
+WORKDIR /app
+RUN echo one > one
+COPY lib lib
+RUN cat lib/* > all
+RUN mkdir -p out && cp all out/
+EXPOSE 80
+COPY main main
+RUN cat main all > out/app
+CMD [\"cat\", \"/app/out/app\"]
+";
+
+/// Who builds.
+struct Field<'a> {
+    host: &'a Host,
+    dockerd: Dockerd,
+    podman: Podman,
+}
+
+/// Prints how they compare.
+pub(crate) fn compare(host: &Host) {
+    let field = Field { host, dockerd: Dockerd::start(), podman: Podman::start() };
+    let small = steps(host);
+    field.race("build of 12 steps, cold", &small, &["--no-cache"], || ());
+    field.race("build of 12 steps, all known", &small, &[], || ());
+    let main = small.join("main");
+    let count = AtomicU32::new(0);
+    field.race("build of 12 steps, one file changed", &small, &[], || {
+        let text = format!("version {}", count.fetch_add(1, Ordering::Relaxed));
+        fs::write(&main, text).expect("a file");
+    });
+    let large = files(host);
+    field.race("build of 50,000 files, 200 MB, cold", &large, &["--no-cache"], || ());
+    field.race("build of 50,000 files, 200 MB, all known", &large, &[], || ());
+    fs::remove_dir_all(large).expect("removed");
+}
+
+impl Field<'_> {
+    fn race(&self, title: &str, context: &Path, flags: &[&str], before: impl Fn()) {
+        let context = context.display().to_string();
+        let words = |image: &str| -> Vec<String> {
+            let base = format!("--build-arg=BASE={image}");
+            let own = ["build", "-q", "-t", "built", &base];
+            let words = [&own[..], flags, &[&*context]].concat();
+            words.into_iter().map(str::to_owned).collect()
+        };
+        let (docker, podman) = (words(IMAGE), words(Podman::IMAGE));
+        let (docker, podman): (Vec<&str>, Vec<&str>) = (
+            docker.iter().map(String::as_str).collect(),
+            podman.iter().map(String::as_str).collect(),
+        );
+        let hull = || {
+            before();
+            finish(self.host.engine.client(&docker));
+        };
+        let dockerd = || {
+            before();
+            self.dockerd.docker(&docker);
+        };
+        let podman = || {
+            before();
+            self.podman.build(&podman);
+        };
+        // What is known is known from a first time.
+        hull();
+        dockerd();
+        podman();
+        let contestants = vec![
+            Contestant::new("hulld", hull),
+            Contestant::new("dockerd", dockerd),
+            Contestant::new("podman", podman),
+        ];
+        race(ROUNDS, contestants).print(title);
+    }
+}
+
+/// The context of twelve steps.
+fn steps(host: &Host) -> std::path::PathBuf {
+    let dir = host.dir().join("steps");
+    fs::create_dir_all(dir.join("lib")).expect("a directory");
+    for number in 0..20 {
+        fs::write(dir.join(format!("lib/{number}")), vec![b'x'; SIZE]).expect("a file");
+    }
+    fs::write(dir.join("main"), "version").expect("a file");
+    let text = format!("ARG BASE\n{}", STEPS.replace("BASE", "${BASE}"));
+    fs::write(dir.join("Dockerfile"), text).expect("a file");
+    dir
+}
+
+/// A context of many files, no two alike.
+fn files(host: &Host) -> std::path::PathBuf {
+    let dir = host.dir().join("files");
+    for number in 0..FILES {
+        let within = dir.join(format!("src/{}", number / EACH));
+        if number % EACH == 0 {
+            fs::create_dir_all(&within).expect("a directory");
+        }
+        let line = format!("{number:08}\n");
+        fs::write(within.join(number.to_string()), line.repeat(SIZE / line.len())).expect("a file");
+    }
+    fs::write(dir.join("Dockerfile"), "ARG BASE\nFROM ${BASE}\nCOPY src /src\n").expect("a file");
+    dir
+}
