@@ -46,8 +46,6 @@ pub(crate) const PREDEFINED: [&str; 10] = [
 /// What is to be built.
 #[derive(Debug)]
 pub struct Request {
-    /// The files that it is built of.
-    pub context: Context,
     /// Where the Dockerfile is in the context.
     pub dockerfile: String,
     /// The stage to build; `None` for the last.
@@ -92,14 +90,14 @@ pub(crate) struct Builder<'a> {
     done: Vec<watch::Sender<Option<Done>>>,
 }
 
-/// Builds an image. `listener` hears what happens; it must not block.
+/// Builds an image of the files in `context`. `listener` hears what happens; it must not block.
 pub async fn build(
     images: &Images,
     runner: &dyn Runner,
-    mut request: Request,
+    mut context: Context,
+    request: Request,
     listener: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<Image, Error> {
-    let mut context = std::mem::replace(&mut request.context, Context::empty(&request.scratch)?);
     let dockerfile = read(&context, &request.dockerfile)?;
     let ignored = [format!("{}.dockerignore", request.dockerfile), ".dockerignore".to_owned()];
     for name in ignored {

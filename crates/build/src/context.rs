@@ -109,11 +109,6 @@ impl Context {
         Ok(Self { spool, entries })
     }
 
-    /// One without files.
-    pub fn empty(dir: &Path) -> Result<Self, Error> {
-        Self::read(io::empty(), dir)
-    }
-
     /// The text of the file at `path`; `None` if there is none.
     pub fn text(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
         let Ok(Some(real)) = source::resolve(self, path.as_bytes()) else { return Ok(None) };
@@ -139,11 +134,6 @@ impl Context {
             .flat_map(|path| parents(path).map(<[u8]>::to_vec))
             .collect();
         self.entries.retain(|path, _| kept(path) || parents.contains(path));
-    }
-
-    /// Bytes of all its files.
-    pub fn size(&self) -> u64 {
-        self.entries.values().map(|entry| entry.member.size).sum()
     }
 
     /// What is at `path` and beneath, in order.

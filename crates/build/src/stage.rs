@@ -163,7 +163,7 @@ impl Stage<'_> {
             Kind::Workdir(path) => self.workdir(instruction, path).await,
             _ => {
                 let text = self.configure(instruction)?;
-                self.finish(format!("{NO_OPERATION} {text}"), || Ok(Contents::Nothing)).await
+                self.set(format!("{NO_OPERATION} {text}")).await
             }
         }
     }
@@ -327,19 +327,15 @@ impl Stage<'_> {
         }
         let (text, total) = (listed("LABEL", &pairs), self.builder.total);
         self.tell(Event::Step { number: total, total, text: text.clone() });
-        self.finish(format!("{NO_OPERATION} {text}"), || Ok(Contents::Nothing)).await
+        self.set(format!("{NO_OPERATION} {text}")).await
     }
 
-    /// The step's image: the one that is known, or a new one.
-    async fn finish(
-        &mut self,
-        words: String,
-        contents: impl FnOnce() -> Result<Contents, Error>,
-    ) -> Result<(), Error> {
+    /// The image of a step that only changes the configuration.
+    async fn set(&mut self, words: String) -> Result<(), Error> {
         if self.take_known(&words).await? {
             return Ok(());
         }
-        self.make(words, contents()?).await
+        self.make(words, Contents::Nothing).await
     }
 
     /// Takes the image that the same step has made before, here or in an image that came from elsewhere.

@@ -35,10 +35,10 @@ pub(crate) async fn build(call: &mut Call) -> Answer {
     let body = archive(call)?;
     Ok(told::in_stream(move |tell| async move {
         let context = engine.build_context(body).await?;
-        let request = request.with(context, engine.build_scratch()?);
+        let request = request.with(engine.build_scratch()?);
         let names: Vec<String> = request.names.iter().map(Reference::to_string).collect();
         let words = Words { tell, quiet, held: Mutex::default(), rest: Mutex::default() };
-        let built = engine.build(request, surroundings, &|event| words.hear(&event)).await;
+        let built = engine.build(context, request, surroundings, &|event| words.hear(&event)).await;
         let image = built.inspect_err(|_| words.unhold())?;
         words.end(&image.id, &names);
         Ok(())
@@ -99,9 +99,8 @@ impl Wanted {
         })
     }
 
-    fn with(self, context: build::Context, scratch: std::path::PathBuf) -> build::Request {
+    fn with(self, scratch: std::path::PathBuf) -> build::Request {
         build::Request {
-            context,
             dockerfile: self.dockerfile,
             target: self.target,
             args: self.args,

@@ -94,13 +94,14 @@ impl Engine {
     /// Builds an image, see [`build::build`]. Given up when this is dropped.
     pub async fn build(
         &self,
+        context: build::Context,
         request: build::Request,
         surroundings: Surroundings,
         listener: &(dyn Fn(Event) + Send + Sync),
     ) -> Result<Image, Error> {
         let names = request.names.clone();
         let runner = Builds { engine: self, surroundings };
-        let image = build::build(self.images(), &runner, request, listener).await?;
+        let image = build::build(self.images(), &runner, context, request, listener).await?;
         let id = image.id.to_string();
         for name in names {
             self.tell_image("tag", &id, &name.to_string(), Some(&image));
