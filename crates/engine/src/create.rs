@@ -171,10 +171,6 @@ impl Engine {
             config.shell = image.extension.shell.clone().unwrap_or_default();
         }
         let ((path, args), mut warnings) = merge::merge(&mut config, &image.config)?;
-        self.join(&mut config, &mut host)?;
-        if config.hostname.is_empty() {
-            id.get(..12).unwrap_or(id).clone_into(&mut config.hostname);
-        }
         let isolation = host.isolation.unwrap_or(self.shared().settings.isolation);
         host.isolation = Some(isolation);
         self.shared().settings.allows(isolation)?;
@@ -187,6 +183,10 @@ impl Engine {
             warnings.push(weaker);
         }
         merge::check_wall(&host, isolation)?;
+        self.join(&mut config, &mut host)?;
+        if config.hostname.is_empty() {
+            id.get(..12).unwrap_or(id).clone_into(&mut config.hostname);
+        }
         warnings.extend(self.connect(&mut host, &config.exposed_ports)?);
         host.resources.complete();
         let logging = host.logging.take().unwrap_or_default();
