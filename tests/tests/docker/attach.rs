@@ -50,10 +50,8 @@ pub(crate) fn a_terminal_is_left_by_its_keys(host: &mut Host, isolation: Isolati
     let (status, said) = host
         .engine
         .post(&format!("/containers/{id}/attach?stream=1&detachKeys=ctrl-A"), &Value::Null);
-    assert_eq!(
-        (status, said.trim()),
-        (400, "{\"message\":\"Invalid detach keys (ctrl-A) provided\"}")
-    );
+    assert_eq!(status, 400, "{said}");
+    assert!(said.contains("\"message\":\"Invalid detach keys (ctrl-A) provided\""), "{said}");
 }
 
 pub(crate) fn a_browser_attaches_by_websocket(host: &mut Host, isolation: Isolation) {

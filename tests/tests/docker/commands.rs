@@ -49,7 +49,7 @@ const A_CONTAINERS_LIFE: &[Line] = &[
     ("rename it other", 0, ""),
     ("inspect it", 1, "o such object: it"),
     ("update -m 32m --memory-swap 64m other", 0, "other"),
-    ("rm other", 1, "running container"),
+    ("rm other", 1, "container is running"),
     ("restart -t 0 other", 0, "other"),
     ("kill -s KILL other", 0, "other"),
     ("wait other", 0, "137"),
@@ -138,7 +138,9 @@ const AN_IMAGES_LIFE: &[Line] = &[
     ("image inspect --platform linux/amd64 127.0.0.1:5000/command:1", 0, "\"RepoTags\""),
     ("image inspect --platform linux/s390x 127.0.0.1:5000/command:1", 1, "linux/s390x"),
     ("images --tree", 0, "127.0.0.1:5000/command:1"),
-    ("build -t built DIR/context", 1, "build is not supported by Hull yet"),
+    ("build -t command:built DIR/context", 0, "Successfully tagged command:built"),
+    ("rmi command:built", 0, "Untagged: command:built"),
+    ("builder prune -f", 0, "Total reclaimed space"),
     ("history 127.0.0.1:5000/command:1", 0, "hide and add"),
     ("push 127.0.0.1:5000/command:1", 0, "1: digest: sha256:"),
     ("save -o DIR/command.tar 127.0.0.1:5000/command:1", 0, ""),
@@ -168,7 +170,8 @@ pub(crate) fn files_and_volumes_by_command(host: &mut Host) {
 pub(crate) fn an_images_life_by_command(host: &mut Host) {
     let context = host.dir().join("context");
     std::fs::create_dir(&context).expect("a directory");
-    std::fs::write(context.join("Dockerfile"), "FROM scratch").expect("a file");
+    std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY Dockerfile /\n")
+        .expect("a file");
     type_all(host, Isolation::Process, AN_IMAGES_LIFE);
     // This one the client asks the registry itself.
     let words = ["manifest", "inspect", "--insecure", "127.0.0.1:5000/busybox"];

@@ -53,7 +53,7 @@ const A_CONTAINERS_LIFE: &[Line] = &[
     ("rename it other", 0, ""),
     ("inspect it", 1, "no such object: it"),
     ("update -m 32m --memory-swap 64m other", 0, "other"),
-    ("rm other", 1, "running container"),
+    ("rm other", 1, "container is running"),
     ("restart -t 0 other", 0, "other"),
     ("kill -s KILL other", 0, "other"),
     ("wait other", 0, "137"),

@@ -90,9 +90,12 @@ pub(crate) fn top_formats_as_ps_does(host: &mut Host, isolation: Isolation) {
         let top = host.docker(&[&["top", &id], arguments].concat()).ok();
         top.lines().map(|row| row.split_whitespace().map(str::to_owned).collect()).collect()
     };
-    tests::command::eventually("the shell started both", || rows(&[]).len() == 4);
-
-    let chosen = rows(&["-o", "pid,ppid,user,comm"]);
+    let format = ["-o", "pid,ppid,user,comm"];
+    tests::command::eventually("the shell started both", || {
+        // A program that busybox begins is called after its link for a moment.
+        rows(&format).iter().filter(|row| row[3] == "sleep").count() == 2
+    });
+    let chosen = rows(&format);
     assert_eq!(chosen[0], ["PID", "PPID", "USER", "COMMAND"]);
     let init = chosen.iter().find(|row| row[3] == "sh").expect("the shell");
     let children = chosen.iter().filter(|row| row[3] == "sleep" && row[1] == init[0]);

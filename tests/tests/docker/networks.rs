@@ -211,14 +211,27 @@ pub(crate) fn names_are_served_as_they_come_and_go(host: &mut Host, isolation: I
     drop(outside);
 }
 
-/// A name server of the host's that knows one address for every name, until the sender is dropped.
-fn outside(host: &Host) -> mpsc::Sender<()> {
+/// A name server of the host's. Gone, its port too, when this is dropped.
+struct Outside {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        drop(self.thread.take().map(thread::JoinHandle::join));
+    }
+}
+
+/// A name server that knows one address for every name.
+fn outside(host: &Host) -> Outside {
     let netns = File::open(format!("/proc/{}/ns/net", host.engine.pid())).expect("a namespace");
     let bind = || UdpSocket::bind("172.30.0.1:53");
     let socket = sys::netns::within(netns.as_fd(), bind).expect("a port");
     socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket");
     let (stop, stopped) = mpsc::channel();
-    thread::spawn(move || {
+    let thread = thread::spawn(move || {
         let mut query = [0; 512];
         while stopped.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
             let Ok((length, from)) = socket.recv_from(&mut query) else { continue };
@@ -233,7 +246,7 @@ fn outside(host: &Host) -> mpsc::Sender<()> {
             socket.send_to(&answer, from).expect("it is sent");
         }
     });
-    stop
+    Outside { stop: Some(stop), thread: Some(thread) }
 }
 
 /// A link leads to the container and not to its name, and is one more name of it in lists.

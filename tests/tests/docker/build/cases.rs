@@ -118,7 +118,7 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
         "FROM BASE\nFRO x\n",
         "dockerfile parse error on line 2: unknown instruction: FRO",
     ),
-    ("an empty file", "# nothing\n", "empty"),
+    ("an empty file", "# nothing\n", "file with no instructions"),
     (
         "a file that is not there",
         "FROM BASE\nCOPY nothing /x\n",
