@@ -139,7 +139,12 @@ impl Client {
 
     /// Calls for something that has no result.
     pub fn order(&self, request: &Request, within: Option<Duration>) -> Result<(), Error> {
-        match self.call(request, within)? {
+        self.done(&self.begin(request)?, within)
+    }
+
+    /// Waits until something is done that has no result, `within` a time or for ever.
+    pub fn done(&self, call: &Pending, within: Option<Duration>) -> Result<(), Error> {
+        match self.finish(call, within)? {
             Reply::Done => Ok(()),
             other => Err(self.unexpected(&other)),
         }

@@ -50,7 +50,6 @@ impl Vm {
             rootfs: message::Rootfs { image: IMAGE.into(), scratch: SCRATCH.into() },
             shares: running.share(&binds(&bundle.spec))?,
         })?;
-        running.configured()?;
         Ok(Arc::clone(slot.insert(running)))
     }
 }

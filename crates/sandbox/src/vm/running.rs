@@ -117,14 +117,6 @@ impl Running {
         Ok(running)
     }
 
-    /// Waits until it is a machine of its own. The agent is that before it turns to what it is told next,
-    /// so that this costs no way there and back once something else was answered.
-    pub(super) fn configured(&self) -> Result<(), Error> {
-        let Some(configuring) = lock(&self.configuring).take() else { return Ok(()) };
-        let done = self.client.finish(&configuring, Some(PATIENCE));
-        done.map(drop).map_err(|error| self.explain(error))
-    }
-
     /// Serves the guest with what is outside of it, once its container is there.
     pub(super) fn attend(self: &Arc<Self>) -> Result<(), Error> {
         let netns = lock(&self.outside).cables().map(|cables| cables.netns());
@@ -144,8 +136,15 @@ impl Running {
     }
 
     /// Calls the agent for something that has no result.
+    ///
+    /// The machine's configuration is answered first: the agent does it before it turns to what it is told
+    /// next. It is waited for here, where the next is on its way already, which saves a way there and back.
     pub(super) fn order(&self, request: &Request) -> Result<(), Error> {
-        self.client.order(request, Some(PATIENCE)).map_err(|error| self.explain(error))
+        let call = self.client.begin(request).map_err(|error| self.explain(error))?;
+        let configuring = lock(&self.configuring).take();
+        let mut calls = configuring.iter().chain([&call]);
+        let done = calls.try_for_each(|call| self.client.done(call, Some(PATIENCE)));
+        done.map_err(|error| self.explain(error))
     }
 
     /// An error of a call, with the console's last words when the guest is to blame.
@@ -170,7 +169,6 @@ impl Running {
         }
         let streams = Streams::announce(io, &self.client);
         self.order(&request(streams.numbers))?;
-        self.configured()?;
         let (stdin, output) = streams.connect(&self.client).map_err(Error::Thread)?;
         let (output, exit, ended) = (Mutex::new(output), Mutex::default(), Condvar::new());
         let process = Arc::new(Process { stdin, output, exit, ended });
