@@ -27,7 +27,9 @@ use crate::layers::Layers;
 use crate::source::{self, Found, Pick, Source, join, parts, resolve, resolve_new};
 
 /// The longest beginning of a file that tells whether it is an archive.
-const MAGIC: usize = 512;
+const MAGIC: u64 = 512;
+/// How files begin that Docker would decompress by other programs.
+const FOREIGN: [(&[u8], &str); 2] = [(b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2")];
 
 /// Why files could not be copied.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,17 @@ pub enum Error {
         /// Why not.
         source: image::compression::Error,
     },
+    /// An archive that cannot be unpacked.
+    #[error(
+        "ADD {name}: {what} is not supported: compress it by gzip or zstd, or copy it as it is by \
+         --unpack=false"
+    )]
+    Foreign {
+        /// Its name.
+        name: String,
+        /// How it is compressed.
+        what: &'static str,
+    },
     /// The layer cannot be used.
     #[error("open the layer")]
     Layer(#[source] io::Error),
@@ -81,6 +94,7 @@ impl Error {
             Self::Absent { .. } | Self::Several(_) | Self::Look { .. } => Kind::Invalid,
             Self::Extract(error) => error.kind(),
             Self::Archive { source, .. } => source.kind(),
+            Self::Foreign { .. } => Kind::Unsupported,
             Self::Layer(_) => Kind::Internal,
         }
     }
@@ -296,10 +310,15 @@ impl Target<'_> {
         let failed = |source| Error::Archive { name: name.clone(), source };
         let look = |source| Error::Look { verb: "ADD", pattern: name.clone(), source };
         let member = members.next_member().map_err(|error| look(io::Error::other(error)))?;
-        if member.is_some_and(|member| is_archive(&mut members, member.size)) {
+        let size = member.map_or(0, |member| member.size);
+        let mut head = Vec::new();
+        (&mut members).take(size.min(MAGIC)).read_to_end(&mut head).map_err(look)?;
+        if let Some((_, what)) = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
+            return Err(Error::Foreign { name, what });
+        }
+        if is_archive((&head[..]).chain(members.take(size.saturating_sub(MAGIC)))) {
             let mut members = tree.members(picks).map_err(look)?;
-            let member = members.next_member().map_err(|error| look(io::Error::other(error)))?;
-            let size = member.map_or(0, |member| member.size);
+            members.next_member().map_err(|error| look(io::Error::other(error)))?;
             let data = members.take(size);
             let (plain, _) = image::compression::decompress(data).map_err(failed)?;
             let inside = Target { base: self.base.clone(), inside: true, arrive: self.arrive };
@@ -310,14 +329,12 @@ impl Target<'_> {
 }
 
 /// Whether data begins as an archive does, perhaps compressed.
-fn is_archive(data: &mut impl Read, size: u64) -> bool {
-    let Ok((mut plain, _)) = image::compression::decompress(data.take(size)) else { return false };
-    let mut block = [0; MAGIC];
+fn is_archive(data: impl Read) -> bool {
+    let Ok((mut plain, _)) = image::compression::decompress(data) else { return false };
+    let mut block = [0; MAGIC as usize];
+    let begins = |block: &[u8]| Archive::new(block).next_member();
     plain.read_exact(&mut block).is_ok()
-        && matches!(
-            Archive::new(&block[..]).next_member(),
-            Ok(Some(_)) | Err(archive::Error::Unsupported { .. })
-        )
+        && matches!(begins(&block), Ok(Some(_)) | Err(archive::Error::Unsupported { .. }))
 }
 
 /// A digest as something to write to.

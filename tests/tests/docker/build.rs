@@ -16,7 +16,7 @@ use tests::host::IMAGE;
 
 use cases::{CASES, Case, REFUSED};
 
-/// A context of files; `ARCHIVE` is one, `-> x` a symlink.
+/// A context of files; `ARCHIVE` is one, `XZ` the beginning of another kind, `-> x` a symlink.
 fn context(host: &Host, name: &str, files: &[(&str, &str)]) -> PathBuf {
     let dir = host.dir().join("contexts").join(name.replace(' ', "-"));
     let _ = fs::remove_dir_all(&dir);
@@ -27,6 +27,7 @@ fn context(host: &Host, name: &str, files: &[(&str, &str)]) -> PathBuf {
         match text.strip_prefix("-> ") {
             Some(target) => symlink(target, &path).expect("symlink"),
             None if *text == "ARCHIVE" => archive(host, &path),
+            None if *text == "XZ" => fs::write(&path, b"\xfd7zXZ\0").expect("file"),
             None => fs::write(&path, text).expect("file"),
         }
     }
@@ -83,7 +84,7 @@ pub(crate) fn what_cannot_be_built_is_told_and_leaves_nothing(
     host: &mut Host,
     isolation: Isolation,
 ) {
-    let files = [("a.txt", "a"), ("b.txt", "b"), ("out", "-> /etc/passwd")];
+    let files = [("a.txt", "a"), ("b.txt", "b"), ("out", "-> /etc/passwd"), ("t.tar.xz", "XZ")];
     let before = host.docker(&["images", "-q"]).ok();
     for (name, dockerfile, want) in REFUSED {
         let dir = context(host, name, &files);
