@@ -389,7 +389,7 @@ impl Engine {
         });
     }
 
-    /// Removes all containers.
+    /// Removes all containers, and the images without a name that builds leave.
     pub fn clear(&self) {
         let all = self.docker(&["ps", "-aq"]);
         let mut remove = vec!["rm", "-f", "-v"];
@@ -397,6 +397,7 @@ impl Engine {
         if remove.len() > 3 {
             let _ = self.docker(&remove);
         }
+        let _ = self.docker(&["image", "prune", "-f"]);
     }
 
     /// The processes called `name` that this engine's containers and machines are made of.

@@ -43,6 +43,8 @@ fn shows_size(pty: &mut Pty, want: &str) {
         "until [ \"$(stty size)\" = '{want}' ]; do sleep 0.1; done; echo it is $(stty size)\n"
     ));
     pty.screen.expect(&format!("it is {want}\r\n"));
+    // The client looks out for changes only once its first size was answered.
+    thread::sleep(Duration::from_millis(300));
 }
 
 /// Has the shell run what its interrupt key ends.
