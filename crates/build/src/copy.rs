@@ -330,11 +330,14 @@ impl Target<'_> {
 
 /// Whether data begins as an archive does, perhaps compressed.
 fn is_archive(data: impl Read) -> bool {
-    let Ok((mut plain, _)) = image::compression::decompress(data) else { return false };
-    let mut block = [0; MAGIC as usize];
-    let begins = |block: &[u8]| Archive::new(block).next_member();
-    plain.read_exact(&mut block).is_ok()
-        && matches!(begins(&block), Ok(Some(_)) | Err(archive::Error::Unsupported { .. }))
+    let Ok((plain, _)) = image::compression::decompress(data) else { return false };
+    let mut block = Vec::new();
+    let read = plain.take(MAGIC).read_to_end(&mut block);
+    read.is_ok_and(|read| read as u64 == MAGIC)
+        && matches!(
+            Archive::new(&block[..]).next_member(),
+            Ok(Some(_)) | Err(archive::Error::Unsupported { .. })
+        )
 }
 
 /// A digest as something to write to.
