@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Environment, split, warning};
+use crate::builder::PREDEFINED;
 use crate::dockerfile::{Dockerfile, Instruction, Kind, Source, Transfer, Warning, nearest};
 use crate::expand;
 
@@ -19,20 +20,8 @@ pub(super) const PLATFORM: [&str; 9] = [
     "TARGETSTAGE",
 ];
 
-/// What every stage has: `PATH`, and the arguments about proxies.
-const ALWAYS: [&str; 11] = [
-    "PATH",
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "FTP_PROXY",
-    "ftp_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-];
+/// What every stage has besides the arguments about proxies.
+const ALWAYS: &str = "PATH";
 
 /// The variables of a stage.
 #[derive(Debug, Clone, Default)]
@@ -88,7 +77,8 @@ pub(super) fn arguments(at: &Instruction) -> Option<&Vec<(String, Option<String>
 fn base(image: &str, environment: Option<&Environment<'_>>) -> Scope {
     let set =
         if image == "scratch" { Some(Vec::new()) } else { environment.and_then(|ask| ask(image)) };
-    let mut names: BTreeSet<String> = ALWAYS.iter().map(|name| (*name).to_owned()).collect();
+    let always = PREDEFINED.iter().chain([&ALWAYS]);
+    let mut names: BTreeSet<String> = always.map(|name| (*name).to_owned()).collect();
     let is_open = set.is_none();
     names.extend(set.unwrap_or_default());
     Scope { names, is_open }
