@@ -173,10 +173,17 @@ impl Builds<'_> {
         let mut host = self.surroundings.host.clone();
         match command.network.as_deref() {
             Some("none") => host.network = NetworkMode::None,
-            Some("host") => host.openings.network = Share::Host,
+            // A Dockerfile pierces no wall: whoever builds it must have asked for that.
+            Some("host") if host.openings.network != Share::Host => {
+                let problem = "unless the build itself is given --network=host".to_owned();
+                return Err(Error::Unsupported { field: "RUN --network=host", problem });
+            }
             _ => {}
         }
-        host.openings.privileged |= command.insecure;
+        if command.insecure {
+            let problem = "no build is given more rights than a container has".to_owned();
+            return Err(Error::Unsupported { field: "RUN --security=insecure", problem });
+        }
         host.logging = Some(Logging { driver: LogDriver::None, ..Logging::default() });
         host.mounts = command.mounts.iter().map(mount).collect();
         let image = command.image.as_ref().ok_or(Error::NoSuchImage("scratch".to_owned()))?;

@@ -153,6 +153,16 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
     ("an image that nobody has", "FROM 127.0.0.1:5000/nobody:1\n", "nobody"),
     ("no base", "ARG X\nFROM ${X}\n", "base name"),
     (
+        "the host's network",
+        "FROM BASE\nRUN --network=host true\n",
+        "RUN --network=host is not supported: unless the build itself is given --network=host",
+    ),
+    (
+        "all rights",
+        "FROM BASE\nRUN --security=insecure true\n",
+        "RUN --security=insecure is not supported",
+    ),
+    (
         "a secret that must be there",
         "FROM BASE\nRUN --mount=type=secret,id=s,required=true true\n",
         "is not supported",
