@@ -5,6 +5,7 @@
 //!   containers/ID/upper     what the container writes
 //!   containers/ID/work      overlayfs's own
 //!   containers/ID/empty     the lower directory of an image without layers, in place of `layer`
+//!   containers/ID/lent/HEX  symlink to the topmost layer of another image, which it mounts
 //! ```
 //!
 //! The hold lies with the container, so that the directory's end is the hold's end, whatever happens in
@@ -23,6 +24,9 @@ use crate::find;
 use crate::snapshot::Snapshots;
 use crate::store::Store;
 use crate::unpack::copy_root_attributes;
+
+/// The directory of what is lent to a container.
+const LENT: &str = "lent";
 
 /// What a container's root filesystem is made of; goes into the task's overlay mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +111,29 @@ impl Store {
         Ok(snapshot)
     }
 
+    /// Keeps the layer `top` and all beneath it for a container that was prepared, besides its own.
+    pub(crate) fn lend(&self, container: &ContainerId, top: &Digest) -> Result<(), Error> {
+        let mut state = self.state();
+        if !state.stands_on(top) {
+            return Err(find::Error::NotFound(top.to_string()).into());
+        }
+        let chain = self.snapshots.chain(top.clone())?;
+        let dir = self.containers.join(container.as_str()).join(LENT);
+        std::fs::create_dir_all(&dir).on("create", &dir)?;
+        let link = dir.join(top.hex());
+        match symlink(Path::new("../../../snapshots").join(top.hex()), &link) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.on("create", &link)?,
+        }
+        state.lent.entry(container.clone()).or_default().extend(chain);
+        Ok(())
+    }
+
+    /// The directories of the layer `top` and all beneath it, topmost first.
+    pub(crate) fn lent(&self, top: &Digest) -> Result<Vec<PathBuf>, Error> {
+        Ok(self.snapshots.stack(&self.snapshots.chain(top.clone())?))
+    }
+
     /// The snapshot of a container that has one.
     pub(crate) fn snapshot(&self, container: &ContainerId) -> Result<Snapshot, Error> {
         let state = self.state();
@@ -128,7 +155,8 @@ impl Store {
     pub(crate) fn release(&self, container: &ContainerId) -> Result<(), disk::Error> {
         disk::remove_tree(&self.containers.join(container.as_str()))?;
         let mut state = self.state();
-        let chain = state.holds.remove(container).unwrap_or_default();
+        let mut chain = state.holds.remove(container).unwrap_or_default();
+        chain.extend(state.lent.remove(container).unwrap_or_default());
         let alone = chain.iter().any(|layer| !state.stands_on(layer));
         let garbage = if alone { self.collect(&mut state)? } else { Vec::new() };
         drop(state);
@@ -161,6 +189,29 @@ pub(crate) fn read_all(
         }
     }
     Ok(holds)
+}
+
+/// What is lent to the containers beneath `containers`.
+pub(crate) fn read_lent(
+    containers: &Path,
+    snapshots: &Snapshots,
+) -> Result<HashMap<ContainerId, Vec<Digest>>, disk::Error> {
+    let mut lent: HashMap<_, Vec<_>> = HashMap::new();
+    for dir in disk::list(containers)? {
+        let id = dir.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+        let links = std::fs::read_dir(dir.join(LENT)).into_iter().flatten().flatten();
+        let Some(id) = id else { continue };
+        for link in links {
+            match snapshots.chain(named(&link.path())?) {
+                Ok(chain) => lent.entry(ContainerId::clone(&id)).or_default().extend(chain),
+                Err(e) if e.is_absence() => {
+                    tracing::error!(container = %id, missing = %e.path.display(), "layer is gone");
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(lent)
 }
 
 /// The layer that a hold's symlink names.

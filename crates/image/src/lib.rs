@@ -291,6 +291,17 @@ impl Images {
         blocking(move || store.prepare(&container, &image)).await
     }
 
+    /// Keeps a layer of an image and all beneath it until [`Images::release`], for a container that was
+    /// prepared and mounts the image. Blocks.
+    pub fn lend(&self, container: &ContainerId, top: &Digest) -> Result<(), hold::Error> {
+        self.store.lend(container, top)
+    }
+
+    /// The directories of a layer that is lent and of all beneath it, topmost first. Blocks.
+    pub fn lent(&self, top: &Digest) -> Result<Vec<PathBuf>, hold::Error> {
+        self.store.lent(top)
+    }
+
     /// The snapshot of a container that was prepared earlier, also before a restart.
     pub fn snapshot(&self, container: &ContainerId) -> Result<Snapshot, hold::Error> {
         self.store.snapshot(container)

@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(crate) images: BTreeMap<Digest, Image>,
     /// Chain ids that containers stand on.
     pub(crate) holds: HashMap<ContainerId, Vec<Digest>>,
+    /// Chain ids of other images that containers mount.
+    pub(crate) lent: HashMap<ContainerId, Vec<Digest>>,
     pins: HashMap<Digest, Weak<Pin>>,
 }
 
@@ -60,8 +62,11 @@ impl Store {
         let snapshots = Snapshots::open(data_root)?;
         let containers = data_root.join("containers");
         disk::make_private(&containers)?;
-        let mut state =
-            State { holds: hold::read_all(&containers, &snapshots)?, ..State::default() };
+        let mut state = State {
+            holds: hold::read_all(&containers, &snapshots)?,
+            lent: hold::read_lent(&containers, &snapshots)?,
+            ..State::default()
+        };
         for entry in index::read(&content.index())? {
             match Image::load(&content, &snapshots, &entry) {
                 Ok(image) => state.insert(image),
@@ -241,7 +246,8 @@ impl State {
 
     /// Whether some image or container stands on this layer.
     pub(crate) fn stands_on(&self, layer: &Digest) -> bool {
-        let mut chains = self.images.values().map(|image| &image.chain).chain(self.holds.values());
+        let held = self.holds.values().chain(self.lent.values());
+        let mut chains = self.images.values().map(|image| &image.chain).chain(held);
         chains.any(|chain| chain.contains(layer))
     }
 
@@ -249,7 +255,7 @@ impl State {
     fn used(&self) -> BTreeSet<Digest> {
         let images = self.images.values().flat_map(|image| image.blobs.iter().chain(&image.chain));
         let pinned = self.pins.iter().filter(|(_, pin)| pin.strong_count() > 0);
-        let held = self.holds.values().flatten();
+        let held = self.holds.values().chain(self.lent.values()).flatten();
         images.chain(held).chain(pinned.map(|(digest, _)| digest)).cloned().collect()
     }
 }
