@@ -60,6 +60,8 @@ pub(crate) struct Inputs<'a> {
     /// The shared memory that it has together with others.
     pub(crate) shm: Option<&'a Path>,
     pub(crate) bundle: &'a Path,
+    /// Where mounts are put together for it.
+    pub(crate) staged: &'a Path,
     /// The program that is PID 1 where one is asked for.
     pub(crate) init: &'a Path,
     pub(crate) size: Option<Size>,
@@ -102,7 +104,7 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
     let container = inputs.container;
     let (config, host) = (&container.config, &container.host);
     let identity = accounts(inputs.snapshot)?.resolve(&config.user, &host.group_add)?;
-    let (mut mounts, engine_files) = mounts(container, inputs.shm)?;
+    let (mut mounts, engine_files) = mounts(inputs)?;
     let mut process = process::of_init(container, &identity, inputs.size, inputs.links)?;
     if host.init {
         process::put_init_first(&mut process);
@@ -224,10 +226,11 @@ fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
 }
 
 /// All mounts in order, and the destinations of those that are the engine's own files.
-fn mounts(container: &Container, shm: Option<&Path>) -> Result<(Vec<Value>, Vec<String>), Error> {
+fn mounts(inputs: &Inputs<'_>) -> Result<(Vec<Value>, Vec<String>), Error> {
+    let container = inputs.container;
     let host = &container.host;
     let mut asked = mounts::tmpfs(&host.tmpfs)?;
-    asked.extend(container.mounts.iter().map(mounts::of));
+    asked.extend(mounts::of(&container.mounts, inputs.staged));
     let destination = |mount: &Value| mount["destination"].as_str().unwrap_or("").to_owned();
     let taken: Vec<_> = asked.iter().map(destination).collect();
     // A mount below another comes after it.
@@ -241,7 +244,7 @@ fn mounts(container: &Container, shm: Option<&Path>) -> Result<(Vec<Value>, Vec<
     ];
     let own: Vec<_> = own.iter().filter(|(at, _)| !taken.iter().any(|other| other == at)).collect();
     let mut mounts = defaults::mounts(host.shm_size);
-    shared_memory(&mut mounts, &host.openings.ipc, shm);
+    shared_memory(&mut mounts, &host.openings.ipc, inputs.shm);
     // A default mount gives way to one that was asked for in its place.
     mounts.retain(|mount| !taken.contains(&destination(mount)));
     for (at, file) in &own {

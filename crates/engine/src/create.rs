@@ -45,7 +45,7 @@ impl Engine {
         Ok(Created { id, warnings })
     }
 
-    fn image(&self, name: &str) -> Result<Image, Error> {
+    pub(crate) fn image(&self, name: &str) -> Result<Image, Error> {
         self.shared().images.get(name).map_err(|error| match error.kind() {
             Kind::NotFound => Error::NoSuchImage(with_tag(name)),
             _ => error.into(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use image::{
     Auth, Image, Images, Import, Loaded, Platform, Progress, Pruned, Reference, Removed, Save, Use,
 };
-use spec::{ContainerId, Digest};
+use spec::Digest;
 use tokio::io::AsyncRead;
 
 use crate::container::Container;
@@ -128,7 +128,7 @@ impl Engine {
 
     /// Which container uses which image.
     pub fn image_uses(&self) -> Vec<Use> {
-        self.shared.all().iter().filter_map(used_by).collect()
+        self.shared.all().iter().flat_map(used_by).collect()
     }
 
     /// Bytes of files that the container has written over its image.
@@ -159,11 +159,16 @@ impl Engine {
     }
 }
 
-fn used_by(handle: &Handle) -> Option<Use> {
+/// The image that a container stands on, and those that it mounts.
+fn used_by(handle: &Handle) -> Vec<Use> {
     let container = handle.now().container;
-    let id: ContainerId = container.id.clone();
-    let image: Digest = container.image.parse().ok()?;
-    Some(Use { container: id, image, running: container.status.is_live() })
+    let mounted = container.mounts.iter().map(|point| &point.image).filter(|id| !id.is_empty());
+    let images = std::iter::once(&container.image).chain(mounted);
+    let used = images.filter_map(|image| image.parse::<Digest>().ok()).map(|image| {
+        let (id, running) = (container.id.clone(), container.status.is_live());
+        Use { container: id, image, running }
+    });
+    used.collect()
 }
 
 /// Bytes of the files beneath a directory; what vanishes meanwhile counts nothing.

@@ -35,6 +35,7 @@ mod settings;
 mod shared;
 mod shim;
 mod shm;
+mod staged;
 mod stats;
 mod store;
 mod top;
@@ -57,7 +58,8 @@ pub use health::{Health, HealthStatus, Healthcheck, Probe};
 pub use log::{LogLine, LogRequest};
 pub use logging::{LogDriver, Logging};
 pub use mountpoint::{
-    BindOptions, DriverConfig, Mount, MountKind, MountPoint, TmpfsOptions, VolumeOptions,
+    BindOptions, DriverConfig, ImageOptions, Mount, MountKind, MountPoint, TmpfsOptions,
+    VolumeOptions,
 };
 pub use network::{Counters, Endpoint, Plan, Protocol, Published, Subnet};
 pub use networks::{Network, NetworkCreate, builtin_id};

@@ -14,6 +14,7 @@ use crate::bundle::split_host;
 use crate::config::{Config, HostConfig, Openings, Share};
 use crate::error::Error;
 use crate::health;
+use crate::mountpoint::Mount;
 use crate::restart::RestartPolicy;
 
 /// The words of a program: what is executed, and its arguments.
@@ -181,6 +182,17 @@ pub(crate) fn check_wall(host: &HostConfig, isolation: Isolation) -> Result<(), 
     let openings = &host.openings;
     if isolation.shares_kernel() {
         return Ok(());
+    }
+    let uneven = |mount: &&Mount| {
+        mount.bind_options.as_ref().is_some_and(|options| options.read_only_non_recursive)
+    };
+    if let Some(mount) = host.mounts.iter().find(uneven) {
+        let problem = format!(
+            "{}: a VM sees a bind and what is mounted beneath as one file system, all of it \
+             read-only or none",
+            mount.source
+        );
+        return Err(Error::Unsupported { field: "BindOptions.ReadOnlyNonRecursive", problem });
     }
     if let Some(device) = host.resources.blkio.devices().next() {
         let problem = format!("{} is the host's, a VM has disks of its own", device.path);

@@ -17,7 +17,7 @@ use std::path::{Component, Path};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use parse::volumes_from;
-pub use request::{BindOptions, DriverConfig, Mount, TmpfsOptions, VolumeOptions};
+pub use request::{BindOptions, DriverConfig, ImageOptions, Mount, TmpfsOptions, VolumeOptions};
 
 use crate::container::Container;
 use crate::error::Error;
@@ -49,8 +49,12 @@ pub struct MountPoint {
     pub make_source: bool,
     /// Whether an empty volume is filled from the image.
     pub copy_up: bool,
-    /// The part of the volume that is seen.
+    /// The part of the volume or image that is seen.
     pub subpath: String,
+    /// The image's id; empty for anything else.
+    pub image: String,
+    /// The image's topmost layer, by chain id.
+    pub layer: String,
     /// The tmpfs's options.
     pub options: Vec<String>,
     /// Whether the volume goes with its container when that is asked.
@@ -71,6 +75,8 @@ pub enum MountKind {
     Volume,
     /// Memory.
     Tmpfs,
+    /// An image's files, read-only.
+    Image,
 }
 
 impl MountKind {
@@ -80,6 +86,7 @@ impl MountKind {
             Self::Bind => "bind",
             Self::Volume => "volume",
             Self::Tmpfs => "tmpfs",
+            Self::Image => "image",
         }
     }
 }
@@ -155,8 +162,14 @@ impl MountPoint {
         if self.kind == MountKind::Volume { DRIVER } else { "" }
     }
 
-    /// How the mount is described in a bundle: file system, source, options.
-    pub(crate) fn oci(&self) -> (&'static str, String, Vec<String>) {
+    /// Whether it is put together before the container starts, see [`crate::staged`].
+    pub(crate) fn is_staged(&self) -> bool {
+        self.kind == MountKind::Image || !self.subpath.is_empty()
+    }
+
+    /// How the mount is described in a bundle: file system, source, options. `staged` is where it is put
+    /// together, if it is.
+    pub(crate) fn oci(&self, staged: &Path) -> (&'static str, String, Vec<String>) {
         if self.kind == MountKind::Tmpfs {
             let mut options: Vec<_> =
                 ["nosuid", "nodev", "noexec"].iter().map(|word| (*word).to_owned()).collect();
@@ -178,9 +191,12 @@ impl MountPoint {
         }
         let propagation = if self.propagation.is_empty() { "rprivate" } else { &self.propagation };
         options.push(propagation.to_owned());
-        let source = Path::new(&self.source).join(&self.subpath);
-        let source = source.to_string_lossy().trim_end_matches('/').to_owned();
-        ("bind", if source.is_empty() { "/".to_owned() } else { source }, options)
+        let source = if self.is_staged() {
+            staged.to_string_lossy().into_owned()
+        } else {
+            self.source.clone()
+        };
+        ("bind", source, options)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::settings::{Places, Settings};
 use crate::shared::Shared;
 use crate::shim;
 use crate::shm;
+use crate::staged;
 use crate::store::{Records, Store};
 use crate::volume::Volumes;
 
@@ -67,6 +68,7 @@ fn stores(settings: Settings) -> Result<(Shared, Vec<Container>), Error> {
     {
         directory(dir, 0o711)?;
     }
+    directory(&settings.mounts(), 0o700)?;
     let (store, Records { containers, networks }) = Store::open(&settings.database())?;
     let images = Images::open(&settings.data_root, settings.registries.clone())?;
     let volumes = Volumes::open(settings.volumes())?;
@@ -122,6 +124,11 @@ async fn collect(shared: &Arc<Shared>) {
     for id in names_in(&shared.settings.shm()).into_iter().filter(|id| !known.contains(id)) {
         if let Err(error) = shm::unmount(&shared.settings.shm().join(&id)) {
             tracing::warn!(id, error = %spec::chain(&error), "orphaned shared memory");
+        }
+    }
+    for id in names_in(&shared.settings.mounts()).into_iter().filter(|id| !known.contains(id)) {
+        if let Err(error) = staged::unmount(&shared.settings.mounts().join(&id)) {
+            tracing::warn!(id, error = %spec::chain(&error), "orphaned mounts");
         }
     }
     let used: Vec<_> = known.iter().map(|id| Places::of(&shared.settings, id).streams).collect();

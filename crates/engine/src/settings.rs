@@ -85,6 +85,11 @@ impl Settings {
         self.exec_root.join("shm")
     }
 
+    /// The directory of mounts that are put together for containers.
+    pub(crate) fn mounts(&self) -> PathBuf {
+        self.exec_root.join("mounts")
+    }
+
     /// The directory that holds one directory of stream sockets a container.
     pub(crate) fn streams(&self) -> PathBuf {
         self.exec_root.join("io")
@@ -107,6 +112,8 @@ pub(crate) struct Places {
     pub(crate) netns: PathBuf,
     /// The shared memory that it offers to others.
     pub(crate) shm: PathBuf,
+    /// The mounts that are put together for it.
+    pub(crate) mounts: PathBuf,
 }
 
 impl Places {
@@ -117,6 +124,7 @@ impl Places {
             streams: settings.streams().join(id.get(..16).unwrap_or(id)),
             netns: settings.netns().join(id),
             shm: settings.shm().join(id),
+            mounts: settings.mounts().join(id),
         }
     }
 

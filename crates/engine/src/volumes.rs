@@ -13,6 +13,7 @@ use crate::files::fill::fill;
 use crate::mountpoint::{self, Asked, MountKind, MountPoint};
 use crate::owner::blocking;
 use crate::shared::Shared;
+use crate::staged;
 use crate::volume::{self, DRIVER, NewVolume, Volume};
 
 impl Engine {
@@ -59,14 +60,32 @@ impl Engine {
                 self.shared().find(name).map_err(|error| Error::Mount(error.to_string()))?;
             others.push((handle.now().container, readonly));
         }
-        mountpoint::resolve(&Asked {
+        let mut points = mountpoint::resolve(&Asked {
             from: others.iter().map(|(container, readonly)| (&**container, *readonly)).collect(),
             binds: &host.binds,
             mounts: &host.mounts,
             volumes: &container.config.volumes,
             tmpfs: host.tmpfs.keys().filter_map(|at| mountpoint::clean(at)).collect(),
             driver: &host.volume_driver,
-        })
+        })?;
+        for point in points.iter_mut().filter(|point| point.kind == MountKind::Image) {
+            self.find_image(point)?;
+        }
+        Ok(points)
+    }
+
+    /// Takes down which image a mount point means; another container's knows it already.
+    fn find_image(&self, point: &mut MountPoint) -> Result<(), Error> {
+        if !point.layer.is_empty() {
+            return Ok(());
+        }
+        let image = self.image(&point.name)?;
+        let top = image.chain.last().ok_or_else(|| {
+            Error::Mount(format!("image {}: it has no files to be mounted", point.name))
+        })?;
+        point.image = image.id.to_string();
+        point.layer = top.to_string();
+        Ok(())
     }
 }
 
@@ -103,11 +122,27 @@ impl Shared {
                 point.source = volume.mountpoint.to_string_lossy().into_owned();
                 self.volumes.hold(&point.name, &id)?;
                 if point.copy_up && volume.options.is_empty() {
-                    fill(snapshot, &point.destination, &volume.mountpoint)?;
+                    // A part that is not there is missed at the start.
+                    if let Ok(to) = staged::open(point) {
+                        fill(snapshot, &point.destination, &volume.mountpoint, to)?;
+                    }
                 }
                 Ok(())
             },
         );
+        let lent =
+            points.iter_mut().enumerate().filter(|(_, point)| point.kind == MountKind::Image);
+        let places = self.places(container.id.as_str());
+        let taken = taken.and_then(|()| {
+            lent.into_iter().try_for_each(|(number, point)| {
+                let top = point.layer.parse();
+                let top = top.map_err(|error| Error::Mount(format!("image: {error}")))?;
+                self.images.lend(&container.id, &top)?;
+                let source = staged::place(&places.mounts, number);
+                point.source = source.to_string_lossy().into_owned();
+                Ok(())
+            })
+        });
         container.mounts = points;
         if taken.is_err() {
             self.drop_volumes(container, true);

@@ -28,6 +28,7 @@ mod network;
 mod networks;
 mod openings;
 mod pages;
+mod parts;
 mod policy;
 mod ports;
 mod pulls;
@@ -205,6 +206,12 @@ const SUITE: Suite = Suite {
         both!(sockets::a_fifo_of_the_hosts_passes_bytes_both_ways),
         once!(volumes::a_guest_knows_more_files_than_its_server_holds_open),
         once!(volumes::mounts_do_not_spread_into_a_vm),
+        both!(parts::a_part_of_a_volume_is_all_that_is_seen),
+        both!(parts::a_stopped_containers_part_is_reached_by_cp),
+        once!(parts::a_part_that_becomes_a_link_shows_nothing_of_the_host),
+        both!(parts::an_image_is_mounted_and_nobody_writes_it),
+        once!(parts::what_is_beneath_a_bind_is_as_it_was_asked),
+        once!(parts::no_name_and_no_mount_leads_out),
         once!(mounts::mounts_spread_as_far_as_is_asked),
         once!(mounts::what_happens_to_a_volume_is_told),
         once!(daemon::tcp_is_for_those_with_a_certificate),

@@ -27,7 +27,7 @@ pub(super) fn mounts(given: &[String]) -> Result<Vec<Value>, Error> {
 }
 
 /// Keys and the place of their values: in which options, by which name.
-const PLACES: [(&str, &str, &str); 15] = [
+const PLACES: [(&str, &str, &str); 17] = [
     ("type", "", "Type"),
     ("source", "", "Source"),
     ("src", "", "Source"),
@@ -39,10 +39,20 @@ const PLACES: [(&str, &str, &str); 15] = [
     ("consistency", "", "Consistency"),
     ("bind-propagation", "BindOptions", "Propagation"),
     ("bind-nonrecursive", "BindOptions", "NonRecursive"),
+    ("bind-create-src", "BindOptions", "CreateMountpoint"),
+    ("image-subpath", "ImageOptions", "Subpath"),
     ("volume-nocopy", "VolumeOptions", "NoCopy"),
     ("volume-subpath", "VolumeOptions", "Subpath"),
     ("tmpfs-size", "TmpfsOptions", "SizeBytes"),
     ("tmpfs-mode", "TmpfsOptions", "Mode"),
+];
+
+/// What `bind-recursive` says of the mounts beneath a bind, and the option that says so.
+const RECURSIVE: [(&str, &str); 4] = [
+    ("enabled", ""),
+    ("disabled", "NonRecursive"),
+    ("writable", "ReadOnlyNonRecursive"),
+    ("readonly", "ReadOnlyForceRecursive"),
 ];
 
 fn mount(text: &str) -> Result<Value, Error> {
@@ -52,6 +62,14 @@ fn mount(text: &str) -> Result<Value, Error> {
     for field in fields(text) {
         let (key, value) = field.split_once('=').unwrap_or((&field, "true"));
         match key {
+            "bind-recursive" => {
+                let option = RECURSIVE.iter().find(|(name, _)| *name == value);
+                let names = || RECURSIVE.map(|(name, _)| name).join(", ");
+                let (_, option) = option.ok_or_else(|| invalid(format!("{key}: {}", names())))?;
+                if !option.is_empty() {
+                    mount["BindOptions"][option] = true.into();
+                }
+            }
             "volume-label" | "volume-opt" | "volume-driver" => {
                 volume_option(&mut mount, key, value);
             }
@@ -59,7 +77,10 @@ fn mount(text: &str) -> Result<Value, Error> {
                 let place = PLACES.iter().find(|(name, ..)| *name == key);
                 let known = || PLACES.map(|(name, ..)| name).join(", ");
                 let (_, options, name) = place.ok_or_else(|| {
-                    invalid(format!("keys: {}, volume-label, volume-opt, volume-driver", known()))
+                    invalid(format!(
+                        "keys: {}, bind-recursive, volume-label, volume-opt, volume-driver",
+                        known()
+                    ))
                 })?;
                 let value = typed(name, value)
                     .ok_or_else(|| invalid(format!("another value of {key}")))??;
@@ -81,7 +102,7 @@ fn mount(text: &str) -> Result<Value, Error> {
 /// The value of a field in its type.
 fn typed(name: &str, value: &str) -> Option<Result<Value, Error>> {
     match name {
-        "ReadOnly" | "NonRecursive" | "NoCopy" => match value {
+        "ReadOnly" | "NonRecursive" | "NoCopy" | "CreateMountpoint" => match value {
             "true" | "1" => Some(Ok(true.into())),
             "false" | "0" => Some(Ok(false.into())),
             _ => None,

@@ -9,6 +9,7 @@ use crate::call::Call;
 use crate::clock;
 use crate::containers::create;
 use crate::error::Error;
+use crate::fields::is_blank;
 use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::route::Answer;
@@ -37,6 +38,24 @@ fn of_old(body: &mut Value, version: Version) -> Result<(), Error> {
         return Err(Error::invalid(format!(
             "Container cannot be created with multiple network endpoints: {names}"
         )));
+    }
+    let mounts = body["HostConfig"]["Mounts"].as_array();
+    for mount in mounts.into_iter().flatten() {
+        let asks = |options: &str, name: &str| !is_blank(&mount[options][name]);
+        let newer = [
+            (44, asks("BindOptions", "ReadOnlyNonRecursive"), "BindOptions.ReadOnlyNonRecursive"),
+            (
+                44,
+                asks("BindOptions", "ReadOnlyForceRecursive"),
+                "BindOptions.ReadOnlyForceRecursive",
+            ),
+            (45, asks("VolumeOptions", "Subpath"), "VolumeOptions.Subpath"),
+            (48, mount["Type"] == "image", "Mount type \"Image\""),
+        ];
+        let early = newer.iter().find(|(since, asked, _)| *asked && !version.since_minor(*since));
+        if let Some((since, _, what)) = early {
+            return Err(Error::invalid(format!("{what} needs API v1.{since} or newer")));
+        }
     }
     // What it is to share by default was private only since.
     let ipc = body["HostConfig"]["IpcMode"].as_str().unwrap_or_default();

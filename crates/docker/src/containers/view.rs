@@ -454,8 +454,10 @@ pub(crate) fn mounts(container: &Container) -> Value {
             "Propagation": point.propagation,
         });
         if point.kind == MountKind::Volume {
-            document["Name"] = json!(point.name);
             document["Driver"] = json!(point.driver());
+        }
+        if !point.name.is_empty() {
+            document["Name"] = json!(point.name);
         }
         document
     });

@@ -3,28 +3,28 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rustix::fs::{OFlags, ResolveFlags};
 use serde_json::Value;
 
 use super::defaults;
 use crate::error::Error;
 use crate::mountpoint::{MountKind, MountPoint, clean};
+use crate::staged;
 
-/// The mount that a mount point asks for.
-pub(super) fn of(point: &MountPoint) -> Value {
-    let (fstype, source, options) = point.oci();
-    let options: Vec<_> = options.iter().map(String::as_str).collect();
-    defaults::mount(&point.destination, fstype, &source, &options)
+/// The mounts that mount points ask for; `staged` is where some are put together.
+pub(super) fn of(points: &[MountPoint], staged: &Path) -> Vec<Value> {
+    let one = |(number, point): (usize, &MountPoint)| {
+        let (fstype, source, options) = point.oci(&staged::place(staged, number));
+        let options: Vec<_> = options.iter().map(String::as_str).collect();
+        defaults::mount(&point.destination, fstype, &source, &options)
+    };
+    points.iter().enumerate().map(one).collect()
 }
 
 /// Makes a bind's source where it is missing and may be made, a directory as Docker's; refuses a source
 /// that is missing otherwise.
 pub(super) fn source(point: &MountPoint) -> Result<(), Error> {
-    match point.kind {
-        MountKind::Tmpfs => return Ok(()),
-        MountKind::Volume if point.subpath.is_empty() => return Ok(()),
-        MountKind::Volume => return part(point),
-        MountKind::Bind => {}
+    if point.kind != MountKind::Bind {
+        return Ok(());
     }
     let path = Path::new(&point.source);
     if path.symlink_metadata().is_ok() {
@@ -41,19 +41,6 @@ pub(super) fn source(point: &MountPoint) -> Result<(), Error> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// A volume's part must be there, and no symlink of the volume may lead elsewhere.
-fn part(point: &MountPoint) -> Result<(), Error> {
-    let failed = |error: std::io::Error| {
-        Error::Mount(format!("cannot access path {}/{}: {error}", point.source, point.subpath))
-    };
-    let volume = tree::view::open(Path::new(&point.source)).map_err(failed)?;
-    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    sys::resolve::open(&volume, point.subpath.as_str(), flags, how)
-        .map_err(|error| failed(error.into()))?;
-    Ok(())
 }
 
 /// The tmpfs mounts that `wanted` describes.

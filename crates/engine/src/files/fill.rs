@@ -1,6 +1,7 @@
 //! Filling a new volume with what the image has in its place.
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use image::Snapshot;
@@ -12,14 +13,23 @@ use tree::view;
 
 use crate::error::Error;
 
-/// Copies what the image has at `destination` into `volume`, with owners and modes, if the volume is
-/// empty and the image has a directory there.
-pub(crate) fn fill(snapshot: &Snapshot, destination: &str, volume: &Path) -> Result<(), Error> {
+/// Copies what the image has at `destination` into `to`, a directory of the volume at `volume`, with owners
+/// and modes, if it is empty and the image has a directory there.
+pub(crate) fn fill(
+    snapshot: &Snapshot,
+    destination: &str,
+    volume: &Path,
+    to: OwnedFd,
+) -> Result<(), Error> {
     let failed = |action: &'static str| {
         let path = volume.to_owned();
         move |source: io::Error| Error::File { action, path, source }
     };
-    let mut there = std::fs::read_dir(volume).map_err(failed("list"))?;
+    let mut there = match std::fs::read_dir(format!("/proc/self/fd/{}", to.as_raw_fd())) {
+        // A part of a volume that is a file.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(()),
+        there => there.map_err(failed("list"))?,
+    };
     if there.next().is_some() {
         return Ok(());
     }
@@ -30,7 +40,6 @@ pub(crate) fn fill(snapshot: &Snapshot, destination: &str, volume: &Path) -> Res
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
         from => from.map_err(|error| failed("open the image's files for")(error.into()))?,
     };
-    let to = view::open(volume).map_err(failed("open"))?;
     let (reader, writer) = io::pipe().map_err(failed("fill"))?;
     let how = Extract { dress_base: true, ..Extract::default() };
     std::thread::scope(|scope| {

@@ -23,6 +23,7 @@ use crate::names;
 use crate::owner::blocking;
 use crate::shared::Shared;
 use crate::shim::{self, Shim};
+use crate::staged;
 
 /// Bytes in a piece.
 const PIECE: usize = 64 << 10;
@@ -47,7 +48,11 @@ impl Reach {
         guard: OwnedRwLockWriteGuard<()>,
     ) -> Result<Self, Error> {
         let (volumes, of) = (Arc::clone(shared), Arc::clone(&container));
-        blocking(move || mount_volumes(&volumes, &of)).await?;
+        let mounted = blocking(move || mount_volumes(&volumes, &of)).await;
+        if let Err(error) = mounted {
+            unmount_volumes(Arc::clone(shared), container).await;
+            return Err(error);
+        }
         let places = shared.places(container.id.as_str());
         let spawned = Shim::spawn(&shared.settings, container.id.as_str(), &places.bundle).await;
         let shared = Arc::clone(shared);
@@ -150,7 +155,7 @@ impl Reach {
             lower: snapshot.lower,
             upper: snapshot.upper,
             work: snapshot.work,
-            config: config(&self.container),
+            config: config(&self.container, &self.shared.places(self.container.id.as_str()).mounts),
         })
     }
 
@@ -180,10 +185,11 @@ impl Reach {
 }
 
 /// What a sandbox must know of a container that does not run: its wall and its bind mounts.
-fn config(container: &Container) -> serde_json::Value {
-    let points = container.mounts.iter().filter(|point| point.kind != MountKind::Tmpfs);
-    let mounts = points.map(|point| {
-        let (fstype, source, options) = point.oci();
+fn config(container: &Container, staged: &Path) -> serde_json::Value {
+    let points = container.mounts.iter().enumerate();
+    let points = points.filter(|(_, point)| point.kind != MountKind::Tmpfs);
+    let mounts = points.map(|(number, point)| {
+        let (fstype, source, options) = point.oci(&staged::place(staged, number));
         let destination = &point.destination;
         serde_json::json!({
             "type": fstype, "source": source, "destination": destination, "options": options,
@@ -209,12 +215,16 @@ fn user(container: &Container) -> String {
 fn mount_volumes(shared: &Shared, container: &Container) -> Result<(), Error> {
     let user = user(container);
     let points = container.mounts.iter().filter(|point| point.kind == MountKind::Volume);
-    Ok(points.map(|point| &point.name).try_for_each(|name| shared.volumes.mount(name, &user))?)
+    points.map(|point| &point.name).try_for_each(|name| shared.volumes.mount(name, &user))?;
+    staged::mount(&shared.places(container.id.as_str()).mounts, container, &shared.images)
 }
 
 async fn unmount_volumes(shared: Arc<Shared>, container: Arc<Container>) {
     let unmount = move || {
         let user = user(&container);
+        if let Err(error) = staged::unmount(&shared.places(container.id.as_str()).mounts) {
+            tracing::warn!(container = %container.id, %error, "a mount of it is still there");
+        }
         for point in container.mounts.iter().filter(|point| point.kind == MountKind::Volume) {
             if let Err(error) = shared.volumes.unmount(&point.name, &user) {
                 tracing::warn!(volume = point.name, %error, "volume is still mounted");

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::{Component, Path};
 
 use super::parse::PROPAGATIONS;
 use super::{MountKind, MountPoint, absolute, invalid};
@@ -12,10 +13,10 @@ use crate::volume::NewVolume;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Mount {
-    /// `bind`, `volume` or `tmpfs`.
+    /// `bind`, `volume`, `tmpfs` or `image`.
     #[serde(rename = "Type")]
     pub kind: String,
-    /// A path, or a volume's name; empty for an anonymous one.
+    /// A path, a volume's name, empty for an anonymous one, or an image's name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub source: String,
     /// Where in the container.
@@ -29,6 +30,9 @@ pub struct Mount {
     /// For a bind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bind_options: Option<BindOptions>,
+    /// For an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_options: Option<ImageOptions>,
     /// For a volume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume_options: Option<VolumeOptions>,
@@ -76,6 +80,15 @@ pub struct VolumeOptions {
     pub driver_config: Option<DriverConfig>,
 }
 
+/// What can be said of an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImageOptions {
+    /// The part that is seen.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
+}
+
 /// A volume's driver.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -98,7 +111,7 @@ pub struct TmpfsOptions {
     /// Permission bits; 0 for 1777.
     #[serde(skip_serializing_if = "is_zero_mode")]
     pub mode: u32,
-    /// `["exec"]`, `["uid", "7"]`.
+    /// `["exec"]`, `["noexec"]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Vec<Vec<String>>>,
 }
@@ -129,6 +142,7 @@ impl MountPoint {
             ("bind", "BindOptions", mount.bind_options.is_some()),
             ("volume", "VolumeOptions", mount.volume_options.is_some()),
             ("tmpfs", "TmpfsOptions", mount.tmpfs_options.is_some()),
+            ("image", "ImageOptions", mount.image_options.is_some()),
         ];
         if let Some((_, name, _)) = others.iter().find(|(kind, _, set)| *set && *kind != mount.kind)
         {
@@ -138,6 +152,7 @@ impl MountPoint {
             "bind" => point.bind(mount, &wrong)?,
             "volume" => point.named(mount, &wrong)?,
             "tmpfs" => point.memory(mount, &wrong)?,
+            "image" => point.image(mount, &wrong)?,
             _ => return Err(wrong("mount type unknown")),
         }
         Ok(point)
@@ -163,10 +178,19 @@ impl MountPoint {
         if !propagation.is_empty() && !PROPAGATIONS.contains(&propagation) {
             return Err(wrong(&format!("invalid propagation mode: {propagation}")));
         }
-        if options.read_only_force_recursive && (!mount.read_only || options.non_recursive) {
-            return Err(wrong("ReadOnlyForceRecursive needs a recursive mount that is read-only"));
-        }
         let propagation = if propagation.is_empty() { "rprivate" } else { propagation };
+        if options.read_only_force_recursive {
+            let conflicts = [
+                (!mount.read_only, "!ReadOnly"),
+                (options.read_only_non_recursive, "ReadOnlyNonRecursive"),
+                (options.non_recursive, "NonRecursive"),
+                (propagation != "rprivate", "a propagation other than rprivate"),
+            ];
+            if let Some((_, what)) = conflicts.iter().find(|(is, _)| *is) {
+                let problem = "mount options conflict";
+                return Err(wrong(&format!("{problem}: {what} && ReadOnlyForceRecursive")));
+            }
+        }
         propagation.clone_into(&mut self.propagation);
         if !self.make_source && std::fs::symlink_metadata(&self.source).is_err() {
             return Err(wrong(&format!("bind source path does not exist: {}", self.source)));
@@ -177,17 +201,21 @@ impl MountPoint {
     fn named(&mut self, mount: &Mount, wrong: &dyn Fn(&str) -> Error) -> Result<(), Error> {
         let options = mount.volume_options.clone().unwrap_or_default();
         let driver = options.driver_config.unwrap_or_default();
-        let subpath = std::path::Path::new(&options.subpath);
-        let inside = |part| matches!(part, std::path::Component::Normal(_));
-        if !subpath.components().all(inside) {
+        if !is_within(&options.subpath) {
             return Err(wrong("subpath must be a relative path within the volume"));
+        }
+        if mount.source.is_empty() && !options.subpath.is_empty() {
+            return Err(wrong("must not set Subpath when using anonymous volumes"));
+        }
+        if mount.source.is_empty() && mount.read_only {
+            return Err(wrong("must not set ReadOnly mode when using anonymous volumes"));
         }
         if !mount.source.is_empty() {
             crate::volume::check_name(&mount.source)?;
         }
         self.anonymous = mount.source.is_empty();
         mount.source.clone_into(&mut self.name);
-        self.copy_up = !options.no_copy && options.subpath.is_empty();
+        self.copy_up = !options.no_copy;
         self.subpath = options.subpath;
         self.new = NewVolume {
             name: Some(mount.source.clone()).filter(|name| !name.is_empty()),
@@ -213,11 +241,45 @@ impl MountPoint {
         }
         for words in options.options.iter().flatten() {
             match words.as_slice() {
-                [word] => self.options.push(word.clone()),
-                [key, value] => self.options.push(format!("{key}={value}")),
-                _ => return Err(wrong("invalid option of a tmpfs")),
+                [word] if matches!(word.as_str(), "exec" | "noexec") => {
+                    self.options.push(word.clone());
+                }
+                [] => return Err(wrong("invalid option array length")),
+                [word, ..] => return Err(wrong(&format!("invalid option: {word}"))),
             }
         }
         Ok(())
     }
+
+    fn image(&mut self, mount: &Mount, wrong: &dyn Fn(&str) -> Error) -> Result<(), Error> {
+        let options = mount.image_options.clone().unwrap_or_default();
+        if mount.source.is_empty() {
+            return Err(wrong("field Source must not be empty"));
+        }
+        if !is_within(&options.subpath) {
+            return Err(wrong("subpath must be a relative path within the volume"));
+        }
+        self.kind = MountKind::Image;
+        mount.source.clone_into(&mut self.name);
+        self.subpath = options.subpath;
+        self.writable = false;
+        self.copy_up = false;
+        self.recursive = false;
+        "rprivate".clone_into(&mut self.propagation);
+        Ok(())
+    }
+}
+
+/// Whether the words of a path alone leave it where it begins; symlinks are looked at when it is opened.
+fn is_within(path: &str) -> bool {
+    let mut depth = 0_i32;
+    Path::new(path).components().all(|part| {
+        depth += match part {
+            Component::Normal(_) => 1,
+            Component::CurDir => 0,
+            Component::ParentDir => -1,
+            Component::RootDir | Component::Prefix(_) => i32::MIN / 2,
+        };
+        depth >= 0
+    })
 }

@@ -24,7 +24,7 @@ fn a_bind_is_two_absolute_paths_and_known_options() {
     for (text, want) in cases {
         let got = MountPoint::parse(text).ok().map(|point| {
             let from = if point.kind == MountKind::Bind { &point.source } else { &point.name };
-            let options = point.oci().2.join(",");
+            let options = point.oci(Path::new("/staged")).2.join(",");
             format!("{} {from} {} {options}", point.kind.name(), point.destination)
         });
         assert_eq!(got.as_deref(), want, "{text}");
@@ -60,7 +60,10 @@ fn mounts_by_fields_are_checked_as_dockers() {
     let json = serde_json::json!({"Type": "tmpfs", "Target": "/a",
         "TmpfsOptions": {"SizeBytes": 1024, "Mode": 448}});
     let point = mount(json).expect("valid");
-    assert_eq!(point.oci().2.join(","), "nosuid,nodev,noexec,size=1024,mode=700");
+    assert_eq!(
+        point.oci(Path::new("/staged")).2.join(","),
+        "nosuid,nodev,noexec,size=1024,mode=700"
+    );
     let json = serde_json::json!({"Type": "volume", "Source": "web", "Target": "/a",
         "VolumeOptions": {"Subpath": "../x"}});
     assert!(mount(json).is_err());

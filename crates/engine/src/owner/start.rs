@@ -21,6 +21,7 @@ use crate::logging;
 use crate::request::Change;
 use crate::shim::{self, Creation, Shim};
 use crate::shm;
+use crate::staged;
 
 /// Where the shim tells what the wall is made of.
 pub(super) const WALL: &str = "isolation.json";
@@ -122,6 +123,7 @@ impl Owner {
                 shm::mount(&places.shm, container.host.shm_size)?;
             }
             shared.mount_volumes(&container)?;
+            staged::mount(&places.mounts, &container, &shared.images)?;
             bundle::write(&bundle::Inputs {
                 container: &container,
                 snapshot: &snapshot,
@@ -133,6 +135,7 @@ impl Owner {
                 ipc: joined.ipc.as_deref(),
                 shm: joined.shm.as_deref(),
                 bundle: &places.bundle,
+                staged: &places.mounts,
                 init: &shared.settings.init(),
                 size,
             })?;
@@ -252,14 +255,17 @@ impl Owner {
 
     /// Frees network and sockets.
     pub(super) async fn free_host(&mut self) {
-        let (shared, shm) = (Arc::clone(&self.shared), self.places.shm.clone());
+        let (shared, places) = (Arc::clone(&self.shared), self.places.clone());
         let networks: Vec<String> = self.container.endpoints.keys().cloned().collect();
         let free_network = self.free_network();
         let container = self.container.clone();
         let free = move || {
+            if let Err(error) = staged::unmount(&places.mounts) {
+                tracing::warn!(container = %container.id, error = %spec::chain(&error), "a mount of it is still there");
+            }
             shared.unmount_volumes(&container);
             if container.host.openings.ipc == Share::Shareable
-                && let Err(error) = shm::unmount(&shm)
+                && let Err(error) = shm::unmount(&places.shm)
             {
                 tracing::warn!(container = %container.id, error = %spec::chain(&error), "shared memory is still mounted");
             }
