@@ -14,6 +14,9 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Netlink;
 
+/// The priority of routes to `::1` that are not by `lo`.
+const ADMITTED: u32 = 4096;
+
 /// An address of an interface, with the length of its network's prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Address {
@@ -45,7 +48,8 @@ impl Route {
 }
 
 impl Netlink {
-    /// Gives the interface an address.
+    /// Gives the interface an address. One of IPv6 can be used at once: nobody is asked whether another
+    /// has it, as whoever gives it knows.
     ///
     /// # Errors
     ///
@@ -62,6 +66,9 @@ impl Netlink {
             let broadcast = Ipv4Addr::from(u32::from(ip) | host_bits);
             message.attributes.push(AddressAttribute::Broadcast(broadcast));
         }
+        if address.ip.is_ipv6() {
+            message.header.flags |= AddressHeaderFlags::Nodad;
+        }
         self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
@@ -76,6 +83,61 @@ impl Netlink {
             header.scope == AddressScope::Universe
                 && header.flags.contains(AddressHeaderFlags::Permanent)
         })
+    }
+
+    /// The addresses of all interfaces, with the interfaces' numbers, without the link-local ones.
+    pub fn all_addresses(&mut self) -> io::Result<Vec<(u32, Address)>> {
+        let answers = self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
+        let found = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewAddress(message)
+                if message.header.scope != AddressScope::Link =>
+            {
+                address_of(&message).map(|address| (message.header.index, address))
+            }
+            _ => None,
+        });
+        Ok(found.collect())
+    }
+
+    /// Where the unicast routes of the main table lead, but for default routes and those to
+    /// neighbours by link-local addresses.
+    pub fn destinations(&mut self) -> io::Result<Vec<Address>> {
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            for answer in self.dump(RouteNetlinkMessage::GetRoute(message))? {
+                if let RouteNetlinkMessage::NewRoute(message) = answer {
+                    found.extend(destination_of(&message));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Has what is for IPv6's loopback address taken in when it comes by the interface, too. From
+    /// outside it never does: only the answers to translated connections of this host become so.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` when that is so already.
+    pub fn admit_loopback(&mut self, index: u32) -> io::Result<()> {
+        let mut message = RouteMessage::default();
+        message.header = RouteHeader {
+            address_family: AddressFamily::Inet6,
+            destination_prefix_length: 128,
+            table: libc::RT_TABLE_LOCAL,
+            protocol: RouteProtocol::Static,
+            kind: RouteType::Local,
+            ..RouteHeader::default()
+        };
+        message.attributes = vec![
+            RouteAttribute::Destination(IpAddr::V6(Ipv6Addr::LOCALHOST).into()),
+            RouteAttribute::Oif(index),
+            // Behind that of `lo` itself.
+            RouteAttribute::Priority(ADMITTED),
+        ];
+        self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
     fn addresses_that(
@@ -183,6 +245,19 @@ fn address_of(message: &AddressMessage) -> Option<Address> {
         }
     }
     ip.map(|ip| Address { ip, prefix: message.header.prefix_len })
+}
+
+fn destination_of(message: &RouteMessage) -> Option<Address> {
+    let header = &message.header;
+    let wanted = header.table == RouteHeader::RT_TABLE_MAIN
+        && header.kind == RouteType::Unicast
+        && header.destination_prefix_length > 0;
+    let ip = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(to) if wanted => ip_of(to),
+        _ => None,
+    })?;
+    let link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    (!link_local).then_some(Address { ip, prefix: header.destination_prefix_length })
 }
 
 fn route_of(message: &RouteMessage, index: u32) -> Option<Route> {

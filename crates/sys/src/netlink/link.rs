@@ -140,7 +140,16 @@ impl Netlink {
 
     /// Lets a bridge send out of this port of its what came in by it, or not.
     pub fn set_hairpin(&mut self, index: u32, on: bool) -> io::Result<()> {
-        let data = InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(on)]);
+        self.set_port(index, InfoBridgePort::HairpinMode(on))
+    }
+
+    /// Keeps a bridge from passing frames between this port of its and others that are isolated, or not.
+    pub fn set_isolated(&mut self, index: u32, on: bool) -> io::Result<()> {
+        self.set_port(index, InfoBridgePort::Isolated(on))
+    }
+
+    fn set_port(&mut self, index: u32, what: InfoBridgePort) -> io::Result<()> {
+        let data = InfoPortData::BridgePort(vec![what]);
         let info = vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(data)];
         let mut message = LinkMessage::default();
         message.header.index = index;
