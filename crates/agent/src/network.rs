@@ -179,12 +179,22 @@ fn set_up(interface: &Interface, mac: Mac) -> Result<(), Error> {
     let index = inside.index(&interface.name).map_err(step("look for the interface"))?;
     inside.set_mac(index, mac).map_err(step(format!("set the address {mac}")))?;
     inside.set_mtu(index, interface.mtu).map_err(step("set the MTU"))?;
+    trust_no_router(&interface.name).map_err(step("learn nothing from routers"))?;
     inside.set_up(index, true).map_err(step("set it up"))?;
     for &(ip, prefix) in &interface.addresses {
         let added = inside.add_address(index, Address { ip, prefix });
         added.map_err(step(format!("add address {ip}/{prefix}")))?;
     }
     add_routes(interface, &[])
+}
+
+/// Has the interface take no addresses and routes from neighbours that call themselves routers.
+fn trust_no_router(interface: &str) -> io::Result<()> {
+    match fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/accept_ra"), "0") {
+        // Without IPv6 nobody is listened to.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        written => written,
+    }
 }
 
 /// Runs in the namespace: adds those routes that are not there.
