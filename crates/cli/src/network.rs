@@ -122,6 +122,9 @@ pub(crate) struct Connect {
     /// Address on it
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<String>,
+    /// IPv6 address on it
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<String>,
     /// The network
     network: String,
     /// The container
@@ -238,8 +241,10 @@ impl Verb for Connect {
         if !self.alias.is_empty() {
             endpoint.insert("Aliases".to_owned(), json!(self.alias));
         }
-        if let Some(address) = &self.ip {
-            endpoint.insert("IPAMConfig".to_owned(), json!({ "IPv4Address": address }));
+        if self.ip.is_some() || self.ip6.is_some() {
+            let [four, six] = [&self.ip, &self.ip6].map(|ip| ip.clone().unwrap_or_default());
+            let wish = json!({ "IPv4Address": four, "IPv6Address": six });
+            endpoint.insert("IPAMConfig".to_owned(), wish);
         }
         let body = json!({ "Container": self.container, "EndpointConfig": endpoint });
         client.post(&Page::new(&["networks", &self.network, "connect"]), &body).await.map(|_| 0)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use engine::{Logging, Settings};
+use engine::{AddressPool, Logging, Settings};
 use image::Registries;
 use serde::{Deserialize, Deserializer, Serialize};
 use spec::Isolation;
@@ -82,6 +82,16 @@ struct Options {
     /// Its subnet [172.30.0.0/16].
     #[arg(long, value_name = "ADDRESS/PREFIX")]
     subnet: Option<String>,
+    /// IPv6 addresses on that bridge.
+    #[arg(long)]
+    ipv6: bool,
+    /// Their subnet [one of this engine's own].
+    #[arg(long, value_name = "ADDRESS/PREFIX")]
+    fixed_cidr_v6: Option<String>,
+    /// Where networks get subnets from that nobody asked for; repeatable
+    /// [172.18.0.0/16 to 172.31.0.0/16, 192.168.0.0/16 by 20, an IPv6 /48 of this engine's own by 64].
+    #[arg(long, value_name = "base=ADDRESS/PREFIX,size=PREFIX")]
+    default_address_pool: Vec<String>,
     /// Registry asked for images of docker.io before docker.io; repeatable.
     #[arg(long, value_name = "URL")]
     registry_mirror: Vec<String>,
@@ -224,6 +234,9 @@ impl Options {
             shim: self.shim.or(other.shim),
             bridge: self.bridge.or(other.bridge),
             subnet: self.subnet.or(other.subnet),
+            ipv6: self.ipv6 || other.ipv6,
+            fixed_cidr_v6: self.fixed_cidr_v6.or(other.fixed_cidr_v6),
+            default_address_pool: list(self.default_address_pool, other.default_address_pool),
             registry_mirror: list(self.registry_mirror, other.registry_mirror),
             insecure_registry: list(self.insecure_registry, other.insecure_registry),
             registry_certs: list(self.registry_certs, other.registry_certs),
@@ -288,6 +301,9 @@ impl Options {
             logging: logging(self.log_driver.as_deref(), &self.log_opt)?,
             bridge: self.bridge.unwrap_or_else(|| "hull0".to_owned()),
             subnet: self.subnet.unwrap_or_else(|| "172.30.0.0/16".to_owned()),
+            ipv6: self.ipv6,
+            subnet6: self.fixed_cidr_v6,
+            address_pools: pools(&self.default_address_pool)?,
             registries: Registries {
                 mirrors: self.registry_mirror,
                 insecure: self.insecure_registry,
@@ -307,6 +323,15 @@ impl Options {
 
 fn value(flag: &'static str, value: &str, problem: impl Into<String>) -> Error {
     Error::Value { flag, value: value.to_owned(), problem: problem.into() }
+}
+
+fn pools(given: &[String]) -> Result<Vec<AddressPool>, Error> {
+    let parse = |text: &String| {
+        text.parse().map_err(|error: engine::InvalidPool| {
+            value("default-address-pool", text, error.to_string())
+        })
+    };
+    given.iter().map(parse).collect()
 }
 
 /// The wall of containers that ask for none, and those that they may have.

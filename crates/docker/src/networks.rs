@@ -2,7 +2,7 @@
 
 mod create;
 
-use engine::{Container, List, Network, NetworkError, Plan, builtin_id};
+use engine::{Container, Family, Layout, List, Network, NetworkError, Plan, builtin_id};
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -32,14 +32,14 @@ struct Seen {
 
 impl Seen {
     fn bridge(call: &Call) -> Self {
-        let (layout, bridge) = (call.engine.layout(), &call.engine.settings().bridge);
+        let (plan, bridge) = (call.engine.plan(), &call.engine.settings().bridge);
         Self {
             id: call.engine.network_id(),
             name: "bridge".to_owned(),
             driver: "bridge",
             builtin: true,
             created: clock::zero().to_owned(),
-            plan: Some(layout.clone().into()),
+            plan: Some(plan.clone()),
             labels: json!({}),
             options: json!({
                 "com.docker.network.bridge.default_bridge": "true",
@@ -192,23 +192,27 @@ fn document(call: &Call, seen: &Seen, members: &[Container]) -> Value {
     for container in members.iter().filter(|container| container.status.is_live()) {
         let endpoint = container.endpoints.get(&seen.name);
         let address = endpoint.map(|endpoint| format!("{}/{}", endpoint.address, endpoint.prefix));
+        let six = endpoint.and_then(|endpoint| endpoint.six.as_ref());
+        let six = six.map(|six| format!("{}/{}", six.address, six.prefix));
         let member = json!({
             "Name": container.name,
             "EndpointID": container.id,
             "MacAddress": endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
             "IPv4Address": address.unwrap_or_default(),
-            "IPv6Address": "",
+            "IPv6Address": six.unwrap_or_default(),
         });
         containers.insert(container.id.to_string(), member);
     }
-    let config: Vec<_> = seen.plan.iter().map(addresses).collect();
+    let six = seen.plan.as_ref().and_then(|plan| plan.layout6.as_ref());
+    let config: Vec<_> = seen.plan.iter().map(|plan| addresses(&plan.layout)).collect();
+    let config: Vec<_> = config.into_iter().chain(six.map(addresses)).collect();
     let mut document = json!({
         "Name": seen.name,
         "Id": seen.id,
         "Created": seen.created,
         "Scope": "local",
         "Driver": seen.driver,
-        "EnableIPv6": false,
+        "EnableIPv6": six.is_some(),
         "IPAM": { "Driver": "default", "Options": null, "Config": config },
         "Internal": seen.plan.as_ref().is_some_and(|plan| plan.internal),
         "Attachable": false,
@@ -226,8 +230,7 @@ fn document(call: &Call, seen: &Seen, members: &[Container]) -> Value {
 }
 
 /// One of `IPAM.Config`.
-fn addresses(plan: &Plan) -> Value {
-    let layout = &plan.layout;
+fn addresses<A: Family>(layout: &Layout<A>) -> Value {
     let mut config = json!({ "Subnet": layout.subnet.to_string(), "Gateway": layout.gateway });
     if let Some(range) = layout.range {
         config["IPRange"] = json!(range.to_string());

@@ -24,7 +24,7 @@ mod seccomp;
 pub(crate) mod security;
 pub(crate) mod user;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use image::Snapshot;
@@ -52,7 +52,7 @@ pub(crate) struct Inputs<'a> {
     /// Variables that tell of those it is linked to.
     pub(crate) links: &'a [String],
     /// Where the host is for containers that have no gateway of their own.
-    pub(crate) gateway: Ipv4Addr,
+    pub(crate) gateways: &'a [IpAddr],
     /// Where the processes are that it joins.
     pub(crate) pid: Option<&'a Path>,
     /// Where the interprocess communication is that it joins.
@@ -69,7 +69,7 @@ pub(crate) struct Inputs<'a> {
 
 /// Writes the bundle. Blocks.
 pub(crate) fn write(inputs: &Inputs<'_>) -> Result<(), Error> {
-    files::write(inputs.container, inputs.gateway, inputs.served)?;
+    files::write(inputs.container, inputs.gateways, inputs.served)?;
     for point in &inputs.container.mounts {
         mounts::source(point)?;
     }

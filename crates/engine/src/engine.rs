@@ -65,9 +65,9 @@ impl Engine {
         self.shared.network_id()
     }
 
-    /// The addresses behind the bridge.
-    pub fn layout(&self) -> &network::Layout {
-        self.shared.bridge.layout()
+    /// What the bridge is like.
+    pub fn plan(&self) -> &network::Plan {
+        self.shared.bridge.plan()
     }
 
     /// Runs it. On failure it is as before, with the exit code 126 or 127 for a command that cannot

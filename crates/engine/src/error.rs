@@ -104,6 +104,12 @@ pub enum Error {
     /// Every subnet that could be chosen is in use on this host.
     #[error("could not find an available, non-overlapping IPv4 address pool among the defaults")]
     NoSubnet,
+    /// The same of IPv6.
+    #[error("could not find an available, non-overlapping IPv6 address pool among the defaults")]
+    NoSubnet6,
+    /// The host does not tell where its routes lead.
+    #[error("list the host's addresses and routes")]
+    Routes(#[source] io::Error),
     /// The logging driver, or one of its options; the text is Docker's.
     #[error("{0}")]
     Logging(String),
@@ -349,6 +355,14 @@ pub enum NetworkError {
         "user specified IP address is supported only when connecting to networks with user configured subnets"
     )]
     AddressOfPool,
+    /// The network has no addresses of that family.
+    #[error("{address}: network {network} has no IPv6; make it with --ipv6 and a subnet of it")]
+    NoIpv6 {
+        /// What was asked for.
+        address: std::net::Ipv6Addr,
+        /// Where.
+        network: String,
+    },
 }
 
 impl NetworkError {
@@ -357,7 +371,10 @@ impl NetworkError {
         match self {
             Self::Connected { .. } | Self::NotConnected { .. } => Kind::Denied,
             Self::OfHost | Self::OfContainer | Self::Private => Kind::Conflict,
-            Self::AliasesOnDefault | Self::AddressOnDefault | Self::AddressOfPool => Kind::Invalid,
+            Self::AliasesOnDefault
+            | Self::AddressOnDefault
+            | Self::AddressOfPool
+            | Self::NoIpv6 { .. } => Kind::Invalid,
         }
     }
 }
@@ -394,7 +411,7 @@ impl Error {
             Self::NetworkInUse { .. }
             | Self::PredefinedNetwork(_)
             | Self::IsolationForbidden { .. } => Kind::Denied,
-            Self::NoSubnet => Kind::Exhausted,
+            Self::NoSubnet | Self::NoSubnet6 => Kind::Exhausted,
             Self::Network(error) => error.kind(),
             Self::Publish { source, .. } | Self::Ports(source) => match source.kind() {
                 // Docker's clients expect a failure of the engine.
@@ -431,7 +448,8 @@ impl Error {
             Self::Volume(error) => error.kind(),
             Self::Compression(error) => error.kind(),
             Self::Extract(error) => error.kind(),
-            Self::NameServer(_)
+            Self::Routes(_)
+            | Self::NameServer(_)
             | Self::File { .. }
             | Self::Pack(_)
             | Self::Stubborn(..)

@@ -61,8 +61,8 @@ pub use mountpoint::{
     BindOptions, DriverConfig, ImageOptions, Mount, MountKind, MountPoint, TmpfsOptions,
     VolumeOptions,
 };
-pub use network::{Counters, Endpoint, Plan, Protocol, Published, Subnet};
-pub use networks::{Network, NetworkCreate, builtin_id};
+pub use network::{Counters, Endpoint, Family, Layout, Plan, Protocol, Published, Subnet};
+pub use networks::{AddressPool, Asked, InvalidPool, Network, NetworkCreate, builtin_id};
 pub use request::{
     Change, Condition, Created, Exec, ExecCreate, ExecStart, ExecState, Info, List, Remove, Stop,
     Streams, Top, Waited,

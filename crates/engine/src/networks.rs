@@ -8,14 +8,15 @@
 //! Invariant: a network in the table is in the database, and its bridge is there unless the host
 //! refused it at the engine's start.
 
+mod addresses;
 mod names;
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use network::{Bridge, Layout, Plan, Subnet};
+use network::{Bridge, Layout, Plan};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Attachment, NetworkMode, Share};
@@ -25,6 +26,8 @@ use crate::error::{Error, NetworkError};
 use crate::event::EventKind;
 use crate::owner::blocking;
 use crate::shared::Shared;
+pub use addresses::{AddressPool, Asked, InvalidPool};
+pub(crate) use addresses::{of_default, usual};
 
 /// The name of the network that containers are on where nobody says.
 pub(crate) const DEFAULT: &str = "bridge";
@@ -42,6 +45,9 @@ pub struct Network {
     pub plan: Plan,
     /// Whether the user named the subnet.
     pub asked: bool,
+    /// The same of IPv6.
+    #[serde(default)]
+    pub asked6: bool,
     /// The bridge's device.
     pub bridge: String,
     /// The user's labels.
@@ -55,18 +61,16 @@ pub struct Network {
 pub struct NetworkCreate {
     /// Its name.
     pub name: String,
-    /// Its addresses, `ADDRESS/PREFIX`; `None` for any that are free.
-    pub subnet: Option<String>,
-    /// The bridge's address; `None` for the first.
-    pub gateway: Option<String>,
-    /// Where addresses come from that nobody asks for; `None` for the whole subnet.
-    pub range: Option<String>,
-    /// Addresses that belong to something that is no container, by name.
-    pub reserved: BTreeMap<String, String>,
+    /// Its addresses, at most once for each family; those that are free where one is missing.
+    pub addresses: Vec<Asked>,
+    /// Whether it has IPv6 addresses.
+    pub ipv6: bool,
     /// Whether nothing gets out of it or in from elsewhere.
     pub internal: bool,
     /// Whether its containers are seen elsewhere by their own addresses.
     pub unmasked: bool,
+    /// Whether its containers are kept from each other.
+    pub isolated: bool,
     /// The largest packet, in bytes; `None` for the kernel's choice.
     pub mtu: Option<u32>,
     /// The bridge's device; `None` for `br-` and the beginning of the id.
@@ -87,6 +91,8 @@ pub(crate) struct Site {
     pub(crate) named: bool,
     /// Whether a user chose its addresses.
     pub(crate) asked: bool,
+    /// The same of IPv6.
+    pub(crate) asked6: bool,
 }
 
 /// The networks by id.
@@ -214,12 +220,12 @@ impl Shared {
         let id = self.network_id();
         if name == DEFAULT || (name.len() >= 12 && id.starts_with(name)) {
             let (name, bridge) = (DEFAULT.to_owned(), Arc::clone(&self.bridge));
-            return Ok(Site { id, name, bridge, named: false, asked: true });
+            return Ok(Site { id, name, bridge, named: false, asked: true, asked6: true });
         }
         let Entry { network, bridge } = self.networks.entry(name)?;
         let bridge = bridge.ok_or_else(|| Error::NoBridge(network.name.clone()))?;
-        let Network { id, name, asked, .. } = network;
-        Ok(Site { id, name, bridge, named: true, asked })
+        let Network { id, name, asked, asked6, .. } = network;
+        Ok(Site { id, name, bridge, named: true, asked, asked6 })
     }
 
     /// Makes a network; gives its id.
@@ -238,16 +244,22 @@ impl Shared {
         }
         let id = crate::names::fresh_id();
         let bridge = request.bridge.clone().unwrap_or_else(|| format!("br-{}", &id[..12]));
-        let layout = layout(&request)?;
-        let (asked, name) = (layout.is_some(), bridge.clone());
+        let (four, six) = asked(&request)?;
+        let (asked, name) = (four.is_some(), bridge.clone());
+        let asked6 = six.is_some();
         let (internal, masquerade, mtu) = (request.internal, !request.unmasked, request.mtu);
-        let plan = move |layout| Plan { layout, internal, masquerade, mtu };
-        let made = blocking(move || match layout {
-            Some(layout) => {
-                let plan = plan(layout);
-                make_bridge(&name, plan.clone()).map(|bridge| (bridge, plan))
-            }
-            None => anywhere(&name, plan),
+        let isolated = request.isolated;
+        let plan =
+            move |layout, layout6| Plan { layout, layout6, internal, masquerade, isolated, mtu };
+        let (ipv6, shared) = (request.ipv6, Arc::clone(self));
+        let made = blocking(move || {
+            let fours = four.map_or_else(|| shared.free_four(), |four| Ok(vec![four]))?;
+            let sixes = match six {
+                Some(six) => vec![Some(six)],
+                None if ipv6 => shared.free_six()?,
+                None => vec![None],
+            };
+            anywhere(&name, &fours, &sixes, plan)
         });
         let (made, plan) = made.await?;
         let network = Network {
@@ -256,6 +268,7 @@ impl Shared {
             created: SystemTime::now(),
             plan,
             asked,
+            asked6,
             bridge,
             labels: request.labels,
             options: request.options,
@@ -295,9 +308,14 @@ impl Site {
         if !self.named && !attachment.aliases.is_empty() {
             return refused(NetworkError::AliasesOnDefault);
         }
-        match attachment.address {
-            Some(_) if !self.named => refused(NetworkError::AddressOnDefault),
-            Some(_) if !self.asked => refused(NetworkError::AddressOfPool),
+        let (four, six) = (attachment.address.is_some(), attachment.address6);
+        if let (Some(address), None) = (six, &self.bridge.plan().layout6) {
+            return refused(NetworkError::NoIpv6 { address, network: self.name.clone() });
+        }
+        match (four, six.is_some()) {
+            (true, _) | (_, true) if !self.named => refused(NetworkError::AddressOnDefault),
+            (true, _) if !self.asked => refused(NetworkError::AddressOfPool),
+            (_, true) if !self.asked6 => refused(NetworkError::AddressOfPool),
             _ => Ok(()),
         }
     }
@@ -308,31 +326,24 @@ pub fn builtin_id(name: &str) -> String {
     format!("{:0<64}", crate::names::hex(name.as_bytes()))
 }
 
-/// The addresses that are asked for; `None` for any.
-fn layout(request: &NetworkCreate) -> Result<Option<Layout>, Error> {
-    fn read<T: FromStr>(text: &str, field: &'static str) -> Result<T, Error> {
-        let wrong = || Error::Invalid { field, problem: format!("{text:?} is no address") };
-        text.parse().map_err(|_| wrong())
+/// The addresses that are asked for, of each family; `None` for any.
+fn asked(request: &NetworkCreate) -> Result<(Option<Layout>, Option<Layout<Ipv6Addr>>), Error> {
+    let (six, four): (Vec<&Asked>, Vec<_>) =
+        request.addresses.iter().partition(|asked| asked.is_six());
+    let invalid = |problem: String| Err(Error::Invalid { field: "IPAM.Config", problem });
+    match (four.as_slice(), six.as_slice()) {
+        ([_, second, ..], _) | (_, [_, second, ..]) => {
+            let subnet = &second.subnet;
+            invalid(format!("{subnet}: a network has one subnet of each family"))
+        }
+        (_, [six]) if !request.ipv6 => {
+            invalid(format!("{}: IPv6 addresses want EnableIPv6 (--ipv6)", six.subnet))
+        }
+        (four, six) => {
+            let four = four.first().map(|asked| asked.layout()).transpose()?;
+            Ok((four, six.first().map(|asked| asked.layout()).transpose()?))
+        }
     }
-    let Some(subnet) = &request.subnet else { return Ok(None) };
-    let subnet: Subnet = subnet.parse().map_err(|error: network::address::Error| {
-        Error::Invalid { field: "IPAM.Config.Subnet", problem: error.to_string() }
-    })?;
-    let mut layout = Layout::from(subnet);
-    if let Some(gateway) = &request.gateway {
-        layout.gateway = read(gateway, "IPAM.Config.Gateway")?;
-    }
-    if let Some(range) = &request.range {
-        layout.range = Some(read(range, "IPAM.Config.IPRange")?);
-    }
-    for (name, address) in &request.reserved {
-        let address = read(address, "IPAM.Config.AuxiliaryAddresses")?;
-        layout.reserved.insert(name.clone(), address);
-    }
-    layout
-        .check()
-        .map_err(|error| Error::Invalid { field: "IPAM.Config", problem: error.to_string() })?;
-    Ok(Some(layout))
 }
 
 /// Blocks.
@@ -344,17 +355,53 @@ fn make_bridge(name: &str, plan: Plan) -> Result<Bridge, Error> {
     Ok(Bridge::ensure(&name, plan)?)
 }
 
-/// A bridge with the first subnet of Docker's pools that nobody on the host has. Blocks.
-fn anywhere(name: &str, plan: impl Fn(Layout) -> Plan) -> Result<(Bridge, Plan), Error> {
-    let large = (18..32).map(|second| format!("172.{second}.0.0/16"));
-    let small = (0..16).map(|part| format!("192.168.{}.0/20", part * 16));
-    for pool in large.chain(small) {
-        let subnet: Subnet = pool.parse().expect("a network and a prefix");
-        let plan = plan(subnet.into());
-        match make_bridge(name, plan.clone()) {
-            Err(Error::Bridge(network::bridge::Error::Overlap { .. })) => {}
-            made => return made.map(|bridge| (bridge, plan)),
+/// A bridge with the first of these subnets that nobody on the host has. Blocks.
+fn anywhere(
+    name: &str,
+    fours: &[Layout],
+    sixes: &[Option<Layout<Ipv6Addr>>],
+    plan: impl Fn(Layout, Option<Layout<Ipv6Addr>>) -> Plan,
+) -> Result<(Bridge, Plan), Error> {
+    let mut last = Error::NoSubnet;
+    for four in fours {
+        for six in sixes {
+            let plan = plan(four.clone(), six.clone());
+            match make_bridge(name, plan.clone()) {
+                Err(error @ Error::Bridge(network::bridge::Error::Overlap { .. })) => last = error,
+                made => return made.map(|bridge| (bridge, plan)),
+            }
         }
     }
-    Err(Error::NoSubnet)
+    Err(last)
+}
+
+impl Shared {
+    /// Subnets that nobody uses. Blocks.
+    fn free_four(&self) -> Result<Vec<Layout>, Error> {
+        let pools = self.address_pools();
+        let free = addresses::free(addresses::fours(&pools), &addresses::used()?);
+        if free.is_empty() {
+            Err(Error::NoSubnet)
+        } else {
+            Ok(free.into_iter().map(Layout::from).collect())
+        }
+    }
+
+    /// Subnets of IPv6 that nobody uses. Blocks.
+    fn free_six(&self) -> Result<Vec<Option<Layout<Ipv6Addr>>>, Error> {
+        let pools = self.address_pools();
+        let free = addresses::free(addresses::sixes(&pools), &addresses::used()?);
+        let free: Vec<_> = free.into_iter().map(|subnet| Some(Layout::from(subnet))).collect();
+        if free.is_empty() { Err(Error::NoSubnet6) } else { Ok(free) }
+    }
+
+    /// The administrator's pools, and the usual ones of a family that those leave out.
+    fn address_pools(&self) -> Vec<AddressPool> {
+        let mut pools = self.settings.address_pools.clone();
+        let is_six = |pool: &AddressPool| matches!(pool, AddressPool::Six(..));
+        let has = [false, true].map(|six| pools.iter().any(|pool| is_six(pool) == six));
+        let usual = usual(self.store.engine_id());
+        pools.extend(usual.into_iter().filter(|pool| !has[usize::from(is_six(pool))]));
+        pools
+    }
 }

@@ -16,11 +16,11 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 use image::Images;
-use network::{Bridge, Layout, Namespaces, Subnet};
+use network::{Bridge, Layout, Namespaces, Plan, Subnet};
 
 use crate::container::Container;
 use crate::error::Error;
-use crate::networks::Networks;
+use crate::networks::{Networks, of_default};
 use crate::owner::{Handle, Owner, blocking};
 use crate::settings::{Places, Settings};
 use crate::shared::Shared;
@@ -80,7 +80,15 @@ fn stores(settings: Settings) -> Result<(Shared, Vec<Container>), Error> {
     let subnet = settings.subnet.parse::<Subnet>();
     let subnet =
         subnet.map_err(|error: network::address::Error| invalid("--subnet", error.to_string()))?;
-    let bridge = Bridge::ensure(&name, Layout::from(subnet).into())?;
+    let subnet6 = match &settings.subnet6 {
+        _ if !settings.ipv6 => None,
+        None => Some(of_default(store.engine_id())),
+        Some(text) => Some(text.parse().map_err(|error: network::address::Error| {
+            invalid("--fixed-cidr-v6", error.to_string())
+        })?),
+    };
+    let plan = Plan { layout6: subnet6.map(Layout::from), ..Layout::from(subnet).into() };
+    let bridge = Bridge::ensure(&name, plan)?;
     let networks = Networks::take_up(networks);
     let shared = Shared::new(settings, store, images, volumes, namespaces, bridge, networks);
     for container in &containers {

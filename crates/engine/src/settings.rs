@@ -8,6 +8,7 @@ use spec::options::{Options, Vm};
 
 use crate::error::Error;
 use crate::logging::Logging;
+use crate::networks::AddressPool;
 
 /// Where things are, and the defaults of what a container does not say itself.
 #[derive(Debug, Clone)]
@@ -26,6 +27,12 @@ pub struct Settings {
     pub bridge: String,
     /// Its subnet, `ADDRESS/PREFIX`.
     pub subnet: String,
+    /// Whether it has IPv6 addresses.
+    pub ipv6: bool,
+    /// Those, `ADDRESS/PREFIX`; `None` for a subnet of the engine's own.
+    pub subnet6: Option<String>,
+    /// Where networks' subnets are taken from that nobody asked for; none of a family for the usual ones.
+    pub address_pools: Vec<AddressPool>,
     /// How the output of a container that does not say it is kept.
     pub logging: Logging,
     /// Where images come from, until a [reload](crate::Engine::reload).

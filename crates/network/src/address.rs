@@ -1,54 +1,125 @@
-//! Addresses: subnets, the pool that a bridge hands out.
+//! Addresses: subnets, the pools that a bridge hands out.
 //!
-//! Pure data. IPv4 alone for now: an [`Endpoint`](crate::Endpoint) names its address and prefix, so
-//! that a second family is a second field there and a second pool here.
+//! Pure data, for both families: what differs between them is in [`Family`], and IPv4 is what is meant
+//! where none is named.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use spec::{ContainerId, Kind};
 use sys::netlink::Mac;
 
-/// The longest prefix that still has a gateway and a container in it.
-const MAX_PREFIX: u8 = 30;
-/// The shortest: Linux's own loopback network is one.
-const MIN_PREFIX: u8 = 8;
+/// A kind of addresses: [`Ipv4Addr`] or [`Ipv6Addr`].
+pub trait Family:
+    Copy + Ord + fmt::Display + fmt::Debug + FromStr + Into<IpAddr> + Serialize + DeserializeOwned
+{
+    /// How many bits an address has.
+    const BITS: u8;
+    /// The prefixes of subnets: the longest still has a gateway and a container in it.
+    const PREFIXES: RangeInclusive<u8>;
+    /// Whether the last address of a subnet is everybody's.
+    const BROADCAST: bool;
+    /// A subnet as users write it.
+    const EXAMPLE: &str;
 
-/// An IPv4 network, printed `172.30.0.0/16`.
+    /// The address as a number.
+    fn number(self) -> u128;
+
+    /// The address with this number.
+    fn of(number: u128) -> Self;
+
+    /// The address, if it is of this family.
+    fn only(address: IpAddr) -> Option<Self>;
+}
+
+impl Family for Ipv4Addr {
+    const BITS: u8 = 32;
+    // Linux's own loopback network is the largest.
+    const PREFIXES: RangeInclusive<u8> = 8..=30;
+    const BROADCAST: bool = true;
+    const EXAMPLE: &str = "172.30.0.0/16, prefix 8 to 30";
+
+    fn number(self) -> u128 {
+        self.to_bits().into()
+    }
+
+    fn of(number: u128) -> Self {
+        Self::from_bits(u32::try_from(number).unwrap_or(u32::MAX))
+    }
+
+    fn only(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+}
+
+impl Family for Ipv6Addr {
+    const BITS: u8 = 128;
+    const PREFIXES: RangeInclusive<u8> = 16..=126;
+    const BROADCAST: bool = false;
+    const EXAMPLE: &str = "fd00:30::/64, prefix 16 to 126";
+
+    fn number(self) -> u128 {
+        self.to_bits()
+    }
+
+    fn of(number: u128) -> Self {
+        Self::from_bits(number)
+    }
+
+    fn only(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(address),
+        }
+    }
+}
+
+/// A network, printed `172.30.0.0/16`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Subnet {
-    network: Ipv4Addr,
+#[serde(try_from = "String", into = "String", bound = "A: Family")]
+pub struct Subnet<A = Ipv4Addr> {
+    network: A,
     prefix: u8,
 }
 
 /// How the addresses of a network are shared out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Layout {
+#[serde(bound = "A: Family")]
+pub struct Layout<A = Ipv4Addr> {
     /// All of them.
-    pub subnet: Subnet,
+    pub subnet: Subnet<A>,
     /// The bridge's own.
-    pub gateway: Ipv4Addr,
+    pub gateway: A,
     /// Where those come from that nobody asked for; `None` for the whole subnet.
     #[serde(default)]
-    pub range: Option<Subnet>,
+    pub range: Option<Subnet<A>>,
     /// Those that belong to something that is no container, by name.
     #[serde(default)]
-    pub reserved: BTreeMap<String, Ipv4Addr>,
+    pub reserved: BTreeMap<String, A>,
 }
 
 /// Why there is no such subnet, or no address in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The text is not an address, a slash and a prefix length from 8 to 30.
-    #[error("invalid subnet {0:?}: want a network such as 172.30.0.0/16, prefix 8 to 30")]
-    Subnet(String),
+    /// The text is not an address, a slash and the length of a prefix.
+    #[error("invalid subnet {text:?}: want a network such as {example}")]
+    Subnet {
+        /// What was given.
+        text: String,
+        /// What could be.
+        example: &'static str,
+    },
     /// Every address belongs to a container.
     #[error("no free address in {0}")]
-    Exhausted(Subnet),
+    Exhausted(String),
     /// An address of the network's layout does not lie in it.
     #[error("{what} {address} is no address in {subnet}")]
     Layout {
@@ -57,21 +128,27 @@ pub enum Error {
         /// The address or range.
         address: String,
         /// All of the network's.
-        subnet: Subnet,
+        subnet: String,
+    },
+    /// The network has no address of the family that is asked for.
+    #[error("{address}: the network has no IPv6 addresses; make it with --ipv6")]
+    NoFamily {
+        /// What was asked for.
+        address: IpAddr,
     },
     /// A record claims an address that the subnet does not hold.
     #[error("{address} is no container address in {subnet}")]
     Outside {
         /// What the record says.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The bridge's network.
-        subnet: Subnet,
+        subnet: String,
     },
     /// A record claims an address that is another container's.
     #[error("{address} belongs to container {owner}")]
     Taken {
         /// What the record says.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Who has it.
         owner: ContainerId,
     },
@@ -81,16 +158,23 @@ impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Subnet(_) | Self::Layout { .. } => Kind::Invalid,
+            Self::Subnet { .. } | Self::Layout { .. } | Self::NoFamily { .. } => Kind::Invalid,
             Self::Exhausted(_) => Kind::Exhausted,
             Self::Outside { .. } | Self::Taken { .. } => Kind::Conflict,
         }
     }
 }
 
-impl Subnet {
+impl<A: Family> Subnet<A> {
+    /// The network of `address`, whose bits beyond `prefix` do not count; `None` for a prefix that
+    /// leaves no room for containers, or too much.
+    pub fn new(address: A, prefix: u8) -> Option<Self> {
+        let network = A::of(address.number() & mask::<A>(prefix));
+        A::PREFIXES.contains(&prefix).then_some(Self { network, prefix })
+    }
+
     /// The address of the network itself, host bits zero.
-    pub fn network(self) -> Ipv4Addr {
+    pub fn network(self) -> A {
         self.network
     }
 
@@ -100,35 +184,52 @@ impl Subnet {
     }
 
     /// The first address: the bridge's, where nobody says.
-    pub fn first(self) -> Ipv4Addr {
-        Ipv4Addr::from(self.network.to_bits() + 1)
+    pub fn first(self) -> A {
+        A::of(self.network.number() + 1)
     }
 
-    /// The address to which everyone in the network listens: the last one.
-    pub fn broadcast(self) -> Ipv4Addr {
-        Ipv4Addr::from(self.network.to_bits() | !mask(self.prefix))
+    /// The last address. In IPv4 everyone in the network listens to it.
+    pub fn last(self) -> A {
+        A::of(self.network.number() | (all::<A>() & !mask::<A>(self.prefix)))
     }
 
     /// Whether the network of `address` with `prefix` has an address in common with this one.
-    pub fn overlaps(self, address: Ipv4Addr, prefix: u8) -> bool {
-        let common = mask(self.prefix.min(prefix));
-        address.to_bits() & common == self.network.to_bits() & common
+    pub fn overlaps(self, address: IpAddr, prefix: u8) -> bool {
+        let common = mask::<A>(self.prefix.min(prefix));
+        let other = A::only(address).map(|address| address.number() & common);
+        other == Some(self.network.number() & common)
     }
 
     /// Whether somebody can have `address`: inside, and neither network nor broadcast.
-    pub fn holds(self, address: Ipv4Addr) -> bool {
-        (self.network < address) && (address < self.broadcast())
+    pub fn holds(self, address: A) -> bool {
+        self.network < address && address.number() < self.end()
+    }
+
+    /// The number behind the last address that somebody can have.
+    fn end(self) -> u128 {
+        let last = self.last().number();
+        // A subnet is never all there is, so that this cannot overflow.
+        if A::BROADCAST { last } else { last.saturating_add(1) }
+    }
+
+    /// The subnets of this length that it is made of, in order.
+    pub fn parts(self, prefix: u8) -> impl Iterator<Item = Self> {
+        let step = 1_u128 << (A::BITS - prefix.clamp(self.prefix, A::BITS)).min(127);
+        let (first, last) = (self.network.number(), self.last().number());
+        let starts = std::iter::successors(Some(first), move |at| at.checked_add(step));
+        let starts = starts.take_while(move |at| *at <= last);
+        starts.filter_map(move |at| Self::new(A::of(at), prefix))
     }
 }
 
-impl From<Subnet> for Layout {
+impl<A: Family> From<Subnet<A>> for Layout<A> {
     /// All addresses for containers, but for the first.
-    fn from(subnet: Subnet) -> Self {
+    fn from(subnet: Subnet<A>) -> Self {
         Self { subnet, gateway: subnet.first(), range: None, reserved: BTreeMap::new() }
     }
 }
 
-impl Layout {
+impl<A: Family> Layout<A> {
     /// Refuses addresses that do not lie in the subnet.
     ///
     /// # Errors
@@ -137,13 +238,15 @@ impl Layout {
     pub fn check(&self) -> Result<(), Error> {
         let subnet = self.subnet;
         let outside = |what: &str, address: String| {
-            Err(Error::Layout { what: what.to_owned(), address, subnet })
+            let (what, subnet) = (what.to_owned(), subnet.to_string());
+            Err(Error::Layout { what, address, subnet })
         };
         if !subnet.holds(self.gateway) {
             return outside("gateway", self.gateway.to_string());
         }
         if let Some(range) = self.range
-            && (range.prefix < subnet.prefix || !subnet.overlaps(range.network, range.prefix))
+            && (range.prefix < subnet.prefix
+                || !subnet.overlaps(range.network.into(), range.prefix))
         {
             return outside("range", range.to_string());
         }
@@ -154,41 +257,44 @@ impl Layout {
     }
 
     /// Whether a container can have `address`.
-    fn is_for_container(&self, address: Ipv4Addr) -> bool {
+    fn is_for_container(&self, address: A) -> bool {
         let taken = address == self.gateway || self.reserved.values().any(|used| *used == address);
         self.subnet.holds(address) && !taken
     }
 
-    /// The first address of the range, and the one behind its last.
-    fn bounds(&self) -> (u32, u32) {
+    /// The number of the range's first address, and the one behind its last.
+    fn bounds(&self) -> (u128, u128) {
         let range = self.range.unwrap_or(self.subnet);
-        let first = range.network.to_bits().max(self.subnet.network.to_bits() + 1);
-        (first, (range.broadcast().to_bits() + 1).min(self.subnet.broadcast().to_bits()))
+        let first = range.network.number().max(self.subnet.network.number() + 1);
+        (first, range.last().number().saturating_add(1).min(self.subnet.end()))
     }
 }
 
-fn mask(prefix: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
+/// The number of the last address of all.
+fn all<A: Family>() -> u128 {
+    u128::MAX >> (128 - u32::from(A::BITS))
 }
 
-impl FromStr for Subnet {
+/// A number whose first bits, so many, are set.
+fn mask<A: Family>(prefix: u8) -> u128 {
+    let rest = u32::from(A::BITS.saturating_sub(prefix));
+    all::<A>() & u128::MAX.checked_shl(rest).unwrap_or(0)
+}
+
+impl<A: Family> FromStr for Subnet<A> {
     type Err = Error;
 
     /// Any address of the network names it: `172.30.0.1/16` is `172.30.0.0/16`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let parse = || {
             let (address, prefix) = text.split_once('/')?;
-            let address: Ipv4Addr = address.parse().ok()?;
-            let prefix: u8 = prefix.parse().ok()?;
-            (MIN_PREFIX..=MAX_PREFIX)
-                .contains(&prefix)
-                .then(|| Self { network: Ipv4Addr::from(address.to_bits() & mask(prefix)), prefix })
+            Self::new(address.parse().ok()?, prefix.parse().ok()?)
         };
-        parse().ok_or_else(|| Error::Subnet(text.to_owned()))
+        parse().ok_or_else(|| Error::Subnet { text: text.to_owned(), example: A::EXAMPLE })
     }
 }
 
-impl TryFrom<String> for Subnet {
+impl<A: Family> TryFrom<String> for Subnet<A> {
     type Error = Error;
 
     fn try_from(text: String) -> Result<Self, Error> {
@@ -196,13 +302,13 @@ impl TryFrom<String> for Subnet {
     }
 }
 
-impl From<Subnet> for String {
-    fn from(subnet: Subnet) -> Self {
+impl<A: Family> From<Subnet<A>> for String {
+    fn from(subnet: Subnet<A>) -> Self {
         subnet.to_string()
     }
 }
 
-impl fmt::Display for Subnet {
+impl<A: Family> fmt::Display for Subnet<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.network, self.prefix)
     }
@@ -219,41 +325,53 @@ pub(crate) fn mac_of(address: Ipv4Addr) -> Mac {
 ///
 /// Hands them out in a ring, so that an address just given back is the last to be given again.
 #[derive(Debug)]
-pub(crate) struct Pool {
-    layout: Layout,
-    owners: BTreeMap<Ipv4Addr, ContainerId>,
-    last: Ipv4Addr,
+pub(crate) struct Pool<A = Ipv4Addr> {
+    layout: Layout<A>,
+    owners: BTreeMap<A, ContainerId>,
+    last: A,
 }
 
-impl Pool {
-    pub(crate) fn new(layout: Layout) -> Self {
-        let last = Ipv4Addr::from(layout.bounds().0 - 1);
+impl<A: Family> Pool<A> {
+    pub(crate) fn new(layout: Layout<A>) -> Self {
+        let last = A::of(layout.bounds().0 - 1);
         Self { layout, owners: BTreeMap::new(), last }
     }
 
-    /// The next free address after the last one given.
-    pub(crate) fn take(&mut self, id: &ContainerId) -> Result<Ipv4Addr, Error> {
+    /// The address that is asked for, or the next free one after the last one given.
+    pub(crate) fn take(&mut self, id: &ContainerId, wanted: Option<A>) -> Result<A, Error> {
+        match wanted {
+            Some(address) => self.claim(id, address).map(|()| address),
+            None => self.next(id),
+        }
+    }
+
+    fn next(&mut self, id: &ContainerId) -> Result<A, Error> {
         let (first, end) = self.layout.bounds();
-        let next = (self.last.to_bits() + 1).clamp(first, end);
+        let next = (self.last.number() + 1).clamp(first, end);
         let address = (next..end)
             .chain(first..next)
-            .map(Ipv4Addr::from)
+            .map(A::of)
             .find(|address| {
                 self.layout.is_for_container(*address) && !self.owners.contains_key(address)
             })
-            .ok_or(Error::Exhausted(self.layout.range.unwrap_or(self.layout.subnet)))?;
+            .ok_or_else(|| {
+                Error::Exhausted(self.layout.range.unwrap_or(self.layout.subnet).to_string())
+            })?;
         self.owners.insert(address, id.clone());
         self.last = address;
         Ok(address)
     }
 
     /// Notes that `address` is `id`'s already; a second time changes nothing.
-    pub(crate) fn claim(&mut self, id: &ContainerId, address: Ipv4Addr) -> Result<(), Error> {
+    pub(crate) fn claim(&mut self, id: &ContainerId, address: A) -> Result<(), Error> {
         if !self.layout.is_for_container(address) {
-            return Err(Error::Outside { address, subnet: self.layout.subnet });
+            let subnet = self.layout.subnet.to_string();
+            return Err(Error::Outside { address: address.into(), subnet });
         }
         match self.owners.get(&address) {
-            Some(owner) if owner != id => Err(Error::Taken { address, owner: owner.clone() }),
+            Some(owner) if owner != id => {
+                Err(Error::Taken { address: address.into(), owner: owner.clone() })
+            }
             _ => {
                 self.owners.insert(address, id.clone());
                 self.last = self.last.max(address);
@@ -263,7 +381,7 @@ impl Pool {
     }
 
     /// Gives `address` back if it is `id`'s.
-    pub(crate) fn give_back(&mut self, id: &ContainerId, address: Ipv4Addr) {
+    pub(crate) fn give_back(&mut self, id: &ContainerId, address: A) {
         if self.owners.get(&address) == Some(id) {
             self.owners.remove(&address);
         }
@@ -310,23 +428,23 @@ mod tests {
     #[test]
     fn a_pool_goes_round_and_never_gives_one_address_twice() {
         let mut pool = pool("10.1.2.0/29");
-        let taken: Vec<_> = (0..5).map(|i| pool.take(&id(&format!("c{i}")))).collect();
+        let taken: Vec<_> = (0..5).map(|i| pool.take(&id(&format!("c{i}")), None)).collect();
         let want: Vec<_> = (2..7).map(|last| Ok(Ipv4Addr::new(10, 1, 2, last))).collect();
         assert_eq!(taken, want);
-        assert_eq!(pool.take(&id("c6")).map_err(|error| error.kind()), Err(Kind::Exhausted));
+        assert_eq!(pool.take(&id("c6"), None).map_err(|error| error.kind()), Err(Kind::Exhausted));
 
         pool.give_back(&id("another"), Ipv4Addr::new(10, 1, 2, 4));
-        assert!(pool.take(&id("c6")).is_err(), "only its owner gives an address back");
+        assert!(pool.take(&id("c6"), None).is_err(), "only its owner gives an address back");
         pool.give_back(&id("c2"), Ipv4Addr::new(10, 1, 2, 4));
-        assert_eq!(pool.take(&id("c6")), Ok(Ipv4Addr::new(10, 1, 2, 4)));
+        assert_eq!(pool.take(&id("c6"), None), Ok(Ipv4Addr::new(10, 1, 2, 4)));
     }
 
     #[test]
     fn an_address_given_back_rests_until_the_others_were_used() {
         let mut pool = pool("10.1.2.0/29");
-        let first = pool.take(&id("a")).expect("empty");
+        let first = pool.take(&id("a"), None).expect("empty");
         pool.give_back(&id("a"), first);
-        assert_ne!(pool.take(&id("b")), Ok(first));
+        assert_ne!(pool.take(&id("b"), None), Ok(first));
     }
 
     #[test]
@@ -338,14 +456,14 @@ mod tests {
         layout.reserved.insert("router".to_owned(), at(18));
         assert_eq!(layout.check(), Ok(()));
         let mut pool = Pool::new(layout.clone());
-        let taken = [pool.take(&id("a")), pool.take(&id("b"))];
+        let taken = [pool.take(&id("a"), None), pool.take(&id("b"), None)];
         assert_eq!(taken, [Ok(at(16)), Ok(at(19))]);
-        assert_eq!(pool.take(&id("c")).map_err(|error| error.kind()), Err(Kind::Exhausted));
+        assert_eq!(pool.take(&id("c"), None).map_err(|error| error.kind()), Err(Kind::Exhausted));
         // Whoever asks is not bound to the range.
         assert_eq!(pool.claim(&id("c"), at(200)), Ok(()));
         assert!(pool.claim(&id("d"), at(18)).is_err(), "it is reserved");
         pool.give_back(&id("a"), at(16));
-        assert_eq!(pool.take(&id("d")), Ok(at(16)));
+        assert_eq!(pool.take(&id("d"), None), Ok(at(16)));
         for (gateway, range) in [(at(0), None), (at(255), None), (at(1), Some("10.1.0.0/16"))] {
             let range = range.map(|range| range.parse().expect("legal"));
             let wrong = Layout { gateway, range, ..layout.clone() };
@@ -370,7 +488,31 @@ mod tests {
             let got = pool.claim(&id(who), address).map_err(|error| error.kind());
             assert_eq!(got, want, "{who} {address}");
         }
-        assert_eq!(pool.take(&id("b")), Ok(at(4)));
+        assert_eq!(pool.take(&id("b"), None), Ok(at(4)));
+    }
+
+    #[test]
+    fn addresses_of_both_families_are_shared_out_alike() {
+        let subnet: Subnet<Ipv6Addr> = "fd00:7::9/126".parse().expect("legal");
+        assert_eq!((subnet.to_string().as_str(), subnet.prefix()), ("fd00:7::8/126", 126));
+        for text in ["10.0.0.0/8", "fd00::/127", "fd00::/8", "fd00::", "fd00::/129"] {
+            assert!(text.parse::<Subnet<Ipv6Addr>>().is_err(), "{text}");
+        }
+        let mut pool = Pool::new(subnet.into());
+        let taken = [pool.take(&id("a"), None), pool.take(&id("b"), None)];
+        let at = |text: &str| Ok(text.parse().expect("an address"));
+        // There is no broadcast: the last one is a container's, too.
+        assert_eq!(taken, [at("fd00:7::a"), at("fd00:7::b")]);
+        assert_eq!(pool.take(&id("c"), None).map_err(|error| error.kind()), Err(Kind::Exhausted));
+        let wide: Subnet<Ipv6Addr> = "fd00:7::/48".parse().expect("legal");
+        let parts: Vec<_> = wide.parts(64).take(2).map(|part| part.to_string()).collect();
+        assert_eq!(parts, ["fd00:7::/64", "fd00:7:0:1::/64"]);
+        assert_eq!(wide.parts(64).count(), 1 << 16);
+        let small: Subnet = "192.168.0.0/16".parse().expect("legal");
+        let parts: Vec<_> = small.parts(17).map(|part| part.to_string()).collect();
+        assert_eq!(parts, ["192.168.0.0/17", "192.168.128.0/17"]);
+        assert!(wide.overlaps("fd00:7:0:9::".parse().expect("legal"), 64));
+        assert!(!wide.overlaps("fd00:8::".parse().expect("legal"), 48));
     }
 
     #[test]
@@ -384,9 +526,10 @@ mod tests {
             ("172.31.0.1", 16, false),
             ("10.0.0.1", 8, false),
             ("127.0.0.1", 8, false),
+            ("::", 0, false),
         ];
         for (address, prefix, want) in cases {
-            let address = address.parse().expect("legal");
+            let address: IpAddr = address.parse().expect("legal");
             assert_eq!(subnet.overlaps(address, prefix), want, "{address}/{prefix}");
         }
     }

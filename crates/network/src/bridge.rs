@@ -15,7 +15,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,9 +25,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use spec::{ContainerId, Kind};
 use sys::netlink::{Address, Mac, Netlink, Peer, Route};
 
-use crate::address::{Layout, Pool, Subnet, mac_of};
+use crate::address::{Family, Layout, Pool, Subnet, mac_of};
 use crate::netns::Namespace;
-use crate::{address, filter};
+use crate::{address, filter, sysctl};
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -51,7 +51,14 @@ pub struct Bridge {
     name: InterfaceName,
     index: u32,
     plan: Plan,
-    pool: Mutex<Pool>,
+    pools: Mutex<Pools>,
+}
+
+/// Who has which address.
+#[derive(Debug)]
+struct Pools {
+    four: Pool,
+    six: Option<Pool<Ipv6Addr>>,
 }
 
 /// What a bridge is to be like.
@@ -59,11 +66,17 @@ pub struct Bridge {
 pub struct Plan {
     /// Its addresses.
     pub layout: Layout,
+    /// Its IPv6 addresses, if it has any.
+    #[serde(default)]
+    pub layout6: Option<Layout<Ipv6Addr>>,
     /// Whether nothing gets out of it or in from elsewhere, but for the host itself.
     #[serde(default)]
     pub internal: bool,
     /// Whether its containers are seen elsewhere by the host's address.
     pub masquerade: bool,
+    /// Whether its containers are kept from each other.
+    #[serde(default)]
+    pub isolated: bool,
     /// The largest packet, in bytes; `None` for the kernel's choice.
     #[serde(default)]
     pub mtu: Option<u32>,
@@ -71,7 +84,14 @@ pub struct Plan {
 
 impl From<Layout> for Plan {
     fn from(layout: Layout) -> Self {
-        Self { layout, internal: false, masquerade: true, mtu: None }
+        Self {
+            layout,
+            layout6: None,
+            internal: false,
+            masquerade: true,
+            isolated: false,
+            mtu: None,
+        }
     }
 }
 
@@ -82,6 +102,8 @@ pub struct Wish<'a> {
     pub interface: &'a str,
     /// `None` for any that is free.
     pub address: Option<Ipv4Addr>,
+    /// The same of IPv6, where the network has that.
+    pub address6: Option<Ipv6Addr>,
     /// `None` for the one that belongs to the address.
     pub mac: Option<Mac>,
 }
@@ -103,6 +125,34 @@ pub struct Endpoint {
     pub mac: Mac,
     /// The host's end of the device pair.
     pub veth: String,
+    /// Its place in the network's IPv6, if it has one.
+    #[serde(default)]
+    pub six: Option<Six>,
+}
+
+/// A container's place in the IPv6 of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Six {
+    /// Its address.
+    pub address: Ipv6Addr,
+    /// Length of the subnet's prefix, in bits.
+    pub prefix: u8,
+    /// The next hop to elsewhere; `None` where there is no way out.
+    pub gateway: Option<Ipv6Addr>,
+}
+
+impl Endpoint {
+    /// Its addresses with the lengths of their prefixes.
+    pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, u8)> {
+        let six = self.six.as_ref().map(|six| (six.address.into(), six.prefix));
+        std::iter::once((self.address.into(), self.prefix)).chain(six)
+    }
+
+    /// The next hops to elsewhere.
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        let six = self.six.as_ref().and_then(|six| six.gateway).map(IpAddr::from);
+        self.gateway.map(IpAddr::from).into_iter().chain(six)
+    }
 }
 
 /// Why the bridge or a place on it could not be made or removed.
@@ -125,7 +175,7 @@ pub enum Error {
     #[error("{subnet} is in use by {device} ({address}); choose another with --subnet")]
     Overlap {
         /// What was asked for.
-        subnet: Subnet,
+        subnet: String,
         /// The other device.
         device: String,
         /// Its address and prefix.
@@ -134,6 +184,9 @@ pub enum Error {
     /// Packets cannot be forwarded.
     #[error("write 1 to {IP_FORWARD}")]
     Forwarding(#[source] io::Error),
+    /// IPv6 cannot be used as it must be.
+    #[error(transparent)]
+    Sysctl(#[from] sysctl::Error),
     /// The packet filter refused.
     #[error(transparent)]
     Filter(#[from] filter::Error),
@@ -163,6 +216,7 @@ impl Error {
         match self {
             Self::NotABridge(_) | Self::Overlap { .. } => Kind::Conflict,
             Self::Filter(source) => source.kind(),
+            Self::Sysctl(source) => source.kind(),
             Self::Address { source, .. } => source.kind(),
             Self::Link { source, .. } | Self::Forwarding(source) | Self::Attach { source, .. } => {
                 match source.raw_os_error() {
@@ -188,13 +242,22 @@ impl Bridge {
     pub fn ensure(name: &InterfaceName, plan: Plan) -> Result<Self, Error> {
         let address = |source| Error::Address { bridge: name.clone(), source };
         plan.layout.check().map_err(address)?;
+        plan.layout6.as_ref().map_or(Ok(()), Layout::check).map_err(address)?;
         let mut netlink = Netlink::open().map_err(link("open netlink for", name))?;
-        refuse_overlap(&mut netlink, name, plan.layout.subnet)?;
+        let there = netlink.all_addresses().map_err(link("list the host's addresses for", name))?;
+        refuse_overlap(&mut netlink, name, plan.layout.subnet, &there)?;
+        if let Some(layout) = &plan.layout6 {
+            refuse_overlap(&mut netlink, name, layout.subnet, &there)?;
+        }
         let index = ensure_link(&mut netlink, name, &plan)?;
         ensure_forwarding()?;
+        if plan.layout6.is_some() && !plan.internal {
+            sysctl::forward_ipv6()?;
+        }
         filter::apply(name, &plan)?;
-        let pool = Mutex::new(Pool::new(plan.layout.clone()));
-        Ok(Self { name: name.clone(), index, plan, pool })
+        let six = plan.layout6.clone().map(Pool::new);
+        let pools = Mutex::new(Pools { four: Pool::new(plan.layout.clone()), six });
+        Ok(Self { name: name.clone(), index, plan, pools })
     }
 
     /// The device's name.
@@ -202,26 +265,43 @@ impl Bridge {
         &self.name
     }
 
+    /// What it is like.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Its addresses.
     pub fn layout(&self) -> &Layout {
         &self.plan.layout
     }
 
+    /// Where the host is for its containers.
+    pub fn gateways(&self) -> Vec<IpAddr> {
+        let six = self.plan.layout6.as_ref().map(|layout| layout.gateway.into());
+        std::iter::once(self.plan.layout.gateway.into()).chain(six).collect()
+    }
+
     /// Notes that a container from an engine's earlier life has `endpoint`. To be called for every
     /// one of them before the first [`attach`](Self::attach).
     pub fn adopt(&self, id: &ContainerId, endpoint: &Endpoint) -> Result<(), Error> {
-        self.pool().claim(id, endpoint.address).map_err(|source| self.no_address(source))
+        let mut pools = self.pools();
+        let claimed = pools.four.claim(id, endpoint.address);
+        let claimed = claimed.and_then(|()| match (&mut pools.six, &endpoint.six) {
+            (Some(pool), Some(six)) => pool.claim(id, six.address),
+            _ => Ok(()),
+        });
+        claimed.map_err(|source| self.no_address(source))
     }
 
-    /// Connects `namespace` to the bridge by a device that is up and has an address. Which way leads
-    /// elsewhere is for [`Namespace::set_gateway`] to say.
+    /// Connects `namespace` to the bridge by a device that is up and has an address of each family.
+    /// Which way leads elsewhere is for [`Namespace::set_gateway`] to say.
     pub fn attach(
         &self,
         id: &ContainerId,
         namespace: &Namespace,
         wish: &Wish<'_>,
     ) -> Result<Endpoint, Error> {
-        let address = self.take(id, wish.address).map_err(|source| self.no_address(source))?;
+        let (address, six) = self.take(id, wish).map_err(|source| self.no_address(source))?;
         let layout = &self.plan.layout;
         let endpoint = Endpoint {
             address,
@@ -230,6 +310,7 @@ impl Bridge {
             interface: wish.interface.to_owned(),
             mac: wish.mac.unwrap_or_else(|| mac_of(address)),
             veth: host_end(address),
+            six,
         };
         if let Err(error) = self.connect(id, namespace, &endpoint) {
             // The first error is the one that tells.
@@ -239,12 +320,26 @@ impl Bridge {
         Ok(endpoint)
     }
 
-    fn take(&self, id: &ContainerId, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, address::Error> {
-        let mut pool = self.pool();
-        match wanted {
-            Some(address) => pool.claim(id, address).map(|()| address),
-            None => pool.take(id),
+    fn take(
+        &self,
+        id: &ContainerId,
+        wish: &Wish<'_>,
+    ) -> Result<(Ipv4Addr, Option<Six>), address::Error> {
+        let mut pools = self.pools();
+        let address = pools.four.take(id, wish.address)?;
+        match pools.take_six(id, wish.address6) {
+            Ok(six) => Ok((address, six.map(|address| self.six(address)))),
+            Err(error) => {
+                pools.four.give_back(id, address);
+                Err(error)
+            }
         }
+    }
+
+    fn six(&self, address: Ipv6Addr) -> Six {
+        let layout = self.plan.layout6.as_ref().expect("there is a pool of it");
+        let gateway = (!self.plan.internal).then_some(layout.gateway);
+        Six { address, prefix: layout.subnet.prefix(), gateway }
     }
 
     /// Lets the container reach itself by a port that is published for it. Where bridges pass frames
@@ -271,13 +366,17 @@ impl Bridge {
     /// any order with this: the kernel destroys them in the background, where deleting a veth would
     /// have the caller wait 20 ms for it.
     pub fn detach(&self, id: &ContainerId, endpoint: &Endpoint) {
-        self.pool().give_back(id, endpoint.address);
+        let mut pools = self.pools();
+        pools.four.give_back(id, endpoint.address);
+        if let (Some(pool), Some(six)) = (&mut pools.six, &endpoint.six) {
+            pool.give_back(id, six.address);
+        }
     }
 
     /// Removes the bridge and its packet filter unless a container is attached; says whether it did.
     /// Forwarding stays as it is: others may have come to rely on it.
     pub fn remove(&self) -> Result<bool, Error> {
-        if !self.pool().is_empty() {
+        if !self.pools().four.is_empty() {
             return Ok(false);
         }
         let mut netlink = Netlink::open().map_err(link("open netlink for", &self.name))?;
@@ -308,6 +407,9 @@ impl Bridge {
                     netlink.set_mtu(veth, mtu)?;
                 }
                 netlink.set_master(veth, self.index)?;
+                if self.plan.isolated {
+                    netlink.set_isolated(veth, true)?;
+                }
                 netlink.set_up(veth, true)
             })
             .map_err(attach("make a device", id))?;
@@ -319,9 +421,23 @@ impl Bridge {
         Error::Address { bridge: self.name.clone(), source }
     }
 
-    fn pool(&self) -> MutexGuard<'_, Pool> {
-        // Each of the pool's operations is complete or changed nothing, so poison means no harm.
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pools(&self) -> MutexGuard<'_, Pools> {
+        // Each of a pool's operations is complete or changed nothing, so poison means no harm.
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pools {
+    fn take_six(
+        &mut self,
+        id: &ContainerId,
+        wanted: Option<Ipv6Addr>,
+    ) -> Result<Option<Ipv6Addr>, address::Error> {
+        match (&mut self.six, wanted) {
+            (Some(pool), wanted) => pool.take(id, wanted).map(Some),
+            (None, Some(address)) => Err(address::Error::NoFamily { address: address.into() }),
+            (None, None) => Ok(None),
+        }
     }
 }
 
@@ -332,8 +448,13 @@ fn configure(endpoint: &Endpoint, mtu: Option<u32>) -> io::Result<()> {
     if let Some(mtu) = mtu {
         netlink.set_mtu(device, mtu)?;
     }
-    let ip = IpAddr::V4(endpoint.address);
-    netlink.add_address(device, Address { ip, prefix: endpoint.prefix })?;
+    sysctl::trust_no_router(&endpoint.interface)?;
+    if endpoint.six.is_some() {
+        sysctl::enable_ipv6(&endpoint.interface)?;
+    }
+    for (ip, prefix) in endpoint.addresses() {
+        netlink.add_address(device, Address { ip, prefix })?;
+    }
     netlink.set_up(device, true)
 }
 
@@ -344,18 +465,19 @@ impl Namespace {
     ///
     /// [`Error::Attach`], for `id`'s sake.
     pub fn set_gateway(&self, id: &ContainerId, endpoint: &Endpoint) -> Result<(), Error> {
-        let Some(gateway) = endpoint.gateway else { return Ok(()) };
         let replace = || {
             let mut netlink = Netlink::open()?;
             let device = netlink.index(&endpoint.interface)?;
-            netlink.replace_route(device, &Route::default_by(IpAddr::V4(gateway)))
+            let mut gateways = endpoint.gateways();
+            gateways
+                .try_for_each(|gateway| netlink.replace_route(device, &Route::default_by(gateway)))
         };
         sys::netns::within(self.as_fd(), replace).map_err(attach("set the gateway", id))
     }
 }
 
 fn ensure_link(netlink: &mut Netlink, name: &InterfaceName, plan: &Plan) -> Result<u32, Error> {
-    let Layout { subnet, gateway, .. } = plan.layout;
+    let gateway = plan.layout.gateway;
     // A MAC of its own: else the bridge takes that of its newest port, and neighbours lose it.
     match netlink.add_bridge(&name.0, Some(mac_of(gateway))) {
         Err(source) if source.raw_os_error() != Some(libc::EEXIST) => {
@@ -370,35 +492,60 @@ fn ensure_link(netlink: &mut Netlink, name: &InterfaceName, plan: &Plan) -> Resu
     if let Some(mtu) = plan.mtu {
         netlink.set_mtu(index, mtu).map_err(link("set the MTU of", name))?;
     }
-    let gateway = Address { ip: IpAddr::V4(gateway), prefix: subnet.prefix() };
-    match netlink.add_address(index, gateway) {
-        Err(source) if source.raw_os_error() != Some(libc::EEXIST) => {
-            return Err(link("set the address of", name)(source));
+    let ours = |source| link("set up IPv6 of", name)(source);
+    sysctl::trust_no_router(&name.0).map_err(ours)?;
+    let six = plan.layout6.as_ref().map(address_of);
+    if six.is_some() {
+        sysctl::enable_ipv6(&name.0).map_err(ours)?;
+    }
+    for address in std::iter::once(address_of(&plan.layout)).chain(six) {
+        match netlink.add_address(index, address) {
+            Err(source) if source.raw_os_error() != Some(libc::EEXIST) => {
+                return Err(link("set the address of", name)(source));
+            }
+            _ => {}
         }
-        _ => {}
     }
     netlink.set_up(index, true).map_err(link("bring up", name))?;
     Ok(index)
 }
 
-fn refuse_overlap(
+/// The bridge's own address.
+fn address_of<A: Family>(layout: &Layout<A>) -> Address {
+    Address { ip: layout.gateway.into(), prefix: layout.subnet.prefix() }
+}
+
+fn refuse_overlap<A: Family>(
     netlink: &mut Netlink,
     name: &InterfaceName,
-    subnet: Subnet,
+    subnet: Subnet<A>,
+    there: &[(u32, Address)],
 ) -> Result<(), Error> {
-    let failed = link("list the host's addresses for", name);
-    for device in netlink.links().map_err(&failed)? {
-        if device.name == name.0 {
-            continue;
-        }
-        for Address { ip, prefix } in netlink.addresses(device.index).map_err(&failed)? {
-            if matches!(ip, IpAddr::V4(ip) if subnet.overlaps(ip, prefix)) {
-                let address = format!("{ip}/{prefix}");
-                return Err(Error::Overlap { subnet, device: device.name, address });
-            }
-        }
-    }
-    Ok(())
+    let own = netlink.link(&name.0).map_err(link("find bridge", name))?.map(|link| link.index);
+    let overlaps = |(index, Address { ip, prefix }): &&(u32, Address)| {
+        Some(*index) != own && subnet.overlaps(*ip, *prefix)
+    };
+    let Some((index, Address { ip, prefix })) = there.iter().find(overlaps) else { return Ok(()) };
+    let links = netlink.links().map_err(link("list the host's devices for", name))?;
+    let device = links.into_iter().find(|link| link.index == *index);
+    Err(Error::Overlap {
+        subnet: subnet.to_string(),
+        device: device.map_or_else(|| format!("device {index}"), |device| device.name),
+        address: format!("{ip}/{prefix}"),
+    })
+}
+
+/// Where the host's addresses and routes lead, default routes left out: what no network should cover
+/// that may be anywhere.
+///
+/// # Errors
+///
+/// Those of rtnetlink(7).
+pub fn in_use() -> io::Result<Vec<(IpAddr, u8)>> {
+    let mut netlink = Netlink::open()?;
+    let addresses = netlink.all_addresses()?.into_iter().map(|(_, address)| address);
+    let all = addresses.chain(netlink.destinations()?);
+    Ok(all.map(|Address { ip, prefix }| (ip, prefix)).collect())
 }
 
 fn ensure_forwarding() -> Result<(), Error> {

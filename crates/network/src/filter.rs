@@ -6,8 +6,8 @@
 //! ```text
 //!   table inet hull-hull0
 //!     chain guard        to the host's loopback from a container           -> drop
-//!     chain postrouting  from the subnet, out by another device            -> masquerade
-//!                        among the subnet's, by a published port           -> masquerade
+//!     chain postrouting  from a subnet, out by another device            -> masquerade
+//!                        among a subnet's, by a published port           -> masquerade
 //!     chain forward      to the bridge from elsewhere, unless it answers a container
 //!                        or was sent there by a published port             -> drop
 //!     chain forward, internal    to or from elsewhere                      -> drop
@@ -94,15 +94,6 @@ fn ruleset(bridge: &InterfaceName, plan: &Plan) -> Value {
             "family": "inet", "table": table_name(bridge), "chain": chain, "expr": expr,
         }}})
     };
-    let within = |field: &str, network: &str, length: u8| {
-        compare(
-            "==",
-            &json!({ "payload": { "protocol": "ip", "field": field } }),
-            &json!({ "prefix": { "addr": network, "len": length } }),
-        )
-    };
-    let subnet = plan.layout.subnet;
-    let of_subnet = |field: &str| within(field, &subnet.network().to_string(), subnet.prefix());
     let device = |op, key: &str| compare(op, &json!({ "meta": { "key": key } }), &json!(bridge));
     let not_an_answer = compare(
         "!=",
@@ -117,7 +108,10 @@ fn ruleset(bridge: &InterfaceName, plan: &Plan) -> Value {
         json!({ "delete": table }),
         json!({ "add": table }),
         chain("guard", "filter", "prerouting", RAW),
-        rule("guard", &json!([device("==", "iifname"), within("daddr", "127.0.0.0", 8), drop])),
+        rule(
+            "guard",
+            &json!([device("==", "iifname"), within("ip", "daddr", "127.0.0.0", 8), drop]),
+        ),
         chain("postrouting", "nat", "postrouting", SRCNAT),
         chain("forward", "filter", "forward", 0),
     ];
@@ -127,13 +121,16 @@ fn ruleset(bridge: &InterfaceName, plan: &Plan) -> Value {
         }));
         return json!({ "nftables": batch });
     }
-    if plan.masquerade {
-        let out = json!([of_subnet("saddr"), device("!=", "oifname"), masquerade]);
-        batch.push(rule("postrouting", &out));
+    for (family, network, prefix) in subnets(plan) {
+        let of_subnet = |field: &str| within(family, field, &network, prefix);
+        if plan.masquerade {
+            let out = json!([of_subnet("saddr"), device("!=", "oifname"), masquerade]);
+            batch.push(rule("postrouting", &out));
+        }
+        let hairpin = json!([of_subnet("saddr"), of_subnet("daddr"), published, masquerade]);
+        batch.push(rule("postrouting", &hairpin));
     }
-    let hairpin = json!([of_subnet("saddr"), of_subnet("daddr"), published, masquerade]);
     batch.extend([
-        rule("postrouting", &hairpin),
         rule("forward", &json!([device("==", "oifname"), published, accept])),
         rule(
             "forward",
@@ -141,6 +138,22 @@ fn ruleset(bridge: &InterfaceName, plan: &Plan) -> Value {
         ),
     ]);
     json!({ "nftables": batch })
+}
+
+/// The bridge's subnets: how the filter calls the family, the network, and the prefix's length.
+fn subnets(plan: &Plan) -> impl Iterator<Item = (&'static str, String, u8)> {
+    let four = plan.layout.subnet;
+    let six = plan.layout6.as_ref().map(|layout| layout.subnet);
+    let six = six.map(|six| ("ip6", six.network().to_string(), six.prefix()));
+    std::iter::once(("ip", four.network().to_string(), four.prefix())).chain(six)
+}
+
+fn within(family: &str, field: &str, network: &str, length: u8) -> Value {
+    compare(
+        "==",
+        &json!({ "payload": { "protocol": family, "field": field } }),
+        &json!({ "prefix": { "addr": network, "len": length } }),
+    )
 }
 
 fn compare(op: &str, left: &Value, right: &Value) -> Value {

@@ -9,6 +9,7 @@
 //!   host namespace                                container's namespace, <exec_root>/netns/ID
 //!   hull0 (bridge, 172.30.0.1/16)                 lo
 //!     `-- veth-ac1e0002 ------------------------- eth0 172.30.0.2/16, 02:42:ac:1e:00:02
+//!          fd00:30::1/64 where it has IPv6               fd00:30::2/64
 //!   nft table inet hull-hull0                       default via 172.30.0.1
 //! ```
 //!
@@ -26,7 +27,7 @@
 //!
 //! let id = "web".parse()?;
 //! let namespace = namespaces.create(&id)?; // `--network none` ends here
-//! let wish = network::Wish { interface: "eth0", address: None, mac: None };
+//! let wish = network::Wish { interface: "eth0", address: None, address6: None, mac: None };
 //! let endpoint = bridge.attach(&id, &namespace, &wish)?; // keep it in the container's record
 //! namespace.set_gateway(&id, &endpoint)?;
 //!
@@ -41,9 +42,10 @@ mod counters;
 pub mod filter;
 pub mod netns;
 pub mod ports;
+pub mod sysctl;
 
-pub use address::{Layout, Subnet};
-pub use bridge::{Bridge, Endpoint, InterfaceName, Plan, Wish};
+pub use address::{Family, Layout, Subnet};
+pub use bridge::{Bridge, Endpoint, InterfaceName, Plan, Six, Wish, in_use};
 pub use counters::Counters;
 pub use netns::{Namespace, Namespaces};
 pub use ports::{Ports, Protocol, Published};

@@ -6,8 +6,8 @@
 //!   a container ──▶ host:8080 ──dnat──▶ on its own bridge: masqueraded, so that the answer comes back
 //!
 //!   table inet hull-ports-hull0     made with the first port, gone with the last
-//!     map at   address . protocol . port : container's address . port
-//!     map any            protocol . port : container's address . port
+//!     map at   address . protocol . port : container's address . port       and at6 of IPv6
+//!     map any            protocol . port : container's address . port       and any6
 //! ```
 //!
 //! Every change replaces the table in one transaction, so that it is never half there; connections that
@@ -16,6 +16,10 @@
 //!
 //! While the engine runs it holds a socket on each port, to which nothing ever comes: it keeps the port
 //! from other programs, and finds out that one of them has it.
+//!
+//! What the host sends to its own `::1` is answered where the kernel takes the answer, which comes by the
+//! bridge, for its own: there is a route for that, but where bridged packets go through the packet filter
+//! (`bridge-nf-call-ip6tables`) it is of no use, and such connections are refused.
 //!
 //! Invariant: what the table says is what [`Ports`] has noted, and no two containers have one port.
 //!
@@ -26,15 +30,18 @@ mod owner;
 use std::fmt::{self, Write};
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use serde::{Deserialize, Serialize};
 use spec::{ContainerId, Kind};
+use sys::netlink::Netlink;
 
-use crate::bridge::InterfaceName;
-use crate::filter;
+use crate::bridge::{Endpoint, InterfaceName};
+use crate::{filter, sysctl};
 
 /// Where ports come from that nobody asked for, if the host does not say.
 const EPHEMERAL: (u16, u16) = (32_768, 60_999);
@@ -62,11 +69,11 @@ pub struct Published {
     /// What both ports are of.
     pub protocol: Protocol,
     /// The host's address; unspecified for all of them.
-    pub host: Ipv4Addr,
+    pub host: IpAddr,
     /// The host's port.
     pub port: u16,
-    /// The container's address.
-    pub to: Ipv4Addr,
+    /// The container's address, of the same family.
+    pub to: IpAddr,
     /// The container's port.
     pub inside: u16,
 }
@@ -76,8 +83,8 @@ pub struct Published {
 pub struct Wanted {
     /// What both ports are of.
     pub protocol: Protocol,
-    /// The host's address; unspecified for all of them.
-    pub host: Ipv4Addr,
+    /// The host's address; unspecified for all of its family, `None` for all of them.
+    pub host: Option<IpAddr>,
     /// The first and last of the host's ports to choose from; `None` for any.
     pub ports: Option<(u16, u16)>,
     /// The container's port.
@@ -97,46 +104,33 @@ struct Held {
     id: ContainerId,
     published: Published,
     /// Keeps the port; `None` where that could not be had again after a restart.
-    _socket: Option<Socket>,
-}
-
-/// A socket that nothing comes to.
-#[derive(Debug)]
-enum Socket {
-    Stream { _listener: TcpListener },
-    Datagram { _socket: UdpSocket },
+    _socket: Option<OwnedFd>,
 }
 
 /// Why a port is not published.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another container has it.
-    #[error("Bind for {host}:{port} failed: port is already allocated: container {owner} has it")]
+    #[error("Bind for {at} failed: port is already allocated: container {owner} has it")]
     Allocated {
-        /// The host's address.
-        host: Ipv4Addr,
-        /// The host's port.
-        port: u16,
+        /// The host's address and port.
+        at: SocketAddr,
         /// Whose it is.
         owner: ContainerId,
     },
     /// A program of the host has it.
-    #[error("Bind for {host}:{port} failed: port is already allocated: {owner} has it")]
+    #[error("Bind for {at} failed: port is already allocated: {owner} has it")]
     InUse {
-        /// The host's address.
-        host: Ipv4Addr,
-        /// The host's port.
-        port: u16,
+        /// The host's address and port.
+        at: SocketAddr,
         /// What is known of the program.
         owner: String,
     },
     /// The host does not give it.
-    #[error("Bind for {host}:{port} failed")]
+    #[error("Bind for {at} failed")]
     Bind {
-        /// The host's address.
-        host: Ipv4Addr,
-        /// The host's port.
-        port: u16,
+        /// The host's address and port.
+        at: SocketAddr,
         /// Why not.
         source: io::Error,
     },
@@ -144,15 +138,34 @@ pub enum Error {
     #[error("Bind for {host} failed: all ports from {first} to {last} are allocated")]
     None {
         /// The host's address.
-        host: Ipv4Addr,
+        host: IpAddr,
         /// The first that could be had.
         first: u16,
         /// The last.
         last: u16,
     },
+    /// The container has no address of the family.
+    #[error(
+        "{host}: the container has no IPv6 address: its network, {bridge}, was made without --ipv6"
+    )]
+    NoFamily {
+        /// The host's address.
+        host: IpAddr,
+        /// The bridge.
+        bridge: InterfaceName,
+    },
+    /// The host's own IPv6 loopback address is beyond the kernel's reach.
+    #[error(
+        "::1: the kernel does not take answers for it where bridged packets are filtered: publish at \
+         127.0.0.1 or [::], or write 0 to /proc/sys/net/bridge/bridge-nf-call-ip6tables"
+    )]
+    Loopback,
     /// The host's loopback addresses cannot be let through to the bridge.
     #[error("write 1 to {0}")]
     Localnet(String, #[source] io::Error),
+    /// Answers to `::1` cannot be let in.
+    #[error("add a local route for ::1 by {0}")]
+    Route(InterfaceName, #[source] io::Error),
     /// The packet filter refused.
     #[error(transparent)]
     Filter(#[from] filter::Error),
@@ -165,8 +178,9 @@ impl Error {
             Self::Allocated { .. } | Self::InUse { .. } => Kind::Conflict,
             Self::None { .. } => Kind::Exhausted,
             Self::Filter(error) => error.kind(),
-            Self::Bind { .. } => Kind::Invalid,
-            Self::Localnet(..) => Kind::Internal,
+            Self::Bind { .. } | Self::NoFamily { .. } => Kind::Invalid,
+            Self::Loopback => Kind::Unsupported,
+            Self::Localnet(..) | Self::Route(..) => Kind::Internal,
         }
     }
 }
@@ -182,7 +196,7 @@ impl Ports {
     /// published: what comes to it does not reach that program.
     pub fn adopt(&self, id: &ContainerId, published: &[Published]) {
         let held = published.iter().map(|published| {
-            let socket = Socket::hold(published.protocol, published.host, published.port);
+            let socket = hold(published.protocol, published.at());
             Held { id: id.clone(), published: *published, _socket: socket.ok().flatten() }
         });
         self.held().extend(held);
@@ -193,24 +207,25 @@ impl Ports {
         Ok(self.apply(&self.held())?)
     }
 
-    /// Publishes ports of the container `id`, which is at address `to` on `bridge`; all of them or none.
+    /// Publishes ports of the container `id`, whose place on `bridge` is `endpoint`; all of them or none.
     /// They are given back by [`withdraw`](Self::withdraw).
     pub fn publish(
         &self,
         id: &ContainerId,
         bridge: &InterfaceName,
-        to: Ipv4Addr,
+        endpoint: &Endpoint,
         wanted: &[Wanted],
     ) -> Result<Vec<Published>, Error> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        admit_loopback(bridge)?;
+        admit_loopback(bridge, endpoint)?;
         let mut held = self.held();
         let before = held.len();
         let added = wanted.iter().try_for_each(|wanted| {
-            let (published, socket) = choose(&held, to, wanted)?;
-            held.push(Held { id: id.clone(), published, _socket: socket });
+            let chosen = choose(&held, bridge, endpoint, wanted)?;
+            let keep = |(published, socket)| Held { id: id.clone(), published, _socket: socket };
+            held.extend(chosen.into_iter().map(keep));
             Ok(())
         });
         if let Err(error) = added.and_then(|()| Ok(self.apply(&held)?)) {
@@ -232,7 +247,7 @@ impl Ports {
     }
 
     fn apply(&self, held: &[Held]) -> Result<(), filter::Error> {
-        filter::nft(&self.table, &[], &ruleset(&self.table, held))
+        filter::nft(&self.table, &[], &ruleset(&self.table, held, sysctl::answers_loopback()))
     }
 
     fn held(&self) -> MutexGuard<'_, Vec<Held>> {
@@ -241,38 +256,92 @@ impl Ports {
     }
 }
 
-/// The host's port for what is wanted, and what keeps it.
+/// The host's port for what is wanted, at each of its addresses, and what keeps it.
 fn choose(
     held: &[Held],
-    to: Ipv4Addr,
+    bridge: &InterfaceName,
+    endpoint: &Endpoint,
     wanted: &Wanted,
-) -> Result<(Published, Option<Socket>), Error> {
-    let Wanted { protocol, host, inside, .. } = *wanted;
+) -> Result<Vec<(Published, Option<OwnedFd>)>, Error> {
+    let ways = ways(bridge, endpoint, wanted.host)?;
     let (first, last) = wanted.ports.unwrap_or_else(ephemeral);
     for port in first..=last {
-        let published = Published { protocol, host, port, to, inside };
-        match take(held, published) {
-            Ok(socket) => return Ok((published, socket)),
+        let Wanted { protocol, inside, .. } = *wanted;
+        let all = ways.iter().map(|&(host, to)| {
+            let published = Published { protocol, host, port, to, inside };
+            take(held, published).map(|socket| (published, socket))
+        });
+        match all.collect() {
             Err(Error::Allocated { .. } | Error::InUse { .. }) if first < last => {}
-            Err(error) => return Err(error),
+            chosen => return chosen,
         }
     }
-    Err(Error::None { host, first, last })
+    Err(Error::None { host: ways[0].0, first, last })
 }
 
-fn take(held: &[Held], wanted: Published) -> Result<Option<Socket>, Error> {
-    let Published { protocol, host, port, .. } = wanted;
-    if let Some(other) = held.iter().find(|held| held.published.collides(&wanted)) {
-        return Err(Error::Allocated { host, port, owner: other.id.clone() });
-    }
-    Socket::hold(protocol, host, port).map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => {
-            let owner = owner::of(protocol, port);
-            let owner = owner.unwrap_or_else(|| "another program of the host".to_owned());
-            Error::InUse { host, port, owner }
+/// From which address of the host to which of the container: with all of the host's IPv4 addresses go
+/// those of IPv6, if the container has one.
+fn ways(
+    bridge: &InterfaceName,
+    endpoint: &Endpoint,
+    host: Option<IpAddr>,
+) -> Result<Vec<(IpAddr, IpAddr)>, Error> {
+    let four = IpAddr::from(endpoint.address);
+    let six = endpoint.six.as_ref().map(|six| IpAddr::from(six.address));
+    match (host, six) {
+        (None, six) => {
+            let six = six.map(|six| (Ipv6Addr::UNSPECIFIED.into(), six));
+            let four = (std::net::Ipv4Addr::UNSPECIFIED.into(), four);
+            Ok(std::iter::once(four).chain(six).collect())
         }
-        _ => Error::Bind { host, port, source },
+        (Some(host @ IpAddr::V4(_)), _) => Ok(vec![(host, four)]),
+        (Some(host @ IpAddr::V6(_)), Some(_))
+            if host.is_loopback() && !sysctl::answers_loopback() =>
+        {
+            Err(Error::Loopback)
+        }
+        (Some(host @ IpAddr::V6(_)), Some(six)) => Ok(vec![(host, six)]),
+        (Some(host), None) => Err(Error::NoFamily { host, bridge: bridge.clone() }),
+    }
+}
+
+fn take(held: &[Held], wanted: Published) -> Result<Option<OwnedFd>, Error> {
+    let (protocol, at) = (wanted.protocol, wanted.at());
+    if let Some(other) = held.iter().find(|held| held.published.collides(&wanted)) {
+        return Err(Error::Allocated { at, owner: other.id.clone() });
+    }
+    hold(protocol, at).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            let owner = owner::of(protocol, at.port());
+            let owner = owner.unwrap_or_else(|| "another program of the host".to_owned());
+            Error::InUse { at, owner }
+        }
+        _ => Error::Bind { at, source },
     })
+}
+
+/// A socket that keeps a port, and to which nothing comes; `None` where such are not needed.
+fn hold(protocol: Protocol, at: SocketAddr) -> io::Result<Option<OwnedFd>> {
+    let kind = match protocol {
+        Protocol::Tcp => SocketType::STREAM,
+        Protocol::Udp => SocketType::DGRAM,
+        // Few kernels have it, and it is translated without.
+        Protocol::Sctp => return Ok(None),
+    };
+    let family = if at.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if at.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if protocol == Protocol::Tcp {
+        // A server that has just gone does not count.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &at)?;
+    if protocol == Protocol::Tcp {
+        rustix::net::listen(&socket, 0)?;
+    }
+    Ok(Some(socket))
 }
 
 /// The ports that the host gives to whoever does not care.
@@ -285,66 +354,107 @@ fn ephemeral() -> (u16, u16) {
     }
 }
 
-/// Lets the kernel send to `bridge` what comes from the host's loopback addresses. Nothing comes back to
-/// them from there: the bridge's filter sees to that.
-fn admit_loopback(bridge: &InterfaceName) -> Result<(), Error> {
+/// Lets the kernel send to `bridge` what comes from the host's loopback addresses, and take in the
+/// answers. Nothing else comes to them from there: the bridge's filter sees to that in IPv4, the kernel in
+/// IPv6.
+fn admit_loopback(bridge: &InterfaceName, endpoint: &Endpoint) -> Result<(), Error> {
     let path = format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet");
-    fs::write(&path, "1").map_err(|source| Error::Localnet(path, source))
+    fs::write(&path, "1").map_err(|source| Error::Localnet(path, source))?;
+    if endpoint.six.is_none() {
+        return Ok(());
+    }
+    let admit = || {
+        let mut netlink = Netlink::open()?;
+        let index = netlink.index(bridge.as_str())?;
+        netlink.admit_loopback(index)
+    };
+    match admit() {
+        Err(error) if error.raw_os_error() != Some(libc::EEXIST) => {
+            Err(Error::Route(bridge.clone(), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Published {
+    /// Where it is on the host.
+    pub fn at(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+
     /// Whether the two cannot both be.
     fn collides(&self, other: &Self) -> bool {
         let everywhere = self.host.is_unspecified() || other.host.is_unspecified();
         self.protocol == other.protocol
             && self.port == other.port
+            && self.host.is_ipv4() == other.host.is_ipv4()
             && (everywhere || self.host == other.host)
     }
 }
 
-impl Socket {
-    /// `None` where sockets of such a kind are not needed.
-    fn hold(protocol: Protocol, host: Ipv4Addr, port: u16) -> io::Result<Option<Self>> {
-        let at = SocketAddr::from((host, port));
-        Ok(match protocol {
-            Protocol::Tcp => Some(Self::Stream { _listener: TcpListener::bind(at)? }),
-            Protocol::Udp => Some(Self::Datagram { _socket: UdpSocket::bind(at)? }),
-            // Few kernels have it, and it is translated without.
-            Protocol::Sctp => None,
-        })
+/// The elements of the table's maps.
+#[derive(Debug, Default)]
+struct Maps {
+    at: Vec<String>,
+    any: Vec<String>,
+    at6: Vec<String>,
+    any6: Vec<String>,
+}
+
+impl Maps {
+    fn of(held: &[Held]) -> Self {
+        let mut maps = Self::default();
+        for Held { published, .. } in held {
+            let Published { protocol, host, port, to, inside } = published;
+            let (key, value) = (format!("{protocol} . {port}"), format!("{to} . {inside}"));
+            let (at, any) = match host {
+                IpAddr::V4(_) => (&mut maps.at, &mut maps.any),
+                IpAddr::V6(_) => (&mut maps.at6, &mut maps.any6),
+            };
+            if host.is_unspecified() {
+                any.push(format!("{key} : {value}"));
+            } else {
+                at.push(format!("{host} . {key} : {value}"));
+            }
+        }
+        maps
     }
 }
 
-/// The table, or its end where there is nothing in it.
-fn ruleset(table: &str, held: &[Held]) -> String {
+/// The table, or its end where there is nothing in it; `loops`: whether the host's `::1` is answered.
+fn ruleset(table: &str, held: &[Held], loops: bool) -> String {
     // To delete what may not be there, add it first: all of it happens in one transaction.
     let mut text = format!("add table inet {table}\ndelete table inet {table}\n");
     if held.is_empty() {
         return text;
     }
-    let (mut at, mut any) = (Vec::new(), Vec::new());
-    for Held { published, .. } in held {
-        let Published { protocol, host, port, to, inside } = published;
-        if host.is_unspecified() {
-            any.push(format!("{protocol} . {port} : {to} . {inside}"));
-        } else {
-            at.push(format!("{host} . {protocol} . {port} : {to} . {inside}"));
-        }
-    }
     let elements = |map: &[String]| match map {
         [] => String::new(),
         map => format!("elements = {{ {} }}", map.join(", ")),
     };
-    let (at, any) = (elements(&at), elements(&any));
+    let maps = Maps::of(held);
+    let (at, any) = (elements(&maps.at), elements(&maps.any));
+    let (at6, any6) = (elements(&maps.at6), elements(&maps.any6));
+    let loopback = if loops { "" } else { "ip6 daddr ::1 return" };
+    // Nobody else can listen there: a client tries 127.0.0.1 next.
+    let refused = match (loops, maps.any6.as_slice()) {
+        (true, _) | (_, []) => "",
+        _ => "ip6 daddr ::1 tcp dport != 0 meta l4proto . th dport @any6 reject with tcp reset",
+    };
     // Writing to a string cannot fail.
     let _ = write!(
         text,
         "table inet {table} {{
             map at {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; {at} }}
             map any {{ type inet_proto . inet_service : ipv4_addr . inet_service; {any} }}
+            map at6 {{ type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; {at6} }}
+            map any6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; {any6} }}
             chain ports {{
                 dnat ip to ip daddr . meta l4proto . th dport map @at
                 dnat ip to meta l4proto . th dport map @any
+                {loopback}
+                dnat ip6 to ip6 daddr . meta l4proto . th dport map @at6
+                dnat ip6 to meta l4proto . th dport map @any6
             }}
             chain prerouting {{
                 type nat hook prerouting priority dstnat; policy accept;
@@ -357,6 +467,11 @@ fn ruleset(table: &str, held: &[Held]) -> String {
             chain postrouting {{
                 type nat hook postrouting priority srcnat; policy accept;
                 ip saddr 127.0.0.0/8 ct status dnat masquerade
+                ip6 saddr ::1 ct status dnat masquerade
+            }}
+            chain refused {{
+                type filter hook output priority filter; policy accept;
+                {refused}
             }}
         }}\n"
     );
@@ -401,7 +516,7 @@ mod tests {
             protocol,
             host: host.into(),
             port,
-            to: Ipv4Addr::LOCALHOST,
+            to: std::net::Ipv4Addr::LOCALHOST.into(),
             inside: 80,
         };
         let all = at([0; 4], 8080, Protocol::Tcp);
@@ -420,13 +535,13 @@ mod tests {
                 protocol: Protocol::Udp,
                 host: host.into(),
                 port: 53,
-                to: [172, 30, 0, 2].into(),
+                to: std::net::Ipv4Addr::new(172, 30, 0, 2).into(),
                 inside: 5353,
             },
             _socket: None,
         };
-        assert_eq!(ruleset("t", &[]), "add table inet t\ndelete table inet t\n");
-        let text = ruleset("t", &[held([0; 4]), held([127, 0, 0, 1])]);
+        assert_eq!(ruleset("t", &[], true), "add table inet t\ndelete table inet t\n");
+        let text = ruleset("t", &[held([0; 4]), held([127, 0, 0, 1])], true);
         assert!(text.contains("{ udp . 53 : 172.30.0.2 . 5353 }"), "{text}");
         assert!(text.contains("{ 127.0.0.1 . udp . 53 : 172.30.0.2 . 5353 }"), "{text}");
     }

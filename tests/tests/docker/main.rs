@@ -18,6 +18,7 @@ mod hull;
 mod hull_build;
 mod images;
 mod init;
+mod ipv6;
 mod lifecycle;
 mod limits;
 mod logging;
@@ -151,6 +152,10 @@ const SUITE: Suite = Suite {
         once!(networks::an_id_comes_before_a_name),
         once!(networks::a_vm_has_interfaces_for_four_networks),
         both!(networks::names_are_served_as_they_come_and_go),
+        both!(ipv6::a_network_has_addresses_of_both_families),
+        once!(ipv6::networks_have_subnets_that_nobody_uses),
+        once!(ipv6::the_default_network_has_ipv6_if_the_engine_is_told),
+        once!(ipv6::neighbours_are_kept_apart_if_asked),
         both!(ports::a_published_port_leads_to_its_container),
         once!(ports::a_port_that_is_taken_names_its_owner),
         both!(ports::all_exposed_ports_are_published_if_asked),

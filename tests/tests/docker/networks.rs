@@ -60,7 +60,7 @@ pub(crate) fn a_network_that_cannot_be_is_refused(host: &mut Host) {
             "operation is not permitted on predefined bridge network",
         ),
         (json!({ "Name": "x/y" }), 400, "Invalid network name"),
-        (json!({ "Name": "six", "EnableIPv6": true }), 400, "EnableIPv6 is not supported by Hull"),
+        (json!({ "Name": "six", "EnableIPv4": false }), 400, "EnableIPv4: false is not supported"),
     ] {
         let (got, said) = host.engine.post("/networks/create", &body);
         assert_eq!(got, status, "{said}");

@@ -117,7 +117,10 @@ pub(crate) fn a_port_that_is_taken_names_its_owner(host: &mut Host) {
     let said = run(host, process, &["-p=8090-8091:80", IMAGE, "true"]).fails(125);
     assert!(said.contains("all ports from 8090 to 8091 are allocated"), "{said}");
     for (flag, want) in [
-        ("-p=[::1]:8092:80", "containers have no IPv6 addresses yet"),
+        (
+            "-p=[::1]:8092:80",
+            "the container has no IPv6 address: its network, hull0, was made without --ipv6",
+        ),
         ("--network=container:x", "conflicting options: port publishing"),
     ] {
         let said = run(host, process, &["-p=8093:80", flag, IMAGE, "true"]).fails(125);

@@ -404,8 +404,13 @@ fn endpoint(container: &Container, network: &str, id: &str) -> Value {
         if !wish.links.is_empty() && network != "bridge" {
             document["Links"] = json!(wish.links);
         }
-        if let Some(address) = wish.address {
-            document["IPAMConfig"] = json!({ "IPv4Address": address });
+        for (key, address) in [
+            ("IPv4Address", wish.address.map(std::net::IpAddr::from)),
+            ("IPv6Address", wish.address6.map(std::net::IpAddr::from)),
+        ] {
+            if let Some(address) = address {
+                document["IPAMConfig"][key] = json!(address);
+            }
         }
         document["MacAddress"] = json!(wish.mac);
         document["GwPriority"] = json!(wish.priority);
@@ -417,6 +422,12 @@ fn endpoint(container: &Container, network: &str, id: &str) -> Value {
         document["Gateway"] = json!(gateway.unwrap_or_default());
         document["IPAddress"] = json!(endpoint.address);
         document["IPPrefixLen"] = json!(endpoint.prefix);
+        if let Some(six) = &endpoint.six {
+            let gateway = six.gateway.map(|gateway| gateway.to_string());
+            document["IPv6Gateway"] = json!(gateway.unwrap_or_default());
+            document["GlobalIPv6Address"] = json!(six.address);
+            document["GlobalIPv6PrefixLen"] = json!(six.prefix);
+        }
     }
     document
 }

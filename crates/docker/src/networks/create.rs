@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::NetworkCreate;
+use engine::{Asked, NetworkCreate};
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,9 +18,14 @@ use crate::route::Answer;
 const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 /// The option that says whether containers are seen elsewhere by the host's address.
 const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
+/// The options that say how packets of others come to containers.
+const GATEWAY4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
+const GATEWAY6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
+/// The option that clients of old say `--ipv6` by.
+const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
 /// The option that says how large packets are.
 const MTU: &str = "com.docker.network.driver.mtu";
-/// The option that asks for what a bridge of Hull's does anyway.
+/// The option that says whether containers reach each other.
 const TALKS: &str = "com.docker.network.bridge.enable_icc";
 
 /// The body. `CheckDuplicate` asks for what is always done.
@@ -74,17 +79,15 @@ fn read(body: Body) -> Result<NetworkCreate, Error> {
     if body.scope.as_deref().is_some_and(|scope| !matches!(scope, "" | "local")) {
         return refused("Scope");
     }
-    for (field, on) in [
-        ("EnableIPv6", body.enable_ipv6),
-        ("Ingress", body.ingress),
-        ("ConfigOnly", body.config_only),
-    ] {
+    for (field, on) in [("Ingress", body.ingress), ("ConfigOnly", body.config_only)] {
         if on == Some(true) {
             return refused(field);
         }
     }
     if body.enable_ipv4 == Some(false) {
-        return refused("EnableIPv4: false");
+        let why = "EnableIPv4: false is not supported by Hull: names, ports and a VM's routes want IPv4; \
+                   leave it on, IPv6 works beside it";
+        return Err(Error::invalid(why));
     }
     if body.config_from.as_ref().is_some_and(|from| !is_blank(from)) {
         return refused("ConfigFrom");
@@ -99,6 +102,7 @@ fn read(body: Body) -> Result<NetworkCreate, Error> {
     let mut network = NetworkCreate {
         name: body.name.unwrap_or_default(),
         internal: body.internal.unwrap_or_default(),
+        ipv6: body.enable_ipv6.unwrap_or_default(),
         labels: body.labels.unwrap_or_default(),
         options: body.options.unwrap_or_default(),
         ..NetworkCreate::default()
@@ -113,7 +117,10 @@ fn options(network: &mut NetworkCreate) -> Result<(), Error> {
     for (option, value) in &network.options {
         match (option.as_str(), value.as_str()) {
             (BRIDGE_NAME, name) => network.bridge = Some(name.to_owned()),
-            (MASQUERADE | TALKS, "true" | "1") => {}
+            (MASQUERADE | TALKS, "true" | "1") | (GATEWAY4 | GATEWAY6, "nat") => {}
+            (TALKS, "false" | "0") => network.isolated = true,
+            (ENABLE_IPV6, "true" | "1") => network.ipv6 = true,
+            (ENABLE_IPV6, "false" | "0") => network.ipv6 = false,
             (MASQUERADE, "false" | "0") => network.unmasked = true,
             (MTU, size) => {
                 let size: Option<u32> =
@@ -130,20 +137,21 @@ fn options(network: &mut NetworkCreate) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes in `IPAM.Config`, of which one entry is understood.
+/// Takes in `IPAM.Config`.
 fn addresses(
     network: &mut NetworkCreate,
     config: Vec<BTreeMap<String, Value>>,
 ) -> Result<(), Error> {
     for (index, entry) in config.into_iter().enumerate() {
+        let mut asked = Asked::default();
         for (key, value) in entry.into_iter().filter(|(_, value)| !is_blank(value)) {
             let text = value.as_str().map(str::to_owned);
-            match (index, key.to_ascii_lowercase().as_str(), text) {
-                (0, "subnet", Some(text)) => network.subnet = Some(text),
-                (0, "gateway", Some(text)) => network.gateway = Some(text),
-                (0, "iprange", Some(text)) => network.range = Some(text),
-                (0, "auxiliaryaddresses", None) => {
-                    network.reserved = read_field("IPAM.Config.AuxiliaryAddresses: ", value)?;
+            match (key.to_ascii_lowercase().as_str(), text) {
+                ("subnet", Some(text)) => asked.subnet = text,
+                ("gateway", Some(text)) => asked.gateway = Some(text),
+                ("iprange", Some(text)) => asked.range = Some(text),
+                ("auxiliaryaddresses", None) => {
+                    asked.reserved = read_field("IPAM.Config.AuxiliaryAddresses: ", value)?;
                 }
                 _ => {
                     return Err(Error::invalid(format!(
@@ -152,10 +160,15 @@ fn addresses(
                 }
             }
         }
-    }
-    let orphan = network.gateway.is_some() || network.range.is_some();
-    if network.subnet.is_none() && (orphan || !network.reserved.is_empty()) {
-        return Err(Error::invalid("invalid network config: no subnet for its addresses"));
+        let orphan = asked.gateway.is_some() || asked.range.is_some() || !asked.reserved.is_empty();
+        match (asked.subnet.is_empty(), orphan) {
+            (false, _) => network.addresses.push(asked),
+            (true, false) => {}
+            (true, true) => {
+                let message = "invalid network config: no subnet for its addresses";
+                return Err(Error::invalid(message));
+            }
+        }
     }
     Ok(())
 }
@@ -176,21 +189,29 @@ mod tests {
             "Labels": { "com.docker.compose.project": "p" },
         });
         let read = parse(body).expect("legal");
-        assert_eq!((read.name.as_str(), read.labels.len(), read.subnet), ("p_default", 1, None));
+        assert_eq!((read.name.as_str(), read.labels.len()), ("p_default", 1));
+        assert_eq!(read.addresses, []);
         let body = json!({
             "Name": "n", "IPAM": { "Config": [{ "Subnet": "10.1.0.0/24", "Gateway": "10.1.0.1" }] },
         });
-        assert_eq!(parse(body).expect("legal").subnet.as_deref(), Some("10.1.0.0/24"));
+        assert_eq!(parse(body).expect("legal").addresses[0].subnet, "10.1.0.0/24");
+        let six =
+            json!([{ "Subnet": "10.1.0.0/24" }, { "Subnet": "fd00::/64", "Gateway": "fd00::9" }]);
+        let body = json!({ "Name": "n", "EnableIPv6": true, "IPAM": { "Config": six } });
+        let read = parse(body).expect("legal");
+        assert_eq!(read.addresses[1].gateway.as_deref(), Some("fd00::9"));
+        assert!(read.ipv6);
     }
 
     #[test]
     fn what_is_not_there_yet_is_refused_by_name() {
         for (body, want) in [
-            (json!({ "EnableIPv6": true }), "EnableIPv6"),
+            (json!({ "EnableIPv4": false }), "EnableIPv4"),
             (json!({ "Options": { "x": "y" } }), "Options.x"),
+            (json!({ "IPAM": { "Config": [{}, { "Colour": "red" }] } }), "IPAM.Config[1].Colour"),
             (
-                json!({ "IPAM": { "Config": [{}, { "Subnet": "fd00::/64" }] } }),
-                "IPAM.Config[1].Subnet",
+                json!({ "Options": { "com.docker.network.bridge.gateway_mode_ipv6": "routed" } }),
+                "Options.com.docker.network.bridge.gateway_mode_ipv6",
             ),
             (
                 json!({ "IPAM": { "Config": [{ "IPRange": "10.0.0.0/8" }] } }),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 
 use network::Endpoint;
@@ -17,10 +17,10 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const FALLBACK: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 
 /// Writes `hosts`, `hostname` and `resolv.conf` of `container`.
-pub(super) fn write(container: &Container, gateway: Ipv4Addr, served: bool) -> Result<(), Error> {
+pub(super) fn write(container: &Container, gateways: &[IpAddr], served: bool) -> Result<(), Error> {
     let files = &container.files;
     put(&files.hostname, &format!("{}\n", container.config.hostname))?;
-    put(&files.hosts, &hosts(container, gateway))?;
+    put(&files.hosts, &hosts(container, gateways))?;
     resolve(container, served)
 }
 
@@ -52,10 +52,10 @@ fn with_ours(text: &str, way_out: bool) -> String {
 /// Tells a container the names and addresses of its neighbours.
 pub(crate) fn introduce(
     container: &Container,
-    gateway: Ipv4Addr,
-    neighbours: &[(Ipv4Addr, String)],
+    gateways: &[IpAddr],
+    neighbours: &[(IpAddr, String)],
 ) -> Result<(), Error> {
-    let mut text = hosts(container, gateway);
+    let mut text = hosts(container, gateways);
     for (address, names) in neighbours {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{address}\t{names}");
@@ -73,7 +73,7 @@ pub(super) fn put(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 /// `host`: where the host is for containers that have no gateway.
-fn hosts(container: &Container, host: Ipv4Addr) -> String {
+fn hosts(container: &Container, host: &[IpAddr]) -> String {
     let mut text = "127.0.0.1\tlocalhost\n\
                     ::1\tlocalhost ip6-localhost ip6-loopback\n\
                     fe00::\tip6-localnet\n\
@@ -82,14 +82,20 @@ fn hosts(container: &Container, host: Ipv4Addr) -> String {
                     ff02::2\tip6-allrouters\n"
         .to_owned();
     let mut endpoints = container.endpoints.values();
-    let gateway = endpoints.find_map(|endpoint| endpoint.gateway).unwrap_or(host).to_string();
+    let leading = endpoints.find(|endpoint| endpoint.gateway.is_some());
+    let gateways = leading.map_or_else(|| host.to_vec(), |endpoint| endpoint.gateways().collect());
     for entry in &container.host.extra_hosts {
         let Some((name, address)) = split_host(entry) else { continue };
-        let address = if address == "host-gateway" { &gateway } else { address };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{address}\t{name}");
+        if address != "host-gateway" {
+            let _ = writeln!(text, "{address}\t{name}");
+            continue;
+        }
+        for gateway in &gateways {
+            let _ = writeln!(text, "{gateway}\t{name}");
+        }
     }
-    for Endpoint { address, .. } in container.endpoints.values() {
+    for (address, _) in container.endpoints.values().flat_map(Endpoint::addresses) {
         let config = &container.config;
         let names = match config.domainname.as_str() {
             "" => config.hostname.clone(),

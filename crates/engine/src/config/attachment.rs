@@ -1,7 +1,7 @@
 //! How a container is connected to a network, and which of its ports the host has.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use network::ports::Wanted;
 use network::{Mac, Protocol};
@@ -20,6 +20,8 @@ pub struct Attachment {
     pub links: Vec<String>,
     /// Its address; `None` for any that is free.
     pub address: Option<Ipv4Addr>,
+    /// Its IPv6 address; `None` for any that is free.
+    pub address6: Option<Ipv6Addr>,
     /// Its Ethernet address; empty for the one that belongs to its address.
     pub mac: String,
     /// Of several networks, the one with the highest leads elsewhere.
@@ -80,8 +82,7 @@ pub(crate) fn wanted(host: &HostConfig, exposed: &[String]) -> Result<Vec<Wanted
     if host.publish_all {
         for port in exposed.iter().filter(|port| !host.ports.contains_key(*port)) {
             let (protocol, inside) = container_port(port)?;
-            let host = Ipv4Addr::UNSPECIFIED;
-            all.push(Wanted { protocol, host, ports: None, inside });
+            all.push(Wanted { protocol, host: None, ports: None, inside });
         }
     }
     Ok(all)
@@ -98,15 +99,13 @@ pub(crate) fn container_port(text: &str) -> Result<(Protocol, u16), Error> {
     }
 }
 
-fn host_address(text: &str) -> Result<Ipv4Addr, Error> {
-    if text.is_empty() {
-        return Ok(Ipv4Addr::UNSPECIFIED);
+/// Where on the host; `None` for everywhere.
+fn host_address(text: &str) -> Result<Option<IpAddr>, Error> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if bare.is_empty() {
+        return Ok(None);
     }
-    if text.parse::<std::net::Ipv6Addr>().is_ok() {
-        let problem = format!("{text}: containers have no IPv6 addresses yet");
-        return Err(Error::Unsupported { field: "HostConfig.PortBindings", problem });
-    }
-    text.parse().map_err(|_| Error::Invalid {
+    bare.parse().map(Some).map_err(|_| Error::Invalid {
         field: "HostConfig.PortBindings",
         problem: format!("invalid IP address: {text:?}"),
     })
@@ -146,16 +145,18 @@ mod tests {
                 HostConfig { ports: [(inside.to_owned(), bound)].into(), ..HostConfig::default() };
             let all = super::wanted(&host, &[]).ok()?;
             let Wanted { protocol, host, ports, inside } = *all.first()?;
-            Some(format!("{host}:{ports:?} {inside}/{protocol}"))
+            let host = host.map(|host| host.to_string()).unwrap_or_default();
+            Some(format!("{host} {ports:?} {inside}/{protocol}"))
         };
         let cases = [
-            ("80/tcp", "", "8080", Some("0.0.0.0:Some((8080, 8080)) 80/tcp")),
-            ("53/udp", "127.0.0.1", "", Some("127.0.0.1:None 53/udp")),
-            ("80", "", "8000-8010", Some("0.0.0.0:Some((8000, 8010)) 80/tcp")),
+            ("80/tcp", "", "8080", Some(" Some((8080, 8080)) 80/tcp")),
+            ("53/udp", "127.0.0.1", "", Some("127.0.0.1 None 53/udp")),
+            ("80", "", "8000-8010", Some(" Some((8000, 8010)) 80/tcp")),
             ("0/tcp", "", "", None),
             ("80/icmp", "", "", None),
             ("80/tcp", "localhost", "", None),
-            ("80/tcp", "::1", "", None),
+            ("80/tcp", "::1", "", Some("::1 None 80/tcp")),
+            ("80/tcp", "[fd00::1]", "", Some("fd00::1 None 80/tcp")),
             ("80/tcp", "", "9-8", None),
             ("80/tcp", "", "70000", None),
         ];

@@ -1,9 +1,9 @@
 //! What is known of a name, and how that is said.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, PTR};
+use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use crate::container::Container;
@@ -13,13 +13,15 @@ use crate::shared::Shared;
 const TTL: u32 = 600;
 /// What names of addresses end with.
 const REVERSE: &str = ".in-addr.arpa";
+/// And those of IPv6 addresses.
+const REVERSE6: &str = ".ip6.arpa";
 
 /// A name that a container knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) name: String,
     pub(super) network: String,
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
 }
 
 /// All names that a container knows.
@@ -47,7 +49,7 @@ impl Directory {
     }
 
     /// The addresses of a name, with or without its network's behind it.
-    fn addresses(&self, name: &str) -> Vec<Ipv4Addr> {
+    fn addresses(&self, name: &str) -> Vec<IpAddr> {
         let means = |known: &&Known| match name.strip_prefix(known.name.as_str()) {
             Some("") => true,
             Some(rest) => rest.strip_prefix('.') == Some(known.network.as_str()),
@@ -60,7 +62,7 @@ impl Directory {
     }
 
     /// The first name of who has the address.
-    fn name(&self, address: Ipv4Addr) -> Option<String> {
+    fn name(&self, address: IpAddr) -> Option<String> {
         let known = self.0.iter().find(|known| known.address == address)?;
         Some(format!("{}.{}.", known.name, known.network))
     }
@@ -118,13 +120,23 @@ fn records(asked: &Query, directory: &Directory) -> Option<Vec<Record>> {
     if addresses.is_empty() {
         return None;
     }
-    if asked.query_type() != RecordType::A {
+    // Of another type or family there is nothing, which is no reason to ask elsewhere.
+    addresses.retain(|address| match asked.query_type() {
+        RecordType::A => address.is_ipv4(),
+        RecordType::AAAA => address.is_ipv6(),
+        _ => false,
+    });
+    if addresses.is_empty() {
         return Some(Vec::new());
     }
     // Whoever takes the first takes another each time.
     let first = usize::from(turn()) % addresses.len();
     addresses.rotate_left(first);
-    Some(addresses.into_iter().map(|address| record(RData::A(A(address)))).collect())
+    let data = |address| match address {
+        IpAddr::V4(address) => RData::A(A(address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+    };
+    Some(addresses.into_iter().map(|address| record(data(address))).collect())
 }
 
 /// A number that is another each time.
@@ -135,9 +147,24 @@ fn turn() -> u16 {
 }
 
 /// The address that a name such as `2.0.30.172.in-addr.arpa` is of.
-fn address(name: &str) -> Option<Ipv4Addr> {
+fn address(name: &str) -> Option<IpAddr> {
+    if let Some(digits) = name.strip_suffix(REVERSE6) {
+        return address6(digits);
+    }
     let backwards: Ipv4Addr = name.strip_suffix(REVERSE)?.parse().ok()?;
-    Some(Ipv4Addr::from(backwards.to_bits().swap_bytes()))
+    Some(Ipv4Addr::from(backwards.to_bits().swap_bytes()).into())
+}
+
+/// The same of IPv6: 32 digits with dots between, the last one first. Spec: RFC 3596 2.5.
+fn address6(digits: &str) -> Option<IpAddr> {
+    let mut bits = 0_u128;
+    let mut count = 0;
+    for digit in digits.rsplit('.') {
+        let value = u128::from_str_radix(digit, 16).ok().filter(|_| digit.len() == 1)?;
+        bits = bits.checked_mul(16)? | value;
+        count += 1;
+    }
+    (count == 32).then(|| Ipv6Addr::from_bits(bits).into())
 }
 
 #[cfg(test)]
@@ -148,9 +175,10 @@ mod tests {
         let known = |name: &str, last: u8| Known {
             name: name.to_owned(),
             network: "back".to_owned(),
-            address: Ipv4Addr::new(172, 18, 0, last),
+            address: Ipv4Addr::new(172, 18, 0, last).into(),
         };
-        Directory(vec![known("web", 2), known("store", 2), known("db", 3), known("store", 3)])
+        let six = Known { address: "fd00:18::3".parse().expect("an address"), ..known("db", 3) };
+        Directory(vec![known("web", 2), known("store", 2), known("db", 3), known("store", 3), six])
     }
 
     fn ask(name: &str, kind: RecordType) -> Option<Message> {
@@ -184,12 +212,17 @@ mod tests {
         assert_eq!((a("web.front."), a("webs."), a("example.org.")), (None, None, None));
         // It has no address of that family, which is no reason to ask elsewhere.
         assert_eq!(texts(ask("web.", RecordType::AAAA)), list(&[]));
+        assert_eq!(texts(ask("db.", RecordType::AAAA)), list(&["fd00:18::3"]));
+        assert_eq!(a("db."), list(&["172.18.0.3"]));
     }
 
     #[test]
     fn an_address_is_a_neighbours_or_elsewhere() {
         let ptr = |name: &str| texts(ask(name, RecordType::PTR));
         assert_eq!(ptr("3.0.18.172.in-addr.arpa."), Some(vec!["db.back.".to_owned()]));
+        let six = "3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.1.0.0.0.0.d.f.ip6.arpa.";
+        assert_eq!(ptr(six), Some(vec!["db.back.".to_owned()]));
+        assert_eq!((ptr(&six[2..]), ptr("g.ip6.arpa.")), (None, None));
         assert_eq!(ptr("9.0.18.172.in-addr.arpa."), None);
         assert_eq!(ptr("web."), None);
     }

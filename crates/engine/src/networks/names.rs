@@ -5,7 +5,7 @@
 //! `/etc/hosts` too, for when the engine is away: whoever comes or goes has it written anew for all whom
 //! that concerns.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use network::Endpoint;
@@ -30,8 +30,8 @@ impl Shared {
         &self,
         container: &Container,
         live: &[Arc<Container>],
-    ) -> Vec<(Ipv4Addr, String)> {
-        let mut lines: Vec<(String, Ipv4Addr, String)> = Vec::new();
+    ) -> Vec<(IpAddr, String)> {
+        let mut lines: Vec<(String, IpAddr, String)> = Vec::new();
         for (network, address, name) in self.names(container, live) {
             match lines.last_mut() {
                 Some((last, at, names)) if *last == network && *at == address => {
@@ -49,7 +49,7 @@ impl Shared {
         &self,
         container: &Container,
         live: &[Arc<Container>],
-    ) -> Vec<(String, Ipv4Addr, String)> {
+    ) -> Vec<(String, IpAddr, String)> {
         let others = live.iter().map(Arc::as_ref).filter(|other| other.id != container.id);
         let all: Vec<&Container> = others.chain([container]).collect();
         let mut found = Vec::new();
@@ -64,7 +64,8 @@ impl Shared {
                 let id = other.now().container.id.clone();
                 let one = all.iter().find(|one| one.id == id);
                 if let Some(endpoint) = one.and_then(|one| one.endpoints.get(network)) {
-                    found.push((network.clone(), endpoint.address, alias.to_owned()));
+                    let addresses = endpoint.addresses();
+                    found.extend(addresses.map(|(ip, _)| (network.clone(), ip, alias.to_owned())));
                 }
             }
         }
@@ -118,9 +119,10 @@ impl Shared {
             live.iter().filter(|one| one.id == container.id || shares(one) || has_links(one));
         let told = told.filter(|one| one.host.openings.network == Share::Own);
         let told: Vec<_> = told.map(|one| (Arc::clone(one), self.neighbours(one, &live))).collect();
-        let gateway = self.bridge.layout().gateway;
-        let write =
-            move || told.iter().try_for_each(|(one, names)| bundle::introduce(one, gateway, names));
+        let gateways = self.bridge.gateways();
+        let write = move || {
+            told.iter().try_for_each(|(one, names)| bundle::introduce(one, &gateways, names))
+        };
         if let Err(error) = blocking(write).await {
             tracing::warn!(container = %container.id, error = %spec::chain(&error), "names not told");
         }
@@ -185,12 +187,13 @@ fn has_links(container: &Container) -> bool {
 }
 
 /// A container's names on a network, each with its address there.
-fn names_on(container: &Container, network: &str) -> Vec<(Ipv4Addr, String)> {
+fn names_on(container: &Container, network: &str) -> Vec<(IpAddr, String)> {
     let here = container.endpoints.get(network).zip(container.host.attachments.get(network));
     let Some((endpoint, attachment)) = here else { return Vec::new() };
     let own = [container.name.as_str(), container.short_id()].into_iter();
-    let names = own.chain(attachment.aliases.iter().map(String::as_str));
-    names.map(|name| (endpoint.address, name.to_owned())).collect()
+    let names: Vec<_> = own.chain(attachment.aliases.iter().map(String::as_str)).collect();
+    let at = |(ip, _)| names.iter().map(move |name| (ip, (*name).to_owned())).collect::<Vec<_>>();
+    endpoint.addresses().flat_map(at).collect()
 }
 
 #[cfg(test)]

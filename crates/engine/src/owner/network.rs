@@ -207,7 +207,10 @@ impl Owner {
         let mut wanted = wanted(&self.container.host, &self.container.config.exposed_ports)?;
         for wanted in &mut wanted {
             let mut had = again.iter().flatten();
-            let same = had.find(|had| had.inside == wanted.inside && had.host == wanted.host);
+            let same = had.find(|had| {
+                let host = wanted.host.map_or(had.host.is_unspecified(), |host| host == had.host);
+                (had.protocol, had.inside) == (wanted.protocol, wanted.inside) && host
+            });
             wanted.ports = same.map(|had| (had.port, had.port)).or(wanted.ports);
         }
         if wanted.is_empty() {
@@ -217,7 +220,7 @@ impl Owner {
         let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
         let publish = move || {
             bridge.reflect(&id, &endpoint)?;
-            Ok(shared.ports.publish(&id, bridge.name(), endpoint.address, &wanted))
+            Ok(shared.ports.publish(&id, bridge.name(), &endpoint, &wanted))
         };
         self.container.ports = blocking(publish).await?.map_err(|source| Error::Publish {
             name: self.container.name.clone(),
@@ -267,8 +270,8 @@ impl Site {
         let mut names = (0..).map(|number| format!("eth{number}"));
         let interface = names.find(|name| !taken(name)).expect("numbers do not end");
         let namespace = shared.namespaces.open(id)?;
-        let wish =
-            Wish { interface: &interface, address: attachment.address, mac: attachment.mac() };
+        let Attachment { address, address6, .. } = *attachment;
+        let wish = Wish { interface: &interface, address, address6, mac: attachment.mac() };
         Ok(self.bridge.attach(id, &namespace, &wish)?)
     }
 }

@@ -115,7 +115,7 @@ impl Owner {
         let shared = Arc::clone(&self.shared);
         let joined = self.joined()?;
         let (links, served) = (self.shared.link_variables(&container), self.names.is_some());
-        let gateway = self.shared.bridge.layout().gateway;
+        let gateways = self.shared.bridge.gateways();
         self.shared.check_links(&container)?;
         let neighbours = self.shared.neighbours(&container, &self.shared.live());
         blocking(move || {
@@ -130,7 +130,7 @@ impl Owner {
                 network: joined.network.as_deref(),
                 links: &links,
                 served,
-                gateway,
+                gateways: &gateways,
                 pid: joined.pid.as_deref(),
                 ipc: joined.ipc.as_deref(),
                 shm: joined.shm.as_deref(),
@@ -140,7 +140,7 @@ impl Owner {
                 size,
             })?;
             if !neighbours.is_empty() {
-                bundle::introduce(&container, gateway, &neighbours)?;
+                bundle::introduce(&container, &gateways, &neighbours)?;
             }
             joined.copy_files()
         })

@@ -1,7 +1,7 @@
 //! How a container is to be connected: `NetworkingConfig`, and the body of a connect.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use engine::{Attachment, HostPort};
 use serde::Deserialize;
@@ -65,13 +65,18 @@ pub(crate) fn attachment(place: &str, settings: Value) -> Result<Attachment, Err
     let body = body.unwrap_or_default();
     let refused =
         |what: &str| Err(Error::invalid(format!("{place}.{what} is not supported by Hull yet")));
-    let mut address = None;
+    let (mut address, mut address6) = (None, None);
     for (key, value) in body.ipam.into_iter().flatten().filter(|(_, value)| !is_blank(value)) {
         match (key.to_ascii_lowercase().as_str(), value.as_str()) {
             ("ipv4address", Some(text)) => {
                 let parsed: Result<Ipv4Addr, _> = text.parse();
                 let wrong = |_| Error::invalid(format!("invalid IPv4 address: {text}"));
                 address = Some(parsed.map_err(wrong)?);
+            }
+            ("ipv6address", Some(text)) => {
+                let parsed: Result<Ipv6Addr, _> = text.parse();
+                let wrong = |_| Error::invalid(format!("invalid IPv6 address: {text}"));
+                address6 = Some(parsed.map_err(wrong)?);
             }
             _ => return refused(&format!("IPAMConfig.{key} (given {value})")),
         }
@@ -83,6 +88,7 @@ pub(crate) fn attachment(place: &str, settings: Value) -> Result<Attachment, Err
         aliases: body.aliases.unwrap_or_default(),
         links: body.links.unwrap_or_default(),
         address,
+        address6,
         mac: body.mac_address.unwrap_or_default(),
         priority: body.gw_priority.unwrap_or_default(),
     })
@@ -112,19 +118,20 @@ mod tests {
     fn what_is_wanted_of_a_place_is_read_or_refused() {
         let read = |settings: Value| attachment("E", settings);
         let wish = read(json!({
-            "IPAMConfig": { "IPv4Address": "10.1.0.9", "IPv6Address": "" },
+            "IPAMConfig": { "IPv4Address": "10.1.0.9", "IPv6Address": "fd00::9" },
             "Aliases": ["db"], "MacAddress": "02:42:0a:01:00:09", "NetworkID": "x",
         }));
         let want = Attachment {
             aliases: vec!["db".into()],
             address: Some([10, 1, 0, 9].into()),
+            address6: Some("fd00::9".parse().expect("an address")),
             mac: "02:42:0a:01:00:09".into(),
             ..Attachment::default()
         };
         assert_eq!(wish, Ok(want));
         for (settings, word) in [
             (json!({ "IPAMConfig": { "IPv4Address": "10.1.0" } }), "10.1.0"),
-            (json!({ "IPAMConfig": { "IPv6Address": "fd00::1" } }), "E.IPAMConfig.IPv6Address"),
+            (json!({ "IPAMConfig": { "IPv6Address": "10.1.0.9" } }), "invalid IPv6 address"),
             (json!({ "IPAMConfig": { "LinkLocalIPs": ["169.254.0.1"] } }), "LinkLocalIPs"),
             (json!({ "DriverOpts": { "a": "b" } }), "E.DriverOpts.a"),
         ] {
