@@ -9,6 +9,8 @@
 //! An acknowledged request leaves one state, or two for a program that ends by itself. One that the
 //! engine did not live to answer leaves the state before and the state after.
 
+use std::ops::RangeInclusive;
+
 /// The exit code of what is killed.
 pub(super) const KILLED: i64 = 137;
 /// The exit code of a program that ends by itself.
@@ -146,8 +148,19 @@ impl Model {
             self.add(&[State::Exited(LEFT)]);
         }
         // One that runs may have begun without having said so yet.
-        let most = if state == State::Running { self.runs.1 } else { runs };
+        let live = matches!(state, State::Running | State::Paused);
+        let most = if live { self.runs.1 } else { runs };
         (self.runs, self.said) = ((runs, most), runs);
+    }
+
+    /// How many runs can have said that they began, if it is in `state`: who is paused at once has not
+    /// come to a word.
+    pub(super) fn runs_in(&self, state: State) -> RangeInclusive<usize> {
+        let (least, most) = self.runs;
+        match state {
+            State::Paused => self.said.max(least.saturating_sub(1))..=most,
+            _ => least..=most,
+        }
     }
 
     fn add(&mut self, states: &[State]) {

@@ -367,7 +367,7 @@ fn check_container(client: &Client, model: &mut Model, round: &str) {
         let runs = logs.matches("run\n").count();
         let ends_are_there =
             state != State::Exited(LEFT) || model.cut || logs.matches("end\n").count() == runs;
-        if ends_are_there && (model.runs.0..=model.runs.1).contains(&runs) {
+        if ends_are_there && model.runs_in(state).contains(&runs) {
             break runs;
         }
         assert!(Instant::now() < deadline, "{round}: {model:?} is {state:?}, its log {logs:?}");
