@@ -10,6 +10,7 @@ pub mod inherit;
 pub mod interface;
 pub mod keyring;
 pub mod lock;
+pub mod loopback;
 pub mod memory;
 pub mod mntns;
 pub mod mount;

@@ -9,6 +9,7 @@ pub mod changes;
 pub mod disk;
 pub mod files;
 pub mod graft;
+pub mod image;
 pub mod pack;
 pub mod path;
 pub mod unpack;
