@@ -26,6 +26,7 @@ use crate::facts::{self, Facts};
 use crate::{Bundle, Recipients, Rootfs, Sandbox, Stdio, WindowSize};
 
 mod devices;
+mod disk;
 mod files;
 mod process;
 mod rootfs;
@@ -42,6 +43,9 @@ pub enum Error {
     /// Its root filesystem.
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
+    /// The disk that limits what it writes.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
     /// Its facts.
     #[error(transparent)]
     Facts(#[from] facts::Error),
@@ -74,6 +78,7 @@ impl Error {
         match self {
             Self::Container(error) => error.kind(),
             Self::Rootfs(error) => error.kind(),
+            Self::Disk(error) => error.kind(),
             Self::Facts(error) => error.kind(),
             Self::Process(error) => error.kind(),
             Self::Files(error) => error.kind(),
@@ -89,16 +94,19 @@ impl Error {
 #[derive(Debug)]
 pub struct Host {
     store: Store,
+    /// Where empty disks are kept to copy from.
+    cache: PathBuf,
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
-    /// What is to be unmounted with each container.
-    mounts: Mutex<HashMap<ContainerId, PathBuf>>,
+    /// What is to be unmounted with each container, in this order.
+    mounts: Mutex<HashMap<ContainerId, Vec<PathBuf>>>,
 }
 
 impl Host {
     /// The host; nothing is made yet.
     pub fn open(options: &Options) -> Result<Self, Error> {
         let store = Store::open(options.runtime_root());
-        Ok(Self { store, processes: Mutex::default(), mounts: Mutex::default() })
+        let cache = options.data("vm/scratch");
+        Ok(Self { store, cache, processes: Mutex::default(), mounts: Mutex::default() })
     }
 
     fn find(&self, id: &ProcessId) -> Result<Arc<Process>, Error> {
@@ -119,6 +127,28 @@ impl Host {
         let ours = processes.keys().filter(|process| process.container == *id);
         let ours: Vec<_> = ours.cloned().collect();
         ours.iter().filter_map(|process| processes.remove(process)).collect()
+    }
+
+    /// The root filesystem's path; what is mounted for it is put in front of `mounted`.
+    fn mount_rootfs(&self, bundle: &Bundle, mounted: &mut Vec<PathBuf>) -> Result<PathBuf, Error> {
+        let rootfs = match disk::of(bundle) {
+            Some(disk) => {
+                let rootfs = disk.prepare(&self.cache)?;
+                mounted.push(disk.at().to_owned());
+                disk.mount()?;
+                rootfs
+            }
+            None => bundle.rootfs.clone(),
+        };
+        match rootfs {
+            Rootfs::Directory(path) => Ok(path),
+            Rootfs::Overlay { lower, upper, work } => {
+                let path = bundle.path.join("rootfs");
+                rootfs::mount_overlay(&path, &lower, &upper, &work)?;
+                mounted.insert(0, path.clone());
+                Ok(path)
+            }
+        }
     }
 
     /// Makes the container on the rootfs at `path`.
@@ -169,8 +199,8 @@ impl Host {
         let gone = self.forget(id);
         // They were killed with their cgroup; they are our children still.
         let reaped = gone.iter().try_for_each(|process| process.wait().map(drop));
-        let mount = lock(&self.mounts).remove(id);
-        let unmounted = mount.map_or(Ok(()), |path| rootfs::unmount(&path));
+        let mounts = lock(&self.mounts).remove(id).unwrap_or_default();
+        let unmounted = unmount(&mounts);
         deleted?;
         reaped?;
         Ok(unmounted?)
@@ -181,20 +211,15 @@ impl Sandbox for Host {
     fn create(&self, id: &ContainerId, bundle: &Bundle, io: Stdio) -> Result<Pid, crate::Error> {
         let init = ProcessId::init(id.clone());
         self.vacant(&init)?;
-        let (path, mounted) = match &bundle.rootfs {
-            Rootfs::Directory(path) => (path.clone(), None),
-            Rootfs::Overlay { lower, upper, work } => {
-                let path = bundle.path.join("rootfs");
-                rootfs::mount_overlay(&path, lower, upper, work).map_err(Error::from)?;
-                (path.clone(), Some(path))
-            }
-        };
-        let process = self.create_on(id, bundle, &path, io).inspect_err(|_| {
+        let mut mounted = Vec::new();
+        let process = self.mount_rootfs(bundle, &mut mounted);
+        let process = process.and_then(|path| self.create_on(id, bundle, &path, io));
+        let process = process.inspect_err(|_| {
             // What failed first is what the caller is told.
-            let _ = mounted.as_ref().map(|path| rootfs::unmount(path));
+            let _ = unmount(&mounted);
         })?;
         let pid = process.pid();
-        lock(&self.mounts).extend(mounted.map(|path| (id.clone(), path)));
+        lock(&self.mounts).insert(id.clone(), mounted);
         lock(&self.processes).insert(init, Arc::new(process));
         Ok(pid)
     }
@@ -309,9 +334,15 @@ impl Sandbox for Host {
 pub fn clean(options: &Options, container: &ContainerId, bundle: &Path) -> Result<(), Error> {
     let host = Host::open(options)?;
     let freed = host.free(container, true);
-    let unmounted = rootfs::unmount(&bundle.join("rootfs"));
+    let unmounted = unmount(&[bundle.join("rootfs"), bundle.join(disk::AT)]);
     freed?;
     Ok(unmounted?)
+}
+
+/// Unmounts all of it; gives the first failure.
+fn unmount(mounts: &[PathBuf]) -> Result<(), rootfs::Error> {
+    let each: Vec<_> = mounts.iter().map(|path| rootfs::unmount(path)).collect();
+    each.into_iter().collect()
 }
 
 fn terminal(process: Option<&oci::Process>) -> bool {

@@ -16,7 +16,7 @@ use tree::files::{Container, serve};
 use tree::graft::Graft;
 use tree::view;
 
-use super::{Error, Host};
+use super::{Error, Host, disk};
 use crate::{Bundle, Rootfs};
 
 /// A container as it can be reached.
@@ -24,6 +24,8 @@ struct Reached<'a> {
     /// The root of its init, while there is one.
     live: Option<OwnedFd>,
     bundle: &'a Bundle,
+    /// Its layers, on the disk that limits it if there is one.
+    rootfs: Rootfs,
 }
 
 impl Host {
@@ -35,12 +37,21 @@ impl Host {
         request: &Request,
         data: Option<UnixStream>,
     ) -> Result<Answer, Error> {
-        let reached = Reached { live: self.live_root(id)?, bundle };
+        let live = self.live_root(id)?;
+        let disk = disk::of(bundle);
+        let rootfs = disk.as_ref().map(|disk| disk.prepare(&self.cache)).transpose()?;
+        let rootfs = rootfs.unwrap_or_else(|| bundle.rootfs.clone());
+        let reached = Reached { live, bundle, rootfs };
         let (input, output) = ends(data).map_err(Error::Data)?;
-        if reached.live.is_some() || !request.sees_mounts() {
+        let disk = disk.filter(|_| reached.live.is_none());
+        if reached.live.is_some() || (!request.sees_mounts() && disk.is_none()) {
             return Ok(serve(&reached, request, input, output)?);
         }
-        let served = || Ok(serve(&reached, request, input, output));
+        let served = || {
+            let Some(disk) = disk else { return Ok(serve(&reached, request, input, output)) };
+            disk.mount().map_err(io::Error::other)?;
+            Ok(serve(&reached, request, input, output))
+        };
         Ok(sys::mntns::within_own(served).map_err(Error::Assemble)??)
     }
 
@@ -72,7 +83,7 @@ pub(crate) fn ends(
 impl Reached<'_> {
     /// Layers and mounts, in the thread's own mount namespace.
     fn assemble(&self) -> io::Result<OwnedFd> {
-        let Rootfs::Overlay { lower, upper, work } = &self.bundle.rootfs else {
+        let Rootfs::Overlay { lower, upper, work } = &self.rootfs else {
             return self.whole();
         };
         let tree = view::layers(lower, Some((upper, work)))?;
@@ -96,7 +107,7 @@ impl Container for Reached<'_> {
     }
 
     fn whole(&self) -> io::Result<OwnedFd> {
-        match &self.bundle.rootfs {
+        match &self.rootfs {
             Rootfs::Directory(path) => view::open(path),
             Rootfs::Overlay { lower, upper, .. } => {
                 let layers: Vec<_> = std::iter::once(upper).chain(lower).cloned().collect();
@@ -106,7 +117,7 @@ impl Container for Reached<'_> {
     }
 
     fn layers(&self) -> io::Result<Layers> {
-        match &self.bundle.rootfs {
+        match &self.rootfs {
             Rootfs::Directory(_) => Err(io::ErrorKind::Unsupported.into()),
             Rootfs::Overlay { lower, upper, .. } => {
                 Ok(Layers { upper: view::open(upper)?, lower: view::layers(lower, None)? })
