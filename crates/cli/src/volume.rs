@@ -28,6 +28,8 @@ verbs! {
         Rm: Rm,
         /// Remove volumes that nobody uses
         Prune: Prune,
+        /// Make the size of a volume larger, used or not
+        Resize: Resize,
     }
 }
 
@@ -93,6 +95,15 @@ pub(crate) struct Rm {
     /// Names
     #[arg(required = true)]
     names: Vec<String>,
+}
+
+/// `hull volume resize`.
+#[derive(Debug, Args)]
+pub(crate) struct Resize {
+    /// Its name
+    name: String,
+    /// Its new size, as 2G or 512M
+    size: String,
 }
 
 /// `hull volume prune`.
@@ -161,6 +172,15 @@ impl Verb for Rm {
             client.delete(&page).await.map(|_| name.to_owned())
         })
         .await
+    }
+}
+
+impl Verb for Resize {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        let page = Page::new(&["volumes", &self.name, "resize"]);
+        client.post(&page, &json!({ "Size": self.size })).await?;
+        output::line(&self.name);
+        Ok(0)
     }
 }
 

@@ -138,6 +138,7 @@ async fn volume_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("POST", ["prune"]) => volumes::prune(call).await,
         ("GET", [name]) => volumes::inspect(call, name),
         ("DELETE", [name]) => volumes::remove(call, name).await,
+        ("POST", [name, "resize"]) => volumes::resize(call, name).await,
         ("PUT", [_]) => Err(system::no_swarm()),
         _ => Err(Error::no_page()),
     }

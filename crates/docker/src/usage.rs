@@ -110,7 +110,7 @@ fn cache_row(call: &Call, image: &Image) -> Value {
 async fn volumes(call: &Call) -> Result<Value, Error> {
     let mut rows = Vec::new();
     for volume in call.engine.volumes() {
-        let size = call.engine.volume_size(volume.mountpoint.clone()).await?;
+        let size = call.engine.volume_size(&volume.name).await?;
         let usage = json!({ "UsageData": { "RefCount": volume.users, "Size": size } });
         rows.push(reply::both(volumes::document(&volume), usage));
     }

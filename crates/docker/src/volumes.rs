@@ -69,6 +69,20 @@ pub(crate) async fn remove(call: &mut Call, name: &str) -> Answer {
     Ok(reply::done())
 }
 
+/// The body of `POST /volumes/NAME/resize`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ResizeBody {
+    size: String,
+}
+
+/// `POST /volumes/NAME/resize`, of Hull's own: makes the limit of a volume that has one larger, while it is
+/// used or not. The body is `{"Size": "2G"}`, the answer the volume.
+pub(crate) async fn resize(call: &mut Call, name: &str) -> Answer {
+    let body: ResizeBody = call.json().await?;
+    Ok(reply::ok(&document(&call.engine.grow_volume(name, &body.size).await?)))
+}
+
 /// `POST /volumes/prune`: removes what no container refers to; what has a name only if asked.
 pub(crate) async fn prune(call: &mut Call) -> Answer {
     let filters = call.query.filters(&["all", "label", "label!"])?;
@@ -80,7 +94,7 @@ pub(crate) async fn prune(call: &mut Call) -> Answer {
         if volume.users > 0 || !(all || nameless) || !selected(&filters, &volume) {
             continue;
         }
-        let size = call.engine.volume_size(volume.mountpoint.clone()).await?;
+        let size = call.engine.volume_size(&volume.name).await?;
         match call.engine.remove_volume(&volume.name).await {
             Ok(()) => {
                 deleted.push(volume.name);

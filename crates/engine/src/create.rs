@@ -199,7 +199,11 @@ impl Engine {
             hosts: places.file("hosts"),
             hostname: places.file("hostname"),
             resolv_conf: places.file("resolv.conf"),
-            upper: places.file("upper"),
+            upper: match host.storage_mib {
+                // The disk is mounted there while it runs.
+                Some(_) if isolation.files_on_host() => places.file("scratch/upper"),
+                _ => places.file("upper"),
+            },
         };
         let container = Container {
             id: id.parse().expect("64 hexadecimal digits are an id"),

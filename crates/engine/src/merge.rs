@@ -166,13 +166,6 @@ const STORAGE_MIN_MIB: u32 = 16;
 pub(crate) fn check_wall(host: &HostConfig, isolation: Isolation) -> Result<(), Error> {
     let field = "HostConfig.StorageOpt";
     match host.storage_mib {
-        Some(_) if isolation.files_on_host() => {
-            let problem = "size: what a process container writes is files in a directory of the \
-                           host's, which have no limit of their own; use hyperv isolation, or \
-                           limit a volume or tmpfs"
-                .to_owned();
-            return Err(Error::Unsupported { field, problem });
-        }
         Some(mib) if mib < STORAGE_MIN_MIB => {
             let problem = format!("size: {mib} MiB is less than {STORAGE_MIN_MIB} MiB");
             return Err(Error::Invalid { field, problem });

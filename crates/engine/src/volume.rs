@@ -3,6 +3,7 @@
 //! ```text
 //!   volumes/NAME/_data         what containers see; where a volume with options is mounted
 //!   volumes/NAME/volume.json   when it was made, its labels and options
+//!   volumes/NAME/disk.ext4     its files, where a size limits them
 //!   volumes/*.tmp              being made or removed
 //! ```
 //!
@@ -23,6 +24,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use spec::Kind;
+use tree::image;
 
 use crate::names;
 
@@ -30,6 +32,8 @@ use crate::names;
 pub const DRIVER: &str = "local";
 /// What marks a volume that nobody named.
 pub const ANONYMOUS: &str = "com.docker.volume.anonymous";
+/// The file system of a volume that has a limit.
+const DISK: &str = "disk.ext4";
 /// A volume's description.
 const RECORD: &str = "volume.json";
 
@@ -133,6 +137,9 @@ impl Error {
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Kind::Exhausted
             }
+            Self::File { source, .. } if source.kind() == io::ErrorKind::Unsupported => {
+                Kind::Unsupported
+            }
             Self::Mount { .. } | Self::File { .. } => Kind::Internal,
         }
     }
@@ -144,6 +151,13 @@ struct Record {
     created: SystemTime,
     labels: BTreeMap<String, String>,
     options: BTreeMap<String, String>,
+}
+
+impl Record {
+    /// Bytes that it holds at most, if that is limited.
+    fn limit(&self) -> Option<u64> {
+        self.options.get("size").and_then(|size| local::limit(size))
+    }
 }
 
 /// All volumes. What blocks is said so.
@@ -227,14 +241,15 @@ impl Volumes {
         fs::create_dir_all(&data).map_err(failed("make", &data))?;
         set_mode(&new, 0o701)?;
         set_mode(&data, 0o755)?;
-        let file = new.join(RECORD);
-        let text = serde_json::to_vec(record).map_err(io::Error::from);
-        let written = text.and_then(|text| {
-            let mut file = File::create_new(&file)?;
-            file.write_all(&text)?;
-            file.sync_all()
-        });
-        written.map_err(failed("write", &file))?;
+        if let Some(bytes) = record.limit() {
+            let disk = new.join(DISK);
+            let made = image::make(&disk, bytes).and_then(|()| {
+                image::mount_new(&disk, &data)?;
+                image::unmount(&data)
+            });
+            made.inspect_err(|_| drop(fs::remove_dir_all(&new))).map_err(failed("make", &disk))?;
+        }
+        write(record, &new.join(RECORD))?;
         fs::rename(&new, &path).map_err(failed("rename", &new))?;
         sync(&self.root)
     }
@@ -287,8 +302,14 @@ impl Volumes {
     pub(crate) fn mount(&self, name: &str, container: &str) -> Result<(), Error> {
         let mut table = self.table();
         let entry = table.get_mut(name).ok_or_else(|| Error::NotFound(name.to_owned()))?;
-        if entry.mounted.is_empty() && !entry.record.options.is_empty() {
-            local::mount(&self.root.join(name).join("_data"), &entry.record.options)?;
+        let (dir, options) = (self.root.join(name), &entry.record.options);
+        let data = dir.join("_data");
+        if entry.mounted.is_empty() && entry.record.limit().is_some() {
+            local::unmount(&data)?;
+            let disk = dir.join(DISK);
+            image::mount(&disk, &data).map_err(failed("mount", &disk))?;
+        } else if entry.mounted.is_empty() && !options.is_empty() {
+            local::mount(&data, options)?;
         }
         entry.mounted.insert(container.to_owned());
         Ok(())
@@ -299,8 +320,11 @@ impl Volumes {
         let mut table = self.table();
         let Some(entry) = table.get_mut(name) else { return Ok(false) };
         let had = entry.mounted.remove(container);
-        if had && entry.mounted.is_empty() && !entry.record.options.is_empty() {
-            local::unmount(&self.root.join(name).join("_data"))?;
+        let data = self.root.join(name).join("_data");
+        if had && entry.mounted.is_empty() && entry.record.limit().is_some() {
+            image::unmount(&data).map_err(failed("unmount", &data))?;
+        } else if had && entry.mounted.is_empty() && !entry.record.options.is_empty() {
+            local::unmount(&data)?;
         }
         Ok(had)
     }
@@ -339,8 +363,49 @@ pub(crate) fn check_name(name: &str) -> Result<&str, Error> {
     if begins && own && name.bytes().all(legal) { Ok(name) } else { Err(Error::Name(name.into())) }
 }
 
+impl Volumes {
+    /// Gives a volume that has a limit a larger one, used or not. Blocks.
+    pub(crate) fn grow(&self, name: &str, size: &str) -> Result<Volume, Error> {
+        let refuse = |problem: &str| {
+            let (name, problem) = (name.to_owned(), problem.to_owned());
+            Err(Error::Options { name, problem })
+        };
+        let mut table = self.table();
+        let entry = table.get_mut(name).ok_or_else(|| Error::NotFound(name.to_owned()))?;
+        let Some(now) = entry.record.limit() else {
+            return refuse("it has no size: only what was made with -o size= grows");
+        };
+        let Some(bytes) = local::limit(size).filter(|bytes| *bytes > now) else {
+            return refuse(&format!("size {size:?} is no number of bytes above {now}"));
+        };
+        let dir = self.root.join(name);
+        // Files first: a record that promises less than there is harms nobody.
+        image::grow(&dir.join(DISK), bytes).map_err(failed("grow", &dir.join(DISK)))?;
+        entry.record.options.insert("size".to_owned(), size.to_owned());
+        let (new, record) = (dir.join(format!(".{RECORD}")), dir.join(RECORD));
+        write(&entry.record, &new)?;
+        fs::rename(&new, &record).map_err(failed("rename", &new))?;
+        sync(&dir)?;
+        Ok(self.describe(name, entry))
+    }
+
+    /// Bytes of all files in the volume, which is mounted for it where a limit made it a file system of its
+    /// own. Blocks.
+    pub(crate) fn size(&self, name: &str) -> Result<u64, Error> {
+        let data = self.root.join(name).join("_data");
+        if !self.get(name)?.options.contains_key("size") {
+            return Ok(size(&data));
+        }
+        let user = format!("size of {name} {}", names::fresh_id());
+        self.mount(name, &user)?;
+        let bytes = size(&data);
+        self.unmount(name, &user)?;
+        Ok(bytes)
+    }
+}
+
 /// Bytes of all files beneath `path`, links counted once. Blocks.
-pub(crate) fn size(path: &Path) -> u64 {
+fn size(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let mut seen = BTreeSet::new();
     let mut pending = vec![path.to_owned()];
@@ -356,6 +421,16 @@ pub(crate) fn size(path: &Path) -> u64 {
         }
     }
     total
+}
+
+fn write(record: &Record, file: &Path) -> Result<(), Error> {
+    let text = serde_json::to_vec(record).map_err(io::Error::from);
+    let written = text.and_then(|text| {
+        let mut file = File::create(file)?;
+        file.write_all(&text)?;
+        file.sync_all()
+    });
+    written.map_err(failed("write", file))
 }
 
 fn read(path: &Path) -> Result<Record, Error> {
@@ -375,7 +450,7 @@ fn sync(dir: &Path) -> Result<(), Error> {
 }
 
 fn remove_tree(path: &Path) -> Result<(), Error> {
-    image::disk::remove_tree(path).map_err(|error| failed("remove", path)(error.source))
+    ::image::disk::remove_tree(path).map_err(|error| failed("remove", path)(error.source))
 }
 
 fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {

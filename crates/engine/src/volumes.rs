@@ -1,6 +1,5 @@
 //! What fronts ask about volumes, and how containers come by theirs.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use image::Snapshot;
@@ -39,9 +38,16 @@ impl Engine {
         blocking(move || shared.remove_volume(&name)).await
     }
 
+    /// Gives a volume that has a limit a larger one: `size` as its option `size` spells it.
+    pub async fn grow_volume(&self, name: &str, size: &str) -> Result<Volume, Error> {
+        let (shared, name, size) = (Arc::clone(self.shared()), name.to_owned(), size.to_owned());
+        blocking(move || Ok(shared.volumes.grow(&name, &size)?)).await
+    }
+
     /// Bytes of all files in a volume.
-    pub async fn volume_size(&self, mountpoint: PathBuf) -> Result<u64, Error> {
-        blocking(move || Ok(volume::size(&mountpoint))).await
+    pub async fn volume_size(&self, name: &str) -> Result<u64, Error> {
+        let (shared, name) = (Arc::clone(self.shared()), name.to_owned());
+        blocking(move || Ok(shared.volumes.size(&name)?)).await
     }
 
     /// Tells that unused volumes were removed, and how many bytes that freed.
@@ -118,14 +124,11 @@ impl Shared {
         let taken = points.iter_mut().filter(|point| point.kind == MountKind::Volume).try_for_each(
             |point| {
                 let volume = self.make_volume(&point.new)?;
-                point.name = volume.name;
+                point.name.clone_from(&volume.name);
                 point.source = volume.mountpoint.to_string_lossy().into_owned();
                 self.volumes.hold(&point.name, &id)?;
-                if point.copy_up && volume.options.is_empty() {
-                    // A part that is not there is missed at the start.
-                    if let Ok(to) = staged::open(point) {
-                        fill(snapshot, &point.destination, &volume.mountpoint, to)?;
-                    }
+                if point.copy_up {
+                    self.fill_volume(point, &volume, snapshot)?;
                 }
                 Ok(())
             },
@@ -148,6 +151,29 @@ impl Shared {
             self.drop_volumes(container, true);
         }
         taken
+    }
+
+    /// Fills a new volume with what the image has in its place. What lies in memory is left empty: it will
+    /// be another one when the container starts. Blocks.
+    fn fill_volume(
+        &self,
+        point: &MountPoint,
+        volume: &Volume,
+        snapshot: &Snapshot,
+    ) -> Result<(), Error> {
+        if volume.options.get("type").is_some_and(|kind| kind == "tmpfs") {
+            return Ok(());
+        }
+        let user = format!("filling {}", crate::names::fresh_id());
+        self.volumes.mount(&point.name, &user)?;
+        let filled = match staged::open(point) {
+            Ok(to) => fill(snapshot, &point.destination, &volume.mountpoint, to),
+            // A part that is not there is missed at the start.
+            Err(_) => Ok(()),
+        };
+        let unmounted = self.volumes.unmount(&point.name, &user);
+        filled?;
+        Ok(unmounted.map(drop)?)
     }
 
     /// Gives a container's volumes back, and with `remove` removes those that nobody named. Blocks.

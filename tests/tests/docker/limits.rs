@@ -43,22 +43,6 @@ pub(crate) fn a_vm_does_not_grow(host: &mut Host) {
     assert!(said.contains("do not fit into the VM"), "{said}");
 }
 
-pub(crate) fn what_is_written_is_limited_where_it_can_be(host: &mut Host) {
-    let script = "df -m / | tail -1 | awk '{print ($2 > 20 && $2 <= 64)}'; \
-                  dd if=/dev/zero of=/big bs=1M count=80 2>&1 | grep -o 'No space'; \
-                  rm /big; echo still > /small; cat /small";
-    let small = ["--storage-opt=size=64M", IMAGE, "sh", "-c", script];
-    let out = run(host, Isolation::Vm, &small).ok();
-    assert_eq!(out, "1\nNo space\nstill");
-    let said = run(host, Isolation::Process, &small).fails(125);
-    assert!(said.contains("have no limit of their own; use hyperv isolation"), "{said}");
-    for (option, want) in [("size=1M", "less than 16 MiB"), ("colour=red", "unknown option")] {
-        let flag = format!("--storage-opt={option}");
-        let said = run(host, Isolation::Vm, &[&flag, IMAGE, "true"]).fails(125);
-        assert!(said.contains(want), "{said}");
-    }
-}
-
 pub(crate) fn block_devices_are_slowed_down(host: &mut Host) {
     let process = Isolation::Process;
     let flags = [

@@ -33,6 +33,7 @@ mod parts;
 mod policy;
 mod ports;
 mod pulls;
+mod quotas;
 mod registries;
 mod restart;
 mod rogue;
@@ -140,7 +141,6 @@ const SUITE: Suite = Suite {
         both!(limits::limits_change_while_it_runs),
         once!(limits::a_vm_does_not_grow),
         once!(limits::block_devices_are_slowed_down),
-        once!(limits::what_is_written_is_limited_where_it_can_be),
         both!(network::a_container_without_a_network_has_only_a_loopback),
         both!(network::a_server_in_a_container_answers_the_host),
         once!(network::containers_behind_different_walls_reach_each_other),
@@ -217,6 +217,10 @@ const SUITE: Suite = Suite {
         both!(parts::an_image_is_mounted_and_nobody_writes_it),
         once!(parts::what_is_beneath_a_bind_is_as_it_was_asked),
         once!(parts::no_name_and_no_mount_leads_out),
+        both!(quotas::a_volume_holds_no_more_than_its_size),
+        once!(quotas::a_volume_with_a_size_is_filled_and_copied_from),
+        once!(quotas::a_volume_with_a_size_outlives_a_killed_engine),
+        both!(quotas::what_a_container_writes_is_limited),
         once!(mounts::mounts_spread_as_far_as_is_asked),
         once!(mounts::what_happens_to_a_volume_is_told),
         once!(daemon::tcp_is_for_those_with_a_certificate),

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
+use tree::image;
 
 use super::Error;
 
@@ -33,12 +34,23 @@ pub(super) fn check(name: &str, options: &BTreeMap<String, String>) -> Result<()
     let refuse = |problem: String| Err(Error::Options { name: name.to_owned(), problem });
     for key in options.keys() {
         match key.as_str() {
-            "type" | "o" | "device" => {}
-            "size" => {
-                return refuse("quota size requested but no quota support".to_owned());
+            "size" if options.len() > 1 => {
+                let problem = "size limits a volume of files of its own: what type, o and device \
+                               name has its limit in o, as its file system spells it";
+                return refuse(problem.to_owned());
             }
+            "type" | "o" | "device" | "size" => {}
             other => return refuse(format!("invalid option: {other:?}")),
         }
+    }
+    if let Some(size) = options.get("size") {
+        return match limit(size) {
+            None => refuse(format!("invalid size: {size:?}")),
+            Some(bytes) if bytes < image::LEAST => {
+                refuse(format!("size {size:?} is less than {} MiB", image::LEAST >> 20))
+            }
+            Some(_) => Ok(()),
+        };
     }
     if options.is_empty() {
         return Ok(());
@@ -49,6 +61,21 @@ pub(super) fn check(name: &str, options: &BTreeMap<String, String>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Bytes as Docker's clients write them: `10G`, `512mb`, `4096`.
+pub(super) fn limit(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let number = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match lower[number.len()..].trim_end_matches("ib").trim_end_matches('b') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return None,
+    };
+    number.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// `o=bind` needs no type, as in mount(8).
@@ -149,6 +176,16 @@ mod tests {
             options(&[("type", "tmpfs")]).as_deref(),
             Some("create v: missing required option: \"device\"")
         );
+        assert_eq!(options(&[("size", "1G")]), None);
+        assert_eq!(
+            options(&[("size", "1M")]).as_deref(),
+            Some("create v: size \"1M\" is less than 16 MiB")
+        );
+        assert_eq!(
+            options(&[("size", "many")]).as_deref(),
+            Some("create v: invalid size: \"many\"")
+        );
+        assert!(options(&[("size", "1G"), ("type", "tmpfs")]).is_some());
         assert_eq!(options(&[("x", "y")]).as_deref(), Some("create v: invalid option: \"x\""));
     }
 }
