@@ -20,7 +20,7 @@ use crate::args::{Action, Create, Global};
 use crate::foreground::Foreground;
 use crate::inherit::Inherited;
 use crate::log::Log;
-use crate::{console, root, socket};
+use crate::{console, root, socket, wall};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,16 @@ pub(crate) enum Error {
     /// ps(1) was told to print no process ids.
     #[error("couldn't find PID field in ps output")]
     NoPids,
+    /// It asks for a wall or a kernel that is not the host's.
+    #[error("{action} {id}")]
+    Wall {
+        /// The command.
+        action: &'static str,
+        /// The container.
+        id: String,
+        /// Why.
+        source: wall::Error,
+    },
     /// criu did not do it.
     #[error(transparent)]
     Criu(#[from] crate::criu::Error),
@@ -246,6 +256,11 @@ fn make(
     // Before the directory changes.
     let pid_file = flags.pid_file.as_deref().map(absolute).transpose()?;
     let mut spec = config(&flags.bundle, making.log)?;
+    let kernel = rustix::system::uname();
+    wall::check(&spec, &kernel.release().to_string_lossy()).map_err(|source| {
+        let id = flags.id.to_string();
+        Error::Wall { action, id, source }
+    })?;
     add_variables(&mut spec, inherited.variables());
     // A configuration's relative paths begin at the bundle.
     std::env::set_current_dir(&flags.bundle).map_err(Error::file("enter", &flags.bundle))?;

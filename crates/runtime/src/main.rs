@@ -18,6 +18,7 @@ mod log;
 mod root;
 mod socket;
 mod table;
+mod wall;
 
 use std::process::ExitCode;
 
