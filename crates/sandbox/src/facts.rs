@@ -24,6 +24,9 @@ pub struct Facts {
     /// The VM's worker process on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_pid: Option<Pid>,
+    /// What holds the worker, by the kernel's names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub walls: Vec<String>,
     /// The guest's kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
@@ -61,6 +64,7 @@ impl Facts {
             accelerator: None,
             hardware_isolation: false,
             worker_pid: None,
+            walls: Vec::new(),
             kernel: None,
             template: None,
             start_ms: None,

@@ -416,6 +416,7 @@ fn facts(running: &Running, kernel: &str, begun: Instant) -> Facts {
         accelerator: Some(accelerator.into()),
         hardware_isolation: backend.accel == Accel::Kvm,
         worker_pid: Some(running.machine.pid()),
+        walls: running.machine.walls().into_iter().map(str::to_owned).collect(),
         kernel: Some(kernel.to_owned()),
         template: Some(backend.template),
         start_ms: u64::try_from(begun.elapsed().as_millis()).ok(),

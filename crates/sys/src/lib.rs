@@ -9,6 +9,7 @@ pub mod heap;
 pub mod inherit;
 pub mod interface;
 pub mod keyring;
+pub mod landlock;
 pub mod lock;
 pub mod loopback;
 pub mod memory;

@@ -11,20 +11,43 @@
 //!
 //! No `/proc`, no `/sys`, no `/tmp`. All else the worker works with it gets as descriptors.
 //!
+//! Where the kernel has Landlock, of this too only what the hypervisor needs can be opened: its program, but
+//! no other, libraries, data, and the devices; nothing can be made, and no TCP port or abstract socket reached.
+//!
 //! Runs in the worker's own thread after [`sys::worker::isolate`], as root.
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use spec::Kind;
+use sys::landlock::{self, Access};
 use sys::mount::Attributes;
 
 /// Where programs and their libraries are, on distributions old, new and unusual.
 const PROGRAMS: [&str; 9] =
     ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix/store", "gnu/store"];
+
+/// Where libraries are, and the loader, which is executed.
+const LIBRARIES: [&str; 11] = [
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libx32",
+    "/usr/local/lib",
+    "/nix/store",
+    "/gnu/store",
+];
+
+/// Firmware, other data, and what a machine boots.
+const DATA: [&str; 4] = ["/usr/share", "/usr/local/share", "/etc/ld.so.cache", "/boot"];
 
 /// What is put into the jail.
 #[derive(Debug)]
@@ -58,6 +81,43 @@ impl Jail {
         pivot(root)
     }
 
+    /// Locks the jail's cupboards, once it is entered. Gives Landlock's ABI, where the kernel has it.
+    pub(crate) fn lock(&self) -> Result<Option<u32>, Error> {
+        let opened = self.rules().into_iter().filter_map(|(path, access)| {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            match rustix::fs::open(&path, flags, Mode::empty()) {
+                Err(rustix::io::Errno::NOENT) => None,
+                opened => Some(step("open", &path, opened).map(|file| (file, access))),
+            }
+        });
+        let opened = opened.collect::<Result<Vec<(OwnedFd, Access)>, _>>()?;
+        let rules: Vec<_> = opened.iter().map(|(file, access)| (file.as_fd(), *access)).collect();
+        step("restrict what is opened in", Path::new("/"), landlock::restrict(&rules))
+    }
+
+    fn rules(&self) -> Vec<(PathBuf, Access)> {
+        let data = Access::READ.and(Access::LIST);
+        let programs = data.and(Access::EXECUTE);
+        let mut rules = vec![
+            (self.program.clone(), Access::READ.and(Access::EXECUTE)),
+            ("/dev/null".into(), Access::READ.and(Access::WRITE)),
+            ("/dev/urandom".into(), Access::READ),
+            ("/dev/kvm".into(), Access::READ.and(Access::WRITE).and(Access::IOCTL)),
+        ];
+        rules.extend(LIBRARIES.map(|path| (path.into(), programs)));
+        rules.extend(DATA.map(|path| (path.into(), data)));
+        rules.extend(self.prefix().map(|prefix| (prefix.to_owned(), programs)));
+        rules
+    }
+
+    /// Where a program that is none of the distribution's has its data beside it: `PREFIX/bin/qemu…` and
+    /// `PREFIX/share/qemu`.
+    fn prefix(&self) -> Option<&Path> {
+        let known = |at: &&'static str| self.program.starts_with(Path::new("/").join(at));
+        let prefix = self.program.parent()?.parent()?;
+        (!PROGRAMS.iter().any(known) && prefix != Path::new("/")).then_some(prefix)
+    }
+
     fn programs(&self) -> Result<(), Error> {
         for name in PROGRAMS {
             let (from, to) = (Path::new("/").join(name), self.place.join(name));
@@ -70,15 +130,12 @@ impl Jail {
         if Path::new("/etc/ld.so.cache").exists() {
             bind_file(Path::new("/etc/ld.so.cache"), &self.place.join("etc/ld.so.cache"))?;
         }
-        let elsewhere =
-            !PROGRAMS.iter().any(|at| self.program.starts_with(Path::new("/").join(at)));
-        match self.program.parent().and_then(Path::parent) {
-            // Its data is beside it: PREFIX/bin/qemu… and PREFIX/share/qemu.
-            Some(prefix) if elsewhere && prefix != Path::new("/") => {
+        match self.prefix() {
+            Some(prefix) => {
                 let below = prefix.strip_prefix("/").unwrap_or(prefix);
                 bind_directory(prefix, &self.place.join(below))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

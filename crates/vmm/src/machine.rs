@@ -126,6 +126,14 @@ impl Machine {
         &self.backend
     }
 
+    /// What stands between the worker and the host besides the processor: `landlock` only where the kernel
+    /// has it.
+    pub fn walls(&self) -> Vec<&'static str> {
+        let mut walls = vec!["user", "capabilities", "namespaces", "pivot_root", "seccomp"];
+        walls.extend(self.worker.landlock().map(|_| "landlock"));
+        walls
+    }
+
     /// Stops the virtual processors; the guest notices nothing but the time.
     pub fn pause(&self) -> Result<(), Error> {
         self.order("stop")

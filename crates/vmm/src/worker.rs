@@ -9,7 +9,7 @@
 //! - `comm` and `argv[0]` are `hull-vmwp`;
 //! - a user and group id of its own that no account has, derived from the thread's number, which no
 //!   other living worker's thread has; no capability, no supplementary group, no_new_privs;
-//! - the root of [`crate::jail`], the sandbox's network namespace, its own IPC and UTS namespaces;
+//! - the root of [`crate::jail`], under Landlock where the kernel has it; the sandbox's network namespace, its own IPC and UTS namespaces;
 //! - descriptors: its disks, its tap, the monitor, the channel, the console's pipe;
 //! - QEMU's own seccomp filter (`-sandbox on`, no spawning, no privileges, no resource control).
 //!
@@ -65,6 +65,7 @@ pub(crate) struct Job {
 pub(crate) struct Worker {
     pid: Pid,
     pidfd: OwnedFd,
+    landlock: Option<u32>,
     watch: Arc<Watch>,
     thread: Option<JoinHandle<()>>,
 }
@@ -80,6 +81,7 @@ struct Watch {
 struct Started {
     pid: Pid,
     pidfd: OwnedFd,
+    landlock: Option<u32>,
     broker: Option<Broker>,
 }
 
@@ -95,8 +97,8 @@ impl Worker {
         let thread = thread.map_err(|source| Error::Step { step: "start a thread", source })?;
         let started = receive.recv().unwrap_or_else(|_| Err(Error::Thread));
         match started {
-            Ok(Started { pid, pidfd, broker }) => {
-                Ok((Self { pid, pidfd, watch, thread: Some(thread) }, broker))
+            Ok(Started { pid, pidfd, landlock, broker }) => {
+                Ok((Self { pid, pidfd, landlock, watch, thread: Some(thread) }, broker))
             }
             Err(error) => {
                 drop(thread.join());
@@ -107,6 +109,11 @@ impl Worker {
 
     pub(crate) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// The ABI of Landlock that it is under.
+    pub(crate) fn landlock(&self) -> Option<u32> {
+        self.landlock
     }
 
     /// Readable when the worker has ended.
@@ -165,6 +172,7 @@ fn spawn(job: Job) -> Result<(Child, OwnedFd, Started), Error> {
         .map_err(|errno| step("enter the network namespace")(errno.into()))?;
     sys::worker::isolate().map_err(step("unshare namespaces"))?;
     job.jail.enter()?;
+    let landlock = job.jail.lock()?;
     let broker = job.brokered.then(broker).transpose();
     let broker = broker.map_err(step("install the memory file's broker"))?;
     let (console, output) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
@@ -178,7 +186,7 @@ fn spawn(job: Job) -> Result<(Child, OwnedFd, Started), Error> {
     let mut child = command.spawn().map_err(step("execute the hypervisor"))?;
     drop(command); // with it this side's copies of the descriptors
     match identify(&child) {
-        Ok((pid, pidfd)) => Ok((child, console, Started { pid, pidfd, broker })),
+        Ok((pid, pidfd)) => Ok((child, console, Started { pid, pidfd, landlock, broker })),
         Err(source) => {
             drop(child.kill());
             drop(child.wait());
@@ -278,5 +286,40 @@ mod tests {
         assert_eq!(tail(console, 2), "[31msecond\nthird");
         assert_eq!(tail(console, 9), "first\n[31msecond\nthird");
         assert_eq!(tail(b"", 9), "");
+    }
+
+    #[test]
+    fn a_worker_opens_its_own_files_and_no_others() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root");
+            return;
+        }
+        let (jail, files) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let own = files.path().join("own");
+        std::fs::write(&own, "its own").expect("a file");
+        let read = |file: &str| {
+            let place = jail.path().to_owned();
+            let program = std::fs::canonicalize("/usr/bin/cat").expect("coreutils");
+            let jail = Jail { place, program, kvm: false, boot: vec![(own.clone(), "kernel")] };
+            let netns = std::fs::File::open("/proc/self/ns/net").expect("proc").into();
+            let (args, files) = (vec![file.into()], Vec::new());
+            let job = Job { jail, args, files, netns, brokered: false };
+            let (worker, _) = Worker::start(job).expect("it starts");
+            worker.wait();
+            (worker.console_tail(1), worker.landlock())
+        };
+        let (said, landlock) = read("/boot/kernel");
+        assert_eq!(said, "its own");
+        assert_eq!(landlock.is_some(), sys::landlock::version().expect("it answers").is_some());
+        let (said, _) = read("/etc/passwd");
+        assert!(said.ends_with("No such file or directory"), "{said}");
+        if landlock.is_none() {
+            println!("skipped: a kernel without Landlock");
+            return;
+        }
+        // Everybody's, and in the jail.
+        let (said, _) = read("/usr/bin/env");
+        assert!(said.ends_with("Permission denied"), "{said}");
     }
 }
