@@ -10,7 +10,7 @@ mod body;
 mod flags;
 mod keys;
 mod mounts;
-mod ports;
+pub(crate) mod ports;
 
 use std::fs;
 

@@ -82,6 +82,8 @@ async fn container_page(call: &mut Call, method: &str, path: &[&str]) -> Answer 
         ("HEAD", [id, "archive"]) => archive::stat(call, id).await,
         ("GET", [id, "archive"]) => archive::get(call, id).await,
         ("PUT", [id, "archive"]) => archive::put(call, id).await,
+        // Hull's own.
+        ("POST", [id, "ports"]) => containers::ports::change(call, id).await,
         ("POST", [id, "update"]) => update::update(call, id).await,
         (_, [_, "checkpoints", ..]) => Err(Error::unsupported("checkpoint")),
         _ => Err(Error::no_page()),

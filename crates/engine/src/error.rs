@@ -355,6 +355,19 @@ pub enum NetworkError {
         "user specified IP address is supported only when connecting to networks with user configured subnets"
     )]
     AddressOfPool,
+    /// There is no network of its own that leads elsewhere.
+    #[error(
+        "container {0} has no network of its own that leads elsewhere: it has no ports to publish"
+    )]
+    NoPorts(String),
+    /// What should be given up is not there.
+    #[error("container {name} has not published port {port}")]
+    NotPublished {
+        /// What was asked for.
+        port: String,
+        /// The container's name.
+        name: String,
+    },
     /// The network has no addresses of that family.
     #[error("{address}: network {network} has no IPv6; make it with --ipv6 and a subnet of it")]
     NoIpv6 {
@@ -370,7 +383,8 @@ impl NetworkError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Connected { .. } | Self::NotConnected { .. } => Kind::Denied,
-            Self::OfHost | Self::OfContainer | Self::Private => Kind::Conflict,
+            Self::OfHost | Self::OfContainer | Self::Private | Self::NoPorts(_) => Kind::Conflict,
+            Self::NotPublished { .. } => Kind::NotFound,
             Self::AliasesOnDefault
             | Self::AddressOnDefault
             | Self::AddressOfPool

@@ -63,6 +63,7 @@ pub use mountpoint::{
 };
 pub use network::{Counters, Endpoint, Family, Layout, Plan, Protocol, Published, Subnet};
 pub use networks::{AddressPool, Asked, InvalidPool, Network, NetworkCreate, builtin_id};
+pub use owner::Bindings;
 pub use request::{
     Change, Condition, Created, Exec, ExecCreate, ExecStart, ExecState, Info, List, Remove, Stop,
     Streams, Top, Waited,

@@ -24,7 +24,7 @@ use crate::container::Container;
 use crate::engine::Engine;
 use crate::error::{Error, NetworkError};
 use crate::event::EventKind;
-use crate::owner::blocking;
+use crate::owner::{Bindings, blocking};
 use crate::shared::Shared;
 pub use addresses::{AddressPool, Asked, InvalidPool};
 pub(crate) use addresses::{of_default, usual};
@@ -191,6 +191,19 @@ impl Engine {
     pub async fn disconnect_network(&self, network: &str, container: &str) -> Result<(), Error> {
         let (handle, network) = (self.find(container)?, network.to_owned());
         handle.ask(move |owner| Box::pin(async move { owner.leave_network(&network).await })).await
+    }
+
+    /// Takes ports of a container away and gives it others, while it runs too; all or none.
+    pub async fn change_ports(
+        &self,
+        container: &str,
+        add: Bindings,
+        remove: Bindings,
+    ) -> Result<(), Error> {
+        let handle = self.find(container)?;
+        handle
+            .ask(move |owner| Box::pin(async move { owner.change_ports(add, remove).await }))
+            .await
     }
 
     /// The networks that users made.

@@ -15,6 +15,7 @@ mod files;
 mod health;
 mod join;
 mod network;
+mod publish;
 mod recover;
 mod restart;
 mod start;
@@ -39,6 +40,7 @@ use crate::shim::Shim;
 use crate::store::Written;
 use exec::Entry;
 
+pub use publish::Bindings;
 pub(crate) use start::blocking;
 
 /// What an owner is asked to do.

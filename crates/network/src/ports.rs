@@ -195,11 +195,7 @@ impl Ports {
     /// before [`restore`](Self::restore). A port that a program of the host took meanwhile stays
     /// published: what comes to it does not reach that program.
     pub fn adopt(&self, id: &ContainerId, published: &[Published]) {
-        let held = published.iter().map(|published| {
-            let socket = hold(published.protocol, published.at());
-            Held { id: id.clone(), published: *published, _socket: socket.ok().flatten() }
-        });
-        self.held().extend(held);
+        self.held().extend(kept(id, published));
     }
 
     /// Puts the table in place as it is noted.
@@ -216,11 +212,28 @@ impl Ports {
         endpoint: &Endpoint,
         wanted: &[Wanted],
     ) -> Result<Vec<Published>, Error> {
-        if wanted.is_empty() {
+        self.change(id, bridge, endpoint, wanted, &[])
+    }
+
+    /// The same, and takes back those of its ports that are `gone`, in one step: `wanted` may be where
+    /// they were. If it fails they are its own as before.
+    pub fn change(
+        &self,
+        id: &ContainerId,
+        bridge: &InterfaceName,
+        endpoint: &Endpoint,
+        wanted: &[Wanted],
+        gone: &[Published],
+    ) -> Result<Vec<Published>, Error> {
+        if wanted.is_empty() && gone.is_empty() {
             return Ok(Vec::new());
         }
-        admit_loopback(bridge, endpoint)?;
+        if !wanted.is_empty() {
+            admit_loopback(bridge, endpoint)?;
+        }
         let mut held = self.held();
+        // Their sockets are closed at once, and would be in the way of others.
+        held.retain(|held| held.id != *id || !gone.contains(&held.published));
         let before = held.len();
         let added = wanted.iter().try_for_each(|wanted| {
             let chosen = choose(&held, bridge, endpoint, wanted)?;
@@ -230,6 +243,7 @@ impl Ports {
         });
         if let Err(error) = added.and_then(|()| Ok(self.apply(&held)?)) {
             held.truncate(before);
+            held.extend(kept(id, gone));
             return Err(error);
         }
         Ok(held[before..].iter().map(|held| held.published).collect())
@@ -254,6 +268,14 @@ impl Ports {
         // Whoever adds takes back what failed, so a poisoned list is whole.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Ports that are published already, with the sockets that can be had for them.
+fn kept(id: &ContainerId, published: &[Published]) -> impl Iterator<Item = Held> {
+    published.iter().map(|published| {
+        let socket = hold(published.protocol, published.at());
+        Held { id: id.clone(), published: *published, _socket: socket.ok().flatten() }
+    })
 }
 
 /// The host's port for what is wanted, at each of its addresses, and what keeps it.

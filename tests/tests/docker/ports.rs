@@ -128,6 +128,58 @@ pub(crate) fn a_port_that_is_taken_names_its_owner(host: &mut Host) {
     }
 }
 
+/// Ports come and go while it runs, outlive the engine, and belong to the next run too.
+pub(crate) fn ports_change_while_it_runs(host: &mut Host, isolation: Isolation) {
+    detached(host, isolation, &["--name=web", "-p=8080:80"], &["sh", "-c", SERVE]);
+    let add = r#"{"Add":{"80":[{"HostPort":"8085"}],"53/udp":[{"HostPort":"8085"}]}}"#;
+    change(host, 200, add);
+    eventually("the new port leads there", || who(host, "127.0.0.1:8085").is_some());
+    assert!(host.docker(&["port", "web"]).ok().contains("53/udp -> 0.0.0.0:8085"));
+    a_change_happens_whole_or_not_at_all(host);
+    host.engine.kill();
+    assert!(who(host, "127.0.0.1:8085").is_some());
+    host.engine.start();
+    change(host, 200, r#"{"Remove":{"80/tcp":[{"HostPort":"8080"}],"53/udp":[]}}"#);
+    assert_eq!(host.docker(&["port", "web"]).ok(), "80/tcp -> 0.0.0.0:8085");
+    assert_eq!(who(host, "127.0.0.1:8080"), None);
+    host.docker(&["restart", "-t=0", "web"]).ok();
+    assert_eq!(host.docker(&["port", "web"]).ok(), "80/tcp -> 0.0.0.0:8085");
+    eventually("it serves again", || who(host, "127.0.0.1:8085").is_some());
+    let said = change(host, 404, r#"{"Remove":{"9/tcp":[]}}"#);
+    assert!(said.contains("container web has not published port 9/tcp"), "{said}");
+    host.docker(&["rm", "-f", "web"]).ok();
+    assert_eq!(who(host, "127.0.0.1:8085"), None);
+}
+
+/// With a port that is taken, by itself or a program of the host, nothing else is changed; one that is
+/// given up by the same request is free.
+fn a_change_happens_whole_or_not_at_all(host: &Host) {
+    let before = host.docker(&["port", "web"]).ok();
+    let said = change(host, 500, r#"{"Add":{"81/tcp":[{"HostPort":"8085"}]}}"#);
+    assert!(said.contains("port is already allocated: container"), "{said}");
+    let swap = r#"{"Remove":{"80/tcp":[{"HostPort":"8080"}]},"Add":{"81/tcp":[{"HostPort":"8086"}],"82/tcp":[{"HostPort":"5000"}]}}"#;
+    let said = change(host, 500, swap);
+    assert!(said.contains("port is already allocated: docker-registry (pid "), "{said}");
+    assert_eq!(host.docker(&["port", "web"]).ok(), before);
+    assert!(who(host, "127.0.0.1:8080").is_some());
+    // The engine's socket keeps 8080 again, and none is left on 8086.
+    let sockets = host.engine.on_host("cat", &["/proc/net/tcp"]).ok();
+    assert!(sockets.contains("00000000:1F90 00000000:0000 0A"), "{sockets}");
+    assert!(!sockets.contains("00000000:1F96"), "{sockets}");
+    let narrow = r#"{"Remove":{"80/tcp":[{"HostPort":"8080"}]},"Add":{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"}]}}"#;
+    change(host, 200, narrow);
+    assert!(host.docker(&["port", "web"]).ok().contains("80/tcp -> 127.0.0.1:8080"));
+    assert!(who(host, "127.0.0.1:8080").is_some());
+}
+
+/// What the page says to that change of `web`.
+#[track_caller]
+fn change(host: &Host, want: u16, body: &str) -> String {
+    let (status, said) = host.engine.send("POST", "/containers/web/ports", body);
+    assert_eq!(status, want, "{body}: {said}");
+    said
+}
+
 pub(crate) fn all_exposed_ports_are_published_if_asked(host: &mut Host, isolation: Isolation) {
     let flags = ["-P", "--expose=80", "--expose=81/udp", "--name=open"];
     detached(host, isolation, &flags, &["sh", "-c", SERVE]);

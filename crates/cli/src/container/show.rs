@@ -54,11 +54,19 @@ pub(crate) struct Top {
 
 /// `hull port`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hull port web 80
+  hull port add web 8080:80
+  hull port rm web 8080:80")]
 pub(crate) struct Port {
-    /// Name or id
+    /// Name or id; with specifications behind it, add or rm
     name: String,
-    /// Only this port, PORT[/PROTOCOL]
-    port: Option<String>,
+    /// Only this port, PORT[/PROTOCOL]; behind add and rm, name or id
+    #[arg(value_name = "PORT")]
+    only: Option<String>,
+    /// Ports to publish or to give up while it runs, [[ADDRESS:]HOSTPORT:]PORT[/PROTOCOL]
+    specs: Vec<String>,
 }
 
 /// `hull diff`.
@@ -123,11 +131,33 @@ impl Verb for Top {
     }
 }
 
+impl Port {
+    /// Has ports published or given up.
+    async fn change(&self, id: &str, client: &Client) -> Result<u8, Error> {
+        let change = match self.name.as_str() {
+            "add" => "Add",
+            "rm" => "Remove",
+            other => {
+                return Err(Error::Argument {
+                    option: "port",
+                    value: other.to_owned(),
+                    want: "add or rm before a container and ports".into(),
+                });
+            }
+        };
+        let body = serde_json::json!({ change: crate::run::ports::parse(&self.specs)? });
+        client.post(&page(id, "ports"), &body).await.map(|_| 0)
+    }
+}
+
 impl Verb for Port {
     async fn run(self, client: &Client) -> Result<u8, Error> {
+        if let Some(id) = self.only.as_ref().filter(|_| !self.specs.is_empty()) {
+            return self.change(id, client).await;
+        }
         let container = client.get(&page(&self.name, "json")).await?;
         let wanted =
-            self.port.map(|port| if port.contains('/') { port } else { format!("{port}/tcp") });
+            self.only.map(|port| if port.contains('/') { port } else { format!("{port}/tcp") });
         let all = container["NetworkSettings"]["Ports"].as_object();
         let mut found = false;
         for (port, bindings) in all.into_iter().flatten() {

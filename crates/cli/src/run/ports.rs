@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::error::Error;
 
 /// Bindings by the container's port, from `[[IP:]HOSTPORT:]PORT[/PROTOCOL]` with ranges `FIRST-LAST`.
-pub(super) fn parse(given: &[String]) -> Result<Map<String, Value>, Error> {
+pub(crate) fn parse(given: &[String]) -> Result<Map<String, Value>, Error> {
     let mut bindings = Map::new();
     for text in given {
         let invalid = || Error::Argument {

@@ -15,8 +15,9 @@ use spec::{Isolation, Signal};
 
 use crate::error::Error;
 use crate::fields;
+pub(crate) use endpoints::PortBody;
 pub(crate) use endpoints::attachment;
-use endpoints::{PortBody, endpoints};
+use endpoints::endpoints;
 pub(crate) use openings::network;
 use openings::{BlkioBody, OpeningsBody};
 
@@ -321,7 +322,7 @@ fn bytes(text: &str) -> Option<u64> {
 }
 
 /// A port without the host's is any of the host's.
-fn ports((inside, hosts): (String, Option<Vec<PortBody>>)) -> (String, Vec<HostPort>) {
+pub(crate) fn ports((inside, hosts): (String, Option<Vec<PortBody>>)) -> (String, Vec<HostPort>) {
     let mut hosts: Vec<_> = hosts.unwrap_or_default().into_iter().map(HostPort::from).collect();
     if hosts.is_empty() {
         hosts.push(HostPort::default());

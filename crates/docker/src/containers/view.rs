@@ -312,7 +312,7 @@ fn bindings(host: &HostConfig) -> Value {
 }
 
 /// The ports that the host has of it now, and `null` for those that it only exposes.
-fn ports(container: &Container) -> Value {
+pub(crate) fn ports(container: &Container) -> Value {
     let mut ports = Map::new();
     if !container.status.is_live() {
         return Value::Object(ports);

@@ -178,7 +178,7 @@ impl Owner {
     }
 
     /// The network that leads elsewhere, and its place there.
-    fn way(&self) -> Option<(String, Endpoint)> {
+    pub(super) fn way(&self) -> Option<(String, Endpoint)> {
         let way = way_out(&self.container.host, &self.container.endpoints);
         way.map(|(name, endpoint)| (name.clone(), endpoint.clone()))
     }

@@ -27,7 +27,7 @@ struct EndpointBody {
 /// A port of `HostConfig.PortBindings`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct PortBody {
+pub(crate) struct PortBody {
     host_ip: Option<String>,
     host_port: Option<String>,
 }
