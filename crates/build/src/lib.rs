@@ -5,7 +5,7 @@
 //! ```text
 //!   bytes -> lines -> nodes -> instructions      (dockerfile: what is written)
 //!                                  |
-//!                          expand, at execution  (expand: what it means in a stage's environment)
+//!                          expand, at execution  (image::expand: what it means in an environment)
 //! ```
 //!
 //! The rest makes an image of them:
@@ -27,7 +27,6 @@ pub mod context;
 pub mod copy;
 pub mod dockerfile;
 pub mod error;
-pub mod expand;
 pub mod ignore;
 pub mod layers;
 pub mod lint;
@@ -41,4 +40,5 @@ pub use builder::{Request, build};
 pub use context::Context;
 pub use dockerfile::{Dockerfile, Instruction, Kind};
 pub use error::Error;
+pub use image::expand;
 pub use told::Event;

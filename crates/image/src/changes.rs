@@ -1,7 +1,7 @@
 //! Dockerfile instructions that change an image's configuration, as `docker import --change` takes them.
 //!
 //! CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME and WORKDIR.
-//! Variables are not expanded here: an unescaped `$` where docker would expand it is refused.
+//! Variables mean the environment of what is changed, and what the changes before set.
 //!
 //! Spec: Dockerfile reference; OCI image-spec, config.md "config".
 
@@ -10,7 +10,27 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use spec::{Kind, Signal};
 
+use crate::expand;
 use crate::extension::Healthcheck;
+
+/// What escapes a character in a change.
+const ESCAPE: char = '\\';
+
+/// The instructions that may change an image.
+const KNOWN: [&str; 12] = [
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "ONBUILD",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
 
 /// What a shell-form command runs in.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -21,17 +41,31 @@ pub enum Error {
     /// Not among those that may change an image.
     #[error("{0} is not a valid change command")]
     Unknown(String),
-    /// Docker has it, Hull does not.
-    #[error("unsupported change {0:?}")]
-    Unsupported(String),
     /// Arguments that make no sense.
     #[error("invalid change {change:?}: {reason}")]
     Invalid {
         /// The line.
         change: String,
         /// What is wrong.
-        reason: &'static str,
+        reason: Reason,
     },
+}
+
+/// What is wrong with a change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Its form.
+    #[error("{0}")]
+    Form(&'static str),
+    /// A word.
+    #[error(transparent)]
+    Word(#[from] expand::Error),
+}
+
+impl From<&'static str> for Reason {
+    fn from(form: &'static str) -> Self {
+        Self::Form(form)
+    }
 }
 
 impl Error {
@@ -39,7 +73,6 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Unknown(_) | Self::Invalid { .. } => Kind::Invalid,
-            Self::Unsupported(_) => Kind::Unsupported,
         }
     }
 }
@@ -55,26 +88,32 @@ pub(crate) struct Changes {
     labels: BTreeMap<String, String>,
     on_build: Vec<String>,
     shell: Option<Vec<String>>,
-    /// The shell of what is changed, where it has one of its own.
-    inherited: Option<Vec<String>>,
+    /// What is changed.
+    base: Base,
     stop_signal: Option<String>,
     user: Option<String>,
     volumes: Vec<String>,
     working_dir: Option<String>,
 }
 
+/// What changes need to know of what they change.
+#[derive(Debug, Default)]
+pub(crate) struct Base {
+    /// Its shell, where it has one of its own.
+    pub(crate) shell: Option<Vec<String>>,
+    /// Its environment, `NAME=VALUE`.
+    pub(crate) env: Vec<String>,
+}
+
 impl Changes {
     /// Takes the lines in order; a later one overrides or adds as in a Dockerfile.
     pub(crate) fn parse<S: AsRef<str>>(lines: &[S]) -> Result<Self, Error> {
-        Self::over(None, lines)
+        Self::over(Base::default(), lines)
     }
 
-    /// The same for an image whose shell is not the usual one.
-    pub(crate) fn over<S: AsRef<str>>(
-        shell: Option<Vec<String>>,
-        lines: &[S],
-    ) -> Result<Self, Error> {
-        let mut changes = Self { inherited: shell, ..Self::default() };
+    /// The same for something that is there.
+    pub(crate) fn over<S: AsRef<str>>(base: Base, lines: &[S]) -> Result<Self, Error> {
+        let mut changes = Self { base, ..Self::default() };
         for line in lines.iter().flat_map(|lines| lines.as_ref().lines()) {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
@@ -88,23 +127,16 @@ impl Changes {
         let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let (word, rest) = (word.to_ascii_uppercase(), rest.trim());
         let invalid = |reason| Error::Invalid { change: line.to_owned(), reason };
-        let supported = match word.as_str() {
-            "CMD" | "ENTRYPOINT" | "HEALTHCHECK" | "ONBUILD" | "SHELL" => true,
-            "ENV" | "EXPOSE" | "LABEL" | "STOPSIGNAL" | "USER" | "VOLUME" | "WORKDIR" => {
-                !has_variable(rest)
-            }
-            _ => return Err(Error::Unknown(word)),
-        };
-        if !supported {
-            return Err(Error::Unsupported(line.to_owned()));
+        if !KNOWN.contains(&word.as_str()) {
+            return Err(Error::Unknown(word));
         }
         if rest.is_empty() {
-            return Err(invalid("an argument is missing"));
+            return Err(invalid("an argument is missing".into()));
         }
         self.apply(&word, rest).map_err(invalid)
     }
 
-    fn apply(&mut self, word: &str, rest: &str) -> Result<(), &'static str> {
+    fn apply(&mut self, word: &str, rest: &str) -> Result<(), Reason> {
         match word {
             "CMD" => self.cmd = Some(self.command(rest)),
             "ENTRYPOINT" => self.entrypoint = Some(self.command(rest)),
@@ -116,41 +148,74 @@ impl Changes {
                 self.shell = Some(words.ok_or("want a list in JSON: [\"PROGRAM\", \"FLAG\"]")?);
             }
             "ENV" => {
-                for (key, value) in pairs(rest)? {
+                for (key, value) in self.pairs(rest)? {
                     self.env.retain(|(known, _)| *known != key);
                     self.env.push((key, value));
                 }
             }
-            "LABEL" => self.labels.extend(pairs(rest)?),
+            "LABEL" => self.labels.extend(self.pairs(rest)?),
             "EXPOSE" => {
-                for port in words(rest)? {
+                for port in self.words(rest)? {
                     self.exposed.push(exposed(&port)?);
                 }
             }
             "VOLUME" => {
                 let list: Option<Vec<String>> = serde_json::from_str(rest).ok();
-                self.volumes.extend(list.map_or_else(|| words(rest), Ok)?);
+                self.volumes.extend(list.map_or_else(|| self.words(rest), Ok)?);
             }
-            "USER" => self.user = Some(only(rest)?),
+            "USER" => self.user = Some(self.word(rest)?),
             "WORKDIR" => {
                 let under = self.working_dir.as_deref().unwrap_or("/");
-                let path = std::path::Path::new(under).join(only(rest)?);
+                let path = std::path::Path::new(under).join(self.word(rest)?);
                 self.working_dir = Some(path.to_string_lossy().into_owned());
             }
             "STOPSIGNAL" => {
-                let signal: Signal = rest.parse().map_err(|_| "no such signal")?;
-                self.stop_signal = Some(signal.to_string());
+                let word = self.word(rest)?;
+                let _: Signal = word.parse().map_err(|_| "no such signal")?;
+                self.stop_signal = Some(word);
             }
             _ => {}
         }
         Ok(())
     }
 
+    /// The value of a variable: as changed before, else as it was.
+    fn variable(&self, name: &str) -> Option<String> {
+        let changed = self.env.iter().find(|(known, _)| known == name);
+        let own = || {
+            let mut pairs = self.base.env.iter().filter_map(|pair| pair.split_once('='));
+            pairs.rfind(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+        };
+        changed.map(|(_, value)| value.clone()).or_else(own)
+    }
+
+    fn word(&self, text: &str) -> Result<String, Reason> {
+        Ok(expand::word(text, ESCAPE, &|name| self.variable(name))?)
+    }
+
+    fn words(&self, text: &str) -> Result<Vec<String>, Reason> {
+        Ok(expand::words(text, ESCAPE, &|name| self.variable(name))?)
+    }
+
+    /// `A=b C="d e"`, or the old form `A b c`.
+    fn pairs(&self, rest: &str) -> Result<Vec<(String, String)>, Reason> {
+        let first = rest.split_whitespace().next().unwrap_or_default();
+        if !first.contains('=') {
+            let (key, value) = rest.split_once(char::is_whitespace).ok_or("a value is missing")?;
+            return Ok(vec![(self.word(key)?, self.word(value.trim())?)]);
+        }
+        let pair = |word: &str| match word.split_once('=') {
+            Some(("", _)) | None => Err("want KEY=VALUE".into()),
+            Some((key, value)) => Ok((self.word(key)?, self.word(value)?)),
+        };
+        pieces(rest).into_iter().map(pair).collect()
+    }
+
     /// JSON form as it is, any other text for the shell.
     fn command(&self, rest: &str) -> Vec<String> {
         serde_json::from_str(rest).unwrap_or_else(|_| {
             let usual = || SHELL.map(str::to_owned).to_vec();
-            let own = self.shell.as_ref().or(self.inherited.as_ref());
+            let own = self.shell.as_ref().or(self.base.shell.as_ref());
             let mut words = own.cloned().unwrap_or_else(usual);
             words.push(rest.to_owned());
             words
@@ -277,50 +342,21 @@ fn trigger(rest: &str) -> Result<String, &'static str> {
     }
 }
 
-/// `A=b C="d e"`, or the old form `A b c`.
-fn pairs(rest: &str) -> Result<Vec<(String, String)>, &'static str> {
-    let first = rest.split_whitespace().next().unwrap_or_default();
-    if !first.contains('=') {
-        let (key, value) = rest.split_once(char::is_whitespace).ok_or("a value is missing")?;
-        return Ok(vec![(key.to_owned(), value.trim().to_owned())]);
-    }
-    let pair = |word: String| match word.split_once('=') {
-        Some(("", _)) | None => Err("want KEY=VALUE"),
-        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-    };
-    words(rest)?.into_iter().map(pair).collect()
-}
-
-fn only(rest: &str) -> Result<String, &'static str> {
-    match <[String; 1]>::try_from(words(rest)?) {
-        Ok([word]) => Ok(word),
-        Err(_) => Err("want one argument"),
-    }
-}
-
-/// Words as a shell splits them: quotes and backslashes are taken off.
-fn words(text: &str) -> Result<Vec<String>, &'static str> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
+/// The text between blanks that are neither quoted nor escaped, as it is.
+fn pieces(text: &str) -> Vec<&str> {
+    let (mut quote, mut escaped) = (None, false);
+    let ends = move |c: char| {
         match (c, quote) {
+            _ if escaped => escaped = false,
+            (ESCAPE, None | Some('"')) => escaped = true,
             (c, Some(open)) if c == open => quote = None,
-            ('\\', None | Some('"')) => {
-                let escaped = chars.next().ok_or("a backslash at the end")?;
-                word.get_or_insert_default().push(escaped);
-            }
-            ('"' | '\'', None) => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (c, None) if c.is_whitespace() => words.extend(word.take()),
-            (c, _) => word.get_or_insert_default().push(c),
+            ('"' | '\'', None) => quote = Some(c),
+            (c, None) => return c.is_whitespace(),
+            _ => {}
         }
-    }
-    words.extend(word);
-    if quote.is_some() { Err("a quote is not closed") } else { Ok(words) }
+        false
+    };
+    text.split(ends).filter(|piece| !piece.is_empty()).collect()
 }
 
 /// `80`, `80/udp`; tcp is the default.
@@ -332,15 +368,6 @@ fn exposed(port: &str) -> Result<String, &'static str> {
         Ok(number) if number > 0 && known => Ok(format!("{number}/{protocol}")),
         _ => Err("want PORT or PORT/tcp, /udp, /sctp"),
     }
-}
-
-fn has_variable(text: &str) -> bool {
-    let mut before = None;
-    text.chars().any(|c| {
-        let variable = c == '$' && before != Some('\\');
-        before = Some(c);
-        variable
-    })
 }
 
 #[cfg(test)]
@@ -374,7 +401,7 @@ mod tests {
             },
             "Labels": { "a": "b", "c d": "e f" },
             "OnBuild": ["RUN make"],
-            "StopSignal": "SIGKILL",
+            "StopSignal": "9",
             "User": "1000:1000",
             "Volumes": { "/data": {}, "/more": {} },
             "WorkingDir": "/a/b",
@@ -390,11 +417,41 @@ mod tests {
             "Shell": ["bash", "-c"],
         });
         assert_eq!(changes.expect("valid").config(), want);
-        let inherited = || Some(vec!["ash".to_owned(), "-ec".to_owned()]);
+        let inherited =
+            || Base { shell: Some(vec!["ash".to_owned(), "-ec".to_owned()]), env: Vec::new() };
         let changes = Changes::over(inherited(), &["ENTRYPOINT a"]).expect("valid");
         assert_eq!(changes.config(), json!({ "Entrypoint": ["ash", "-ec", "a"] }));
         let changes = Changes::over(inherited(), &["SHELL [\"sh\"]", "CMD a"]).expect("valid");
         assert_eq!(changes.config()["Cmd"], json!(["sh", "a"]));
+    }
+
+    #[test]
+    fn variables_are_those_of_what_is_changed_and_of_changes_before() {
+        let env = ["PATH=/bin", "WHO=me"].map(str::to_owned).to_vec();
+        let base = Base { env, ..Base::default() };
+        let changes = Changes::over(
+            base,
+            &[
+                "ENV PATH=$PATH:/x 'L'=\"two $WHO\" E='$WHO' F=\\$WHO",
+                "ENV WHO ${WHO:-no} again",
+                "LABEL who=$WHO none=${NONE:-n}",
+                "WORKDIR /home/$WHO",
+                "USER ${UID:-7}",
+                "EXPOSE ${PORT:-80 81}",
+                "STOPSIGNAL ${SIGNAL:-SIGUSR1}",
+                "CMD echo $WHO",
+            ],
+        );
+        let want = json!({
+            "Cmd": ["/bin/sh", "-c", "echo $WHO"],
+            "Env": ["PATH=/bin:/x", "L=two me", "E=$WHO", "F=$WHO", "WHO=me again"],
+            "ExposedPorts": { "80/tcp": {}, "81/tcp": {} },
+            "Labels": { "none": "n", "who": "me again" },
+            "StopSignal": "SIGUSR1",
+            "User": "7",
+            "WorkingDir": "/home/me again",
+        });
+        assert_eq!(changes.expect("valid").config(), want);
     }
 
     #[test]
@@ -408,7 +465,8 @@ mod tests {
             ("HEALTHCHECK --often=1s CMD x", Kind::Invalid),
             ("ONBUILD FROM x", Kind::Invalid),
             ("SHELL bash", Kind::Invalid),
-            ("ENV PATH=$PATH:/x", Kind::Unsupported),
+            ("ENV A=${B", Kind::Invalid),
+            ("ENV A=${B:?missing}", Kind::Invalid),
             ("ENV", Kind::Invalid),
             ("ENV A", Kind::Invalid),
             ("ENV =b", Kind::Invalid),
@@ -417,7 +475,6 @@ mod tests {
             ("EXPOSE 80-90", Kind::Invalid),
             ("EXPOSE 80/x", Kind::Invalid),
             ("STOPSIGNAL NO", Kind::Invalid),
-            ("USER a b", Kind::Invalid),
         ];
         for (line, kind) in cases {
             assert_eq!(Changes::parse(&[line]).err().map(|e| e.kind()), Some(kind), "{line}");

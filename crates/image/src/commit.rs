@@ -15,7 +15,7 @@ use spec::{Digest, Kind};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::changes::{self, Changes};
+use crate::changes::{self, Base, Changes};
 use crate::content::{Writer, digest_of};
 use crate::manifest::{Descriptor, OCI_MANIFEST};
 use crate::store::Store;
@@ -116,7 +116,12 @@ impl Images {
         let parent = self.get(&parent.to_string())?;
         let own = serde_json::from_value(commit.over["Shell"].clone()).ok();
         let shell = own.or_else(|| parent.extension.shell.clone());
-        let changes = Changes::over(shell, &commit.changes)?;
+        let env = [&commit.config, &commit.over]
+            .iter()
+            .flat_map(|config| config["Env"].as_array().into_iter().flatten())
+            .filter_map(|pair| pair.as_str().map(str::to_owned))
+            .collect();
+        let changes = Changes::over(Base { shell, env }, &commit.changes)?;
         let store = Arc::clone(&self.store);
         let work = move || store.tidy(make(&store, &parent, &commit, &changes, pack));
         tokio::task::spawn_blocking(work).await.map_err(|_| Error::GivenUp)?

@@ -19,6 +19,7 @@ pub mod compression;
 mod content;
 pub mod distribution;
 pub mod draft;
+pub mod expand;
 pub mod extension;
 pub mod find;
 pub mod hold;

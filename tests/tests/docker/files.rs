@@ -103,7 +103,18 @@ pub(crate) fn diff_export_and_commit_tell_what_was_written(host: &mut Host, isol
     let list = host.engine.on_host("tar", &["-tf", &tar]).ok();
     assert!(list.lines().any(|line| line == "new") && !list.contains("etc/group\n"), "{list}");
 
-    let change = ["-c", "ENV A=b", "-c", "CMD [\"cat\", \"/new\"]", "-a", "me", "-m", "why"];
+    let change = [
+        "-c",
+        "ENV A=b ON=$PATH:/on",
+        "-c",
+        "LABEL a=\"is $A\"",
+        "-c",
+        "CMD [\"cat\", \"/new\"]",
+        "-a",
+        "me",
+        "-m",
+        "why",
+    ];
     let id = host.docker(&[&["commit"], &change[..], &["written", "made:1"]].concat()).ok();
     assert!(id.starts_with("sha256:"), "{id}");
     assert_eq!(host.docker(&["run", "--rm", "made:1"]).ok(), "new");
@@ -111,7 +122,8 @@ pub(crate) fn diff_export_and_commit_tell_what_was_written(host: &mut Host, isol
     assert_eq!(host.docker(&["run", "--rm", "made:1", "sh", "-c", seen]).ok(), "v\nv\nb");
     let said =
         host.docker(&["image", "inspect", "-f", "{{.Author}} {{.Config.Env}}", "made:1"]).ok();
-    assert!(said.starts_with("me ") && said.contains("A=b"), "{said}");
+    assert!(said.starts_with("me ") && said.contains("A=b") && said.contains("bin:/on"), "{said}");
+    assert_eq!(host.engine.inspect("made:1")["Config"]["Labels"]["a"], "is b");
     let changes =
         ["HEALTHCHECK --interval=1s CMD true", "ONBUILD RUN make", "SHELL [\"ash\", \"-c\"]"];
     let changes: Vec<&str> = changes.iter().flat_map(|change| ["-c", change]).collect();

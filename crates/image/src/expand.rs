@@ -1,6 +1,7 @@
 //! What a word means in an environment.
 //!
-//! Called at execution, with the stage's environment and build arguments. Quotes and escapes go, variables
+//! For a Dockerfile's instructions, with their stage's environment and build arguments, and for changes of
+//! `commit` and `import`. Quotes and escapes go, variables
 //! become their values; a value is never looked at again, so nothing can loop.
 //!
 //! ```text
