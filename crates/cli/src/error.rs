@@ -56,6 +56,9 @@ pub(crate) enum Error {
     /// What is copied cannot be what is there.
     #[error("copy to {to}: {why}")]
     Copy { to: String, why: String },
+    /// Both walls cannot be compared.
+    #[error("compare: {0}")]
+    Compare(String),
     /// An option that the engine has nothing for.
     #[error("{option} is not supported: {why}")]
     Unsupported { option: &'static str, why: String },

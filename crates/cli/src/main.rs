@@ -6,7 +6,7 @@
 //!   container   ps, logs, cp, stats, …              stream      a process's streams, here
 //!   image       pull, push, images, save, …         credentials docker's logins
 //!   build       build                             format      tables, JSON, templates
-//!   volume, network, system, login
+//!   compare     both walls, measured          volume, network, system, login
 //! ```
 //!
 //! Exit status: that of the container's program for `run`, `start -a`, `attach` and `exec`, else 0; 126
@@ -15,6 +15,7 @@
 
 mod build;
 mod client;
+mod compare;
 mod container;
 mod credentials;
 mod daemon;
@@ -81,6 +82,8 @@ verbs! {
         Version: system::Version,
         /// Find out what this host can do
         Doctor: doctor::Doctor,
+        /// Run an image behind both walls and show what differs
+        Compare: compare::Compare,
         /// Print completions for a shell
         Completion: generate::Completion,
         /// Write man pages

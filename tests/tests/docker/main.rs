@@ -5,6 +5,7 @@ mod attach;
 mod build;
 mod client;
 mod commands;
+mod compare;
 mod compose;
 mod connections;
 mod crash;
@@ -71,6 +72,7 @@ const SUITE: Suite = Suite {
         once!(commands::an_images_life_by_command),
         both!(hull::a_containers_life_by_verb),
         once!(hull::the_engine_by_verb),
+        once!(compare::a_comparison_tells_what_differs),
         once!(hull::files_and_volumes_by_verb),
         once!(hull::an_images_life_by_verb),
         once!(hull::a_prune_asks_first),
