@@ -49,6 +49,8 @@ verbs! {
         Stats: stats::Stats,
         /// Show a container's published ports
         Port: show::Port,
+        /// Show where a container may send to, and what it sent in vain
+        Egress: show::Egress,
         /// Show what a container changed of its image
         Diff: show::Diff,
         /// Copy files into a container, or out of one

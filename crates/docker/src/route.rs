@@ -63,6 +63,7 @@ async fn container_page(call: &mut Call, method: &str, path: &[&str]) -> Answer 
         ("DELETE", [id]) => life::remove(call, id).await,
         ("GET", [id, "json"]) => view::inspect(call, id).await,
         ("GET", [id, "top"]) => view::top(call, id).await,
+        ("GET", [id, "egress"]) => view::egress(call, id).await,
         ("GET", [id, "logs"]) => streams::logs(call, id).await,
         ("POST", [id, "attach"]) => streams::attach(call, id).await,
         ("POST", [id, "wait"]) => streams::wait(call, id).await,

@@ -17,6 +17,7 @@
 //! Spec: RFC 1035 4.1, 4.2; RFC 6891 6.2.3.
 
 mod answer;
+mod egress;
 mod forward;
 
 use std::io;
@@ -33,6 +34,7 @@ use crate::container::Container;
 use crate::networks::DEFAULT;
 use crate::shared::Shared;
 use answer::{Directory, Outcome};
+pub(crate) use egress::{Counts, restricts};
 
 /// How many queries of one container are answered at once; more are not heard.
 const AT_ONCE: usize = 100;
@@ -43,7 +45,7 @@ const LONGEST: usize = 4096;
 
 /// A container's name server; it ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Server([AbortHandle; 2]);
+pub(crate) struct Server([AbortHandle; 2], Arc<Counts>);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -64,10 +66,17 @@ impl Server {
         streams.set_nonblocking(true)?;
         let (datagrams, streams) =
             (UdpSocket::from_std(datagrams)?, TcpListener::from_std(streams)?);
-        let asker = Asker { shared: Arc::clone(shared), id: id.clone() };
+        let counts = Arc::<Counts>::default();
+        let asker =
+            Asker { shared: Arc::clone(shared), id: id.clone(), counts: Arc::clone(&counts) };
         let by_datagram = tokio::spawn(hear(asker.clone(), Arc::new(datagrams)));
         let by_stream = tokio::spawn(accept(asker, streams));
-        Ok(Self([by_datagram.abort_handle(), by_stream.abort_handle()]))
+        Ok(Self([by_datagram.abort_handle(), by_stream.abort_handle()], counts))
+    }
+
+    /// What its container asked for in vain.
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.1
     }
 }
 
@@ -76,6 +85,7 @@ impl Server {
 struct Asker {
     shared: Arc<Shared>,
     id: ContainerId,
+    counts: Arc<Counts>,
 }
 
 async fn hear(asker: Asker, socket: Arc<UdpSocket>) {
@@ -141,12 +151,16 @@ impl Asker {
         let answer = match answer::answer(&message, &directory)? {
             Outcome::Known(answer) => *answer,
             Outcome::Elsewhere => {
+                if !egress::allows(&container, &message, &self.counts) {
+                    return answer::failure(&message, false).to_vec().ok();
+                }
                 let way_out = container.endpoints.values().any(|one| one.gateway.is_some());
                 let servers = if way_out { forward::servers(&container.host.dns) } else { vec![] };
-                if let Some(answer) = forward::ask(&servers, query, way).await {
-                    return Some(answer);
+                match forward::ask(&servers, query, way).await {
+                    Some(answer) if !egress::restricts(&container) => return Some(answer),
+                    Some(answer) => self.bound(&container, &message, &answer).await,
+                    None => answer::failure(&message, way_out),
                 }
-                answer::failure(&message, way_out)
             }
         };
         let bytes = answer.to_vec().ok()?;
@@ -155,9 +169,22 @@ impl Asker {
         }
         Some(bytes)
     }
+
+    /// What a container that may not send everywhere is told of another server's answer.
+    async fn bound(&self, container: &Container, query: &Message, answer: &[u8]) -> Message {
+        let Ok(answer) = Message::from_vec(answer) else { return answer::failure(query, true) };
+        match egress::bind(&self.shared, container, query, answer, &self.counts).await {
+            Ok(bound) => bound,
+            Err(error) => {
+                tracing::warn!(container = %self.id, error = %spec::chain(&error), "name is not let through");
+                answer::failure(query, true)
+            }
+        }
+    }
 }
 
-/// Whether the container has a name server of its own: its neighbours have names.
+/// Whether the container has a name server of its own: its neighbours have names, or it may not ask for
+/// all names.
 pub(crate) fn serves(container: &Container) -> bool {
-    container.endpoints.keys().any(|name| name != DEFAULT)
+    restricts(container) || container.endpoints.keys().any(|name| name != DEFAULT)
 }

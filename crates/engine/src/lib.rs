@@ -61,9 +61,11 @@ pub use mountpoint::{
     BindOptions, DriverConfig, ImageOptions, Mount, MountKind, MountPoint, TmpfsOptions,
     VolumeOptions,
 };
+pub use network::egress::Invalid as InvalidEgress;
 pub use network::{Counters, Endpoint, Family, Layout, Plan, Protocol, Published, Subnet};
 pub use networks::{AddressPool, Asked, InvalidPool, Network, NetworkCreate, builtin_id};
 pub use owner::Bindings;
+pub use owner::egress::Egress;
 pub use request::{
     Change, Condition, Created, Exec, ExecCreate, ExecStart, ExecState, Info, List, Remove, Stop,
     Streams, Top, Waited,

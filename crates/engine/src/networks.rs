@@ -16,6 +16,7 @@ use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use network::egress::Policy;
 use network::{Bridge, Layout, Plan};
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +94,8 @@ pub(crate) struct Site {
     pub(crate) asked: bool,
     /// The same of IPv6.
     pub(crate) asked6: bool,
+    /// Where containers may send to that do not say it themselves; `None` for everywhere.
+    pub(crate) egress: Option<Policy>,
 }
 
 /// The networks by id.
@@ -233,12 +236,21 @@ impl Shared {
         let id = self.network_id();
         if name == DEFAULT || (name.len() >= 12 && id.starts_with(name)) {
             let (name, bridge) = (DEFAULT.to_owned(), Arc::clone(&self.bridge));
-            return Ok(Site { id, name, bridge, named: false, asked: true, asked6: true });
+            return Ok(Site {
+                id,
+                name,
+                bridge,
+                named: false,
+                asked: true,
+                asked6: true,
+                egress: None,
+            });
         }
         let Entry { network, bridge } = self.networks.entry(name)?;
         let bridge = bridge.ok_or_else(|| Error::NoBridge(network.name.clone()))?;
+        let egress = egress(&network.options)?;
         let Network { id, name, asked, asked6, .. } = network;
-        Ok(Site { id, name, bridge, named: true, asked, asked6 })
+        Ok(Site { id, name, bridge, named: true, asked, asked6, egress })
     }
 
     /// Makes a network; gives its id.
@@ -255,6 +267,7 @@ impl Shared {
         if self.networks.all().iter().any(|one| one.name == request.name) {
             return Err(Error::NetworkExists(request.name));
         }
+        egress(&request.options)?;
         let id = crate::names::fresh_id();
         let bridge = request.bridge.clone().unwrap_or_else(|| format!("br-{}", &id[..12]));
         let (four, six) = asked(&request)?;
@@ -337,6 +350,15 @@ impl Site {
 /// The id of a network that is always there and has no bridge: its name's letters.
 pub fn builtin_id(name: &str) -> String {
     format!("{:0<64}", crate::names::hex(name.as_bytes()))
+}
+
+/// Where a network's options let its containers send to; `None` for everywhere.
+fn egress(options: &BTreeMap<String, String>) -> Result<Option<Policy>, Error> {
+    let invalid = |error: network::egress::Invalid| Error::Invalid {
+        field: "option egress",
+        problem: error.to_string(),
+    };
+    options.get("egress").map(|text| text.parse()).transpose().map_err(invalid)
 }
 
 /// The addresses that are asked for, of each family; `None` for any.

@@ -9,6 +9,7 @@
 //! nothing half made. Jobs are short or bounded; waiting for a container's end is done by watching.
 
 mod control;
+pub(crate) mod egress;
 mod end;
 mod exec;
 mod files;

@@ -46,6 +46,12 @@ pub(crate) async fn open(settings: Settings) -> Result<Arc<Shared>, Error> {
         handle.ask(|owner| Box::pin(owner.take_up())).await?;
     }
     collect(&shared).await;
+    let of_networks = Arc::clone(&shared);
+    blocking(move || {
+        crate::owner::egress::collect(&of_networks);
+        Ok(())
+    })
+    .await?;
     tokio::spawn(resume(handles));
     Ok(shared)
 }

@@ -26,6 +26,7 @@ use spec::{ContainerId, Kind};
 use sys::netlink::{Address, Mac, Netlink, Peer, Route};
 
 use crate::address::{Family, Layout, Pool, Subnet, mac_of};
+use crate::egress::{self, Policy};
 use crate::netns::Namespace;
 use crate::{address, filter, sysctl};
 
@@ -106,6 +107,8 @@ pub struct Wish<'a> {
     pub address6: Option<Ipv6Addr>,
     /// `None` for the one that belongs to the address.
     pub mac: Option<Mac>,
+    /// Where it may send to; `None` for everywhere.
+    pub egress: Option<&'a Policy>,
 }
 
 /// A container's place on a bridge: goes into its record, and back to [`Bridge::detach`] or, after
@@ -128,6 +131,9 @@ pub struct Endpoint {
     /// Its place in the network's IPv6, if it has one.
     #[serde(default)]
     pub six: Option<Six>,
+    /// Where it may send to; `None` for everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Policy>,
 }
 
 /// A container's place in the IPv6 of a network.
@@ -290,7 +296,49 @@ impl Bridge {
             (Some(pool), Some(six)) => pool.claim(id, six.address),
             _ => Ok(()),
         });
-        claimed.map_err(|source| self.no_address(source))
+        drop(pools);
+        claimed.map_err(|source| self.no_address(source))?;
+        match &endpoint.egress {
+            Some(policy) => Ok(egress::ensure(&self.name, endpoint, policy)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes away rules for what a container may send that a crash has left, and devices that they are
+    /// of; `kept` are all places on the bridge.
+    pub fn collect_egress(&self, kept: &[&Endpoint]) -> Result<(), Error> {
+        for veth in egress::held(&self.name)? {
+            match kept.iter().find(|endpoint| endpoint.veth == veth) {
+                Some(endpoint) if endpoint.egress.is_some() => {}
+                Some(_) => egress::remove(&self.name, &veth)?,
+                None => self.release(&veth)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a device, and then its rules: another container may share its namespace, and is not to
+    /// outlive them.
+    fn release(&self, veth: &str) -> Result<(), Error> {
+        Netlink::open()
+            .and_then(|mut netlink| delete_if_there(&mut netlink, veth))
+            .map_err(link("delete a restricted device of", &self.name))?;
+        Ok(egress::remove(&self.name, veth)?)
+    }
+
+    /// Lets a container send to addresses that names of its policy have: each with the number of the
+    /// rule and for how many seconds.
+    pub fn admit(
+        &self,
+        endpoint: &Endpoint,
+        admitted: &[(usize, IpAddr, u32)],
+    ) -> Result<(), Error> {
+        Ok(egress::admit(&self.name, &endpoint.veth, admitted)?)
+    }
+
+    /// What a container with a policy has sent in vain.
+    pub fn dropped(&self, endpoint: &Endpoint) -> Result<egress::Dropped, Error> {
+        Ok(egress::dropped(&self.name, &endpoint.veth)?)
     }
 
     /// Connects `namespace` to the bridge by a device that is up and has an address of each family.
@@ -311,6 +359,7 @@ impl Bridge {
             mac: wish.mac.unwrap_or_else(|| mac_of(address)),
             veth: host_end(address),
             six,
+            egress: wish.egress.cloned(),
         };
         if let Err(error) = self.connect(id, namespace, &endpoint) {
             // The first error is the one that tells.
@@ -365,7 +414,14 @@ impl Bridge {
     /// The devices go with the namespace, which the caller [deletes](crate::Namespaces::delete) in
     /// any order with this: the kernel destroys them in the background, where deleting a veth would
     /// have the caller wait 20 ms for it.
+    ///
+    /// One whose sending is restricted loses its device first: another container may share the
+    /// namespace, and is not to outlive the rules.
     pub fn detach(&self, id: &ContainerId, endpoint: &Endpoint) {
+        if endpoint.egress.is_some() {
+            // Rules without a device are rubbish that the next start collects.
+            let _ = self.release(&endpoint.veth);
+        }
         let mut pools = self.pools();
         pools.four.give_back(id, endpoint.address);
         if let (Some(pool), Some(six)) = (&mut pools.six, &endpoint.six) {
@@ -410,9 +466,16 @@ impl Bridge {
                 if self.plan.isolated {
                     netlink.set_isolated(veth, true)?;
                 }
-                netlink.set_up(veth, true)
+                Ok(())
             })
             .map_err(attach("make a device", id))?;
+        if let Some(policy) = &endpoint.egress {
+            egress::apply(&self.name, endpoint, policy)?;
+        }
+        netlink
+            .index(&endpoint.veth)
+            .and_then(|veth| netlink.set_up(veth, true))
+            .map_err(attach("bring up a device", id))?;
         sys::netns::within(namespace.as_fd(), || configure(endpoint, self.plan.mtu))
             .map_err(attach("set up a device", id))
     }

@@ -27,7 +27,7 @@
 //!
 //! let id = "web".parse()?;
 //! let namespace = namespaces.create(&id)?; // `--network none` ends here
-//! let wish = network::Wish { interface: "eth0", address: None, address6: None, mac: None };
+//! let wish = network::Wish { interface: "eth0", address: None, address6: None, mac: None, egress: None };
 //! let endpoint = bridge.attach(&id, &namespace, &wish)?; // keep it in the container's record
 //! namespace.set_gateway(&id, &endpoint)?;
 //!
@@ -39,6 +39,7 @@
 pub mod address;
 pub mod bridge;
 mod counters;
+pub mod egress;
 pub mod filter;
 pub mod netns;
 pub mod ports;

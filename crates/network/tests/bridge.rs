@@ -13,7 +13,8 @@ use spec::{ContainerId, Kind};
 use sys::netlink::{Address, Netlink, Peer, Route};
 
 const PORT: u16 = 7;
-const WISH: Wish<'static> = Wish { interface: "eth0", address: None, address6: None, mac: None };
+const WISH: Wish<'static> =
+    Wish { interface: "eth0", address: None, address6: None, mac: None, egress: None };
 
 /// Runs `test` in a fresh "host": a network namespace with `lo` alone, and a directory for the
 /// containers' namespaces.

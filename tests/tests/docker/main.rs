@@ -10,6 +10,7 @@ mod compose;
 mod connections;
 mod crash;
 mod daemon;
+mod egress;
 mod errors;
 mod exec;
 mod files;
@@ -158,6 +159,9 @@ const SUITE: Suite = Suite {
         once!(ipv6::networks_have_subnets_that_nobody_uses),
         once!(ipv6::the_default_network_has_ipv6_if_the_engine_is_told),
         once!(ipv6::neighbours_are_kept_apart_if_asked),
+        both!(egress::what_is_not_allowed_is_not_reached),
+        both!(egress::another_address_is_no_way_out),
+        both!(egress::a_network_says_what_its_containers_may),
         both!(ports::a_published_port_leads_to_its_container),
         once!(ports::a_port_that_is_taken_names_its_owner),
         both!(ports::ports_change_while_it_runs),

@@ -69,6 +69,17 @@ pub(crate) struct Port {
     specs: Vec<String>,
 }
 
+/// `hull egress`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  hull run -d --name web --network-opt egress=allow:example.com:443 alpine sleep 1d
+  hull egress web")]
+pub(crate) struct Egress {
+    /// Name or id
+    name: String,
+}
+
 /// `hull diff`.
 #[derive(Debug, Args)]
 pub(crate) struct Diff {
@@ -180,6 +191,22 @@ impl Verb for Port {
             }
             _ => Ok(0),
         }
+    }
+}
+
+impl Verb for Egress {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        let held = client.get(&page(&self.name, "egress")).await?;
+        let row = |one: &Value| {
+            let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
+            let count = |key: &str| one["Dropped"][key].to_string();
+            let counts = ["Refused", "Host", "Forged", "Names", "Addresses"].map(count);
+            [vec![text("Network"), text("Egress")], counts.into()].concat()
+        };
+        let titles = ["NETWORK", "EGRESS", "REFUSED", "TO HOST", "FORGED", "NAMES", "ADDRESSES"];
+        let rows = held.as_array().into_iter().flatten().map(row);
+        table::print(titles.map(str::to_owned).into(), rows, false);
+        Ok(0)
     }
 }
 

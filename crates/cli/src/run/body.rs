@@ -181,13 +181,15 @@ fn health(flags: &Upkeep) -> Result<Value, Error> {
 fn endpoint(flags: &Flags) -> Value {
     let address = trimmed(json!({ "IPv4Address": flags.ip, "IPv6Address": flags.ip6 }));
     let addressed = address.as_object().is_some_and(|fields| !fields.is_empty());
-    if !addressed && flags.network_alias.is_empty() {
+    let plain = flags.network_alias.is_empty() && flags.network_opt.is_empty();
+    if !addressed && plain {
         return Value::Null;
     }
     let network = flags.network.as_deref().unwrap_or("bridge");
     let endpoint = trimmed(json!({
         "Aliases": flags.network_alias,
         "IPAMConfig": addressed.then_some(address),
+        "DriverOpts": pairs(&flags.network_opt),
     }));
     json!({ "EndpointsConfig": { network: endpoint } })
 }

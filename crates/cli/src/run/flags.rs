@@ -79,6 +79,9 @@ pub(crate) struct Flags {
     /// A network's name, bridge, none, host or container:NAME
     #[arg(long, visible_alias = "net", value_name = "NETWORK", help_heading = "Network")]
     pub(super) network: Option<String>,
+    /// Option of its place on its network, such as egress=allow:example.com:443
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Network")]
+    pub(super) network_opt: Vec<String>,
     /// A further name on its network
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub(super) network_alias: Vec<String>,

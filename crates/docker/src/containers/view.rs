@@ -86,6 +86,25 @@ pub(crate) async fn top(call: &mut Call, id: &str) -> Answer {
     Ok(reply::ok(&json!({ "Titles": top.titles, "Processes": top.rows })))
 }
 
+/// `GET /containers/ID/egress`, a page of our own: what holds a container's sending, and what it sent
+/// in vain.
+pub(crate) async fn egress(call: &mut Call, id: &str) -> Answer {
+    let held = call.engine.egress(id).await?.into_iter().map(|one| {
+        json!({
+            "Network": one.network,
+            "Egress": one.policy,
+            "Dropped": {
+                "Refused": one.dropped.refused,
+                "Host": one.dropped.host,
+                "Forged": one.dropped.forged,
+                "Names": one.names,
+                "Addresses": one.addresses,
+            },
+        })
+    });
+    Ok(reply::ok(&json!(held.collect::<Vec<_>>())))
+}
+
 /// Everything about a container. `Hull` is our own and holds what Docker has no field for.
 fn document(container: &Container, netns: &Path, networks: &Networks) -> Value {
     let (config, files) = (&container.config, &container.files);
@@ -414,6 +433,11 @@ fn endpoint(container: &Container, network: &str, id: &str) -> Value {
         }
         document["MacAddress"] = json!(wish.mac);
         document["GwPriority"] = json!(wish.priority);
+    }
+    let held = container.endpoints.get(network).and_then(|endpoint| endpoint.egress.as_ref());
+    let wished = container.host.attachments.get(network).and_then(|wish| wish.egress.as_ref());
+    if let Some(egress) = held.or(wished) {
+        document["DriverOpts"] = json!({ "egress": egress });
     }
     if let Some(endpoint) = container.endpoints.get(network) {
         document["MacAddress"] = json!(endpoint.mac.to_string());

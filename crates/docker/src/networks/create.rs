@@ -25,6 +25,8 @@ const GATEWAY6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
 /// The option that says how large packets are.
 const MTU: &str = "com.docker.network.driver.mtu";
+/// The option that says where containers may send to; its value is the engine's to read.
+const EGRESS: &str = "egress";
 /// The option that says whether containers reach each other.
 const TALKS: &str = "com.docker.network.bridge.enable_icc";
 
@@ -117,7 +119,7 @@ fn options(network: &mut NetworkCreate) -> Result<(), Error> {
     for (option, value) in &network.options {
         match (option.as_str(), value.as_str()) {
             (BRIDGE_NAME, name) => network.bridge = Some(name.to_owned()),
-            (MASQUERADE | TALKS, "true" | "1") | (GATEWAY4 | GATEWAY6, "nat") => {}
+            (EGRESS, _) | (MASQUERADE | TALKS, "true" | "1") | (GATEWAY4 | GATEWAY6, "nat") => {}
             (TALKS, "false" | "0") => network.isolated = true,
             (ENABLE_IPV6, "true" | "1") => network.ipv6 = true,
             (ENABLE_IPV6, "false" | "0") => network.ipv6 = false,

@@ -31,7 +31,7 @@ pub(crate) fn resolve(container: &Container, served: bool) -> Result<(), Error> 
     let mut text = resolv_conf(&host, &container.host, connected);
     if served {
         let way_out = container.endpoints.values().any(|endpoint| endpoint.gateway.is_some());
-        text = with_ours(&text, way_out);
+        text = with_ours(&text, way_out && !crate::dns::restricts(container));
     }
     put(&container.files.resolv_conf, &text)
 }

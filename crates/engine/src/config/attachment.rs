@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use network::egress::Policy;
 use network::ports::Wanted;
 use network::{Mac, Protocol};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub struct Attachment {
     pub mac: String,
     /// Of several networks, the one with the highest leads elsewhere.
     pub priority: i64,
+    /// Where it may send to; `None` for what the network says.
+    pub egress: Option<Policy>,
 }
 
 /// A port of the host, as asked for.

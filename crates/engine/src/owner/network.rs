@@ -270,8 +270,10 @@ impl Site {
         let mut names = (0..).map(|number| format!("eth{number}"));
         let interface = names.find(|name| !taken(name)).expect("numbers do not end");
         let namespace = shared.namespaces.open(id)?;
-        let Attachment { address, address6, .. } = *attachment;
-        let wish = Wish { interface: &interface, address, address6, mac: attachment.mac() };
+        let egress = attachment.egress.as_ref().or(self.egress.as_ref());
+        let (interface, mac) = (interface.as_str(), attachment.mac());
+        let (address, address6) = (attachment.address, attachment.address6);
+        let wish = Wish { interface, address, address6, mac, egress };
         Ok(self.bridge.attach(id, &namespace, &wish)?)
     }
 }

@@ -81,8 +81,15 @@ pub(crate) fn attachment(place: &str, settings: Value) -> Result<Attachment, Err
             _ => return refused(&format!("IPAMConfig.{key} (given {value})")),
         }
     }
-    if let Some(option) = body.driver_opts.into_iter().flatten().next() {
-        return refused(&format!("DriverOpts.{} (given {:?})", option.0, option.1));
+    let mut egress = None;
+    for (option, value) in body.driver_opts.into_iter().flatten() {
+        match option.as_str() {
+            "egress" => {
+                let wrong = |error: engine::InvalidEgress| Error::invalid(error.to_string());
+                egress = Some(value.parse().map_err(wrong)?);
+            }
+            _ => return refused(&format!("DriverOpts.{option} (given {value:?})")),
+        }
     }
     Ok(Attachment {
         aliases: body.aliases.unwrap_or_default(),
@@ -91,6 +98,7 @@ pub(crate) fn attachment(place: &str, settings: Value) -> Result<Attachment, Err
         address6,
         mac: body.mac_address.unwrap_or_default(),
         priority: body.gw_priority.unwrap_or_default(),
+        egress,
     })
 }
 
@@ -134,6 +142,7 @@ mod tests {
             (json!({ "IPAMConfig": { "IPv6Address": "10.1.0.9" } }), "invalid IPv6 address"),
             (json!({ "IPAMConfig": { "LinkLocalIPs": ["169.254.0.1"] } }), "LinkLocalIPs"),
             (json!({ "DriverOpts": { "a": "b" } }), "E.DriverOpts.a"),
+            (json!({ "DriverOpts": { "egress": "all" } }), "invalid egress \"all\""),
         ] {
             let error = read(settings).expect_err(word).to_string();
             assert!(error.contains(word), "{error}");
