@@ -5,7 +5,7 @@ use clap::Command;
 /// Verbs by what one wants to do; of each group the first are those that are needed most.
 const GROUPS: [(&str, &str); 7] = [
     ("Run", "run create exec attach start stop restart kill pause unpause wait"),
-    ("Look", "ps logs stats top inspect port diff events info version"),
+    ("Look", "ps logs stats top inspect port egress diff events info version"),
     ("Change", "rename update rm cp export commit"),
     ("Images", "build images pull push tag rmi history save load import"),
     ("Registries", "login logout"),
