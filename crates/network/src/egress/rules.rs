@@ -278,10 +278,10 @@ mod tests {
     fn what_is_allowed_becomes_a_line_and_nothing_else_does() {
         let none = sample("none");
         assert!(!none.contains("daddr") && !none.contains("set "), "{none}");
-        let some = sample("allow:198.51.100.0/24:80-90/tcp,[2001:db8::/32],*.a.test:443");
+        let some = sample("allow:198.51.100.0/24:80-90/tcp,192.0.2.7,*.a.test:443");
         for line in [
             "ip daddr 198.51.100.0/24 meta l4proto tcp th dport 80-90 accept",
-            "ip6 daddr 2001:db8::/32  accept",
+            "ip daddr 192.0.2.7/32  accept",
             "ip daddr @name2v4 meta l4proto { tcp, udp } th dport 443-443 accept",
             "set name2v6 { type ipv6_addr; flags timeout; size 65535; }",
         ] {
