@@ -108,13 +108,13 @@ pub(crate) fn an_image_is_mounted_and_nobody_writes_it(host: &mut Host, isolatio
     assert_eq!(seen, "image mounted:v1 false");
     let said = host.docker(&["rmi", "mounted:v1"]).fails(1);
     assert!(said.contains("is using its referenced image"), "{said}");
+    let has_said = |words: &str| host.docker(&["logs", &id]).out == words;
+    tests::command::eventually("it reads the image", || has_said("bar\n"));
     // Stopped, it keeps what it mounts even if the image is forced away.
     host.docker(&["kill", &id]).ok();
     host.docker(&["rmi", "-f", "mounted:v1"]).ok();
     host.docker(&["start", &id]).ok();
-    tests::command::eventually("it reads the image again", || {
-        host.docker(&["logs", &id]).out == "bar\nbar\n"
-    });
+    tests::command::eventually("it reads the image again", || has_said("bar\nbar\n"));
     host.docker(&["rm", "-f", &id]).ok();
     let said = mount("", &["true"]).fails(125);
     assert!(said.contains("No such image: mounted:v1"), "{said}");
