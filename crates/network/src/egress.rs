@@ -21,7 +21,7 @@
 mod rules;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ pub struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
     /// All addresses that begin like this one.
-    Network(IpAddr, u8),
+    Network(Ipv4Addr, u8),
     /// What this name means; in lower case.
     Name(String),
     /// What a name below this one means.
@@ -153,18 +153,10 @@ pub fn is_of_the_world(address: IpAddr) -> bool {
     }
 }
 
-fn within(address: IpAddr, network: IpAddr, length: u8) -> bool {
-    match (address, network) {
-        (IpAddr::V4(address), IpAddr::V4(network)) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
-            (address.to_bits() ^ network.to_bits()) & mask == 0
-        }
-        (IpAddr::V6(address), IpAddr::V6(network)) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-            (address.to_bits() ^ network.to_bits()) & mask == 0
-        }
-        _ => false,
-    }
+fn within(address: IpAddr, network: Ipv4Addr, length: u8) -> bool {
+    let IpAddr::V4(address) = address else { return false };
+    let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+    (address.to_bits() ^ network.to_bits()) & mask == 0
 }
 
 impl FromStr for Policy {
@@ -185,17 +177,9 @@ impl FromStr for Policy {
 }
 
 fn rule(text: &str) -> Option<Rule> {
-    let (host, ports) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            let ports = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) };
-            (host, ports)
-        }
-        None if text.matches(':').count() > 1 => (text, None),
-        None => match text.split_once(':') {
-            Some((host, ports)) => (host, Some(ports)),
-            None => (text, None),
-        },
+    let (host, ports) = match text.split_once(':') {
+        Some((host, ports)) => (host, Some(ports)),
+        None => (text, None),
     };
     let ports = match ports {
         Some(ports) => Some(read_ports(ports)?),
@@ -209,10 +193,9 @@ fn read_host(text: &str) -> Option<Host> {
         Some((address, length)) => (address, Some(length.parse::<u8>().ok()?)),
         None => (text, None),
     };
-    if let Ok(address) = address.parse::<IpAddr>() {
+    if let Ok(address) = address.parse::<Ipv4Addr>() {
         let length = length.unwrap_or(32);
-        let held = address.is_ipv4() && length <= 32;
-        return held.then_some(Host::Network(address, length));
+        return (length <= 32).then_some(Host::Network(address, length));
     }
     let (name, below) = match text.strip_prefix("*.") {
         Some(parent) => (parent, true),
@@ -275,9 +258,8 @@ impl fmt::Display for Policy {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            Host::Network(ip @ IpAddr::V4(_), 32) => write!(f, "{ip}")?,
-            Host::Network(ip @ IpAddr::V4(_), length) => write!(f, "{ip}/{length}")?,
-            Host::Network(ip @ IpAddr::V6(_), length) => write!(f, "[{ip}/{length}]")?,
+            Host::Network(ip, 32) => write!(f, "{ip}")?,
+            Host::Network(ip, length) => write!(f, "{ip}/{length}")?,
             Host::Name(name) => f.write_str(name)?,
             Host::Below(name) => write!(f, "*.{name}")?,
         }

@@ -203,12 +203,7 @@ fn lines(number: usize, rule: &Rule) -> (String, String) {
     let ports = rule.ports.map(ports).unwrap_or_default();
     let line = |family: &str, to: &str| format!("{family} daddr {to} {ports} accept\n");
     match &rule.host {
-        Host::Network(ip @ IpAddr::V4(_), length) => {
-            (String::new(), line("ip", &format!("{ip}/{length}")))
-        }
-        Host::Network(ip @ IpAddr::V6(_), length) => {
-            (String::new(), line("ip6", &format!("{ip}/{length}")))
-        }
+        Host::Network(ip, length) => (String::new(), line("ip", &format!("{ip}/{length}"))),
         Host::Name(_) | Host::Below(_) => {
             let four = set(number, Ipv4Addr::UNSPECIFIED.into());
             let six = set(number, std::net::Ipv6Addr::UNSPECIFIED.into());
