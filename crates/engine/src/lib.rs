@@ -35,6 +35,7 @@ mod settings;
 mod shared;
 mod shim;
 mod shm;
+pub mod size;
 mod staged;
 mod stats;
 mod store;

@@ -27,6 +27,7 @@ use spec::Kind;
 use tree::image;
 
 use crate::names;
+use crate::size::bytes;
 
 /// The only driver there is.
 pub const DRIVER: &str = "local";
@@ -156,7 +157,7 @@ struct Record {
 impl Record {
     /// Bytes that it holds at most, if that is limited.
     fn limit(&self) -> Option<u64> {
-        self.options.get("size").and_then(|size| local::limit(size))
+        self.options.get("size").and_then(|size| bytes(size))
     }
 }
 
@@ -375,7 +376,7 @@ impl Volumes {
         let Some(now) = entry.record.limit() else {
             return refuse("it has no size: only what was made with -o size= grows");
         };
-        let Some(bytes) = local::limit(size).filter(|bytes| *bytes > now) else {
+        let Some(bytes) = bytes(size).filter(|bytes| *bytes > now) else {
             return refuse(&format!("size {size:?} is no number of bytes above {now}"));
         };
         let dir = self.root.join(name);

@@ -296,29 +296,10 @@ fn storage(options: BTreeMap<String, String>) -> Result<Option<u32>, Error> {
             return Err(Error::invalid(format!("HostConfig.StorageOpt: unknown option {option}")));
         }
         let wrong = || Error::invalid(format!("HostConfig.StorageOpt: invalid size: {value:?}"));
-        let bytes = bytes(&value).ok_or_else(wrong)?;
+        let bytes = engine::size::bytes(&value).ok_or_else(wrong)?;
         mib = Some(u32::try_from(bytes >> 20).map_err(|_| wrong())?);
     }
     Ok(mib)
-}
-
-/// Bytes as Docker's clients write them: `10G`, `512mb`, `1.5g`, `4096`.
-fn bytes(text: &str) -> Option<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let number = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match lower[number.len()..].trim_end_matches("ib").trim_end_matches('b') {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return None,
-    };
-    let (whole, part) = number.trim().split_once('.').unwrap_or((number.trim(), "0"));
-    let scale = 10_u128.pow(u32::try_from(part.len()).ok().filter(|length| *length < 10)?);
-    let whole = u128::from(whole.parse::<u64>().ok()?) << shift;
-    let part = (u128::from(part.parse::<u64>().ok()?) << shift) / scale;
-    u64::try_from(whole + part).ok()
 }
 
 /// A port without the host's is any of the host's.

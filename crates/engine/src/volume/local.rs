@@ -10,6 +10,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use tree::image;
 
 use super::Error;
+use crate::size::bytes;
 
 /// Options that are mount flags, and whether they set or clear them.
 const FLAGS: [(&str, bool, MountFlags); 14] = [
@@ -44,7 +45,7 @@ pub(super) fn check(name: &str, options: &BTreeMap<String, String>) -> Result<()
         }
     }
     if let Some(size) = options.get("size") {
-        return match limit(size) {
+        return match bytes(size) {
             None => refuse(format!("invalid size: {size:?}")),
             Some(bytes) if bytes < image::LEAST => {
                 refuse(format!("size {size:?} is less than {} MiB", image::LEAST >> 20))
@@ -61,21 +62,6 @@ pub(super) fn check(name: &str, options: &BTreeMap<String, String>) -> Result<()
         }
     }
     Ok(())
-}
-
-/// Bytes as Docker's clients write them: `10G`, `512mb`, `4096`.
-pub(super) fn limit(text: &str) -> Option<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let number = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match lower[number.len()..].trim_end_matches("ib").trim_end_matches('b') {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return None,
-    };
-    number.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// `o=bind` needs no type, as in mount(8).

@@ -131,20 +131,3 @@ fn null_is_not_set_wherever_a_python_client_writes_it() {
     let limit = &create.host.ulimits[0];
     assert_eq!((limit.soft, limit.hard), (9, 0));
 }
-
-#[test]
-fn a_size_has_a_unit() {
-    for (text, want) in [
-        ("4096", Some(4096)),
-        ("10G", Some(10 << 30)),
-        ("512mb", Some(512 << 20)),
-        ("1.5g", Some(3 << 29)),
-        ("2TiB", Some(2 << 40)),
-        ("g", None),
-        ("1x", None),
-        ("-1", None),
-        ("99999999999t", None),
-    ] {
-        assert_eq!(bytes(text), want, "{text}");
-    }
-}
