@@ -1,15 +1,13 @@
 //! One request on its way to a handler.
 
-use std::time::Duration;
-
 use engine::Engine;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::body::Sent;
 use crate::error::Error;
 use crate::query::Query;
 use crate::version::Version;
@@ -28,12 +26,8 @@ pub(crate) struct Call {
     /// The request itself.
     pub(crate) request: Request<()>,
     /// Its body, until someone takes it.
-    pub(crate) body: Option<Incoming>,
+    pub(crate) body: Option<Sent>,
 }
-
-/// How long a body that nobody asked for is read: a client that still writes when the connection
-/// closes does not see the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Call {
     /// A header's value, if it is text.
@@ -49,15 +43,9 @@ impl Call {
     /// than any of Docker's.
     pub(crate) async fn value(&mut self) -> Result<Value, Error> {
         let content_type = self.header(CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
-        let Some(mut body) = self.body.take() else { return Ok(Value::Null) };
-        let bytes = match Limited::new(&mut body, BODY_LIMIT).collect().await {
-            Ok(bytes) => bytes.to_bytes(),
-            Err(error) => {
-                // Its rest is still to be skipped.
-                self.body = Some(body);
-                return Err(unreadable(&*error));
-            }
-        };
+        let Some(body) = self.body.take() else { return Ok(Value::Null) };
+        let read = Limited::new(body, BODY_LIMIT).collect().await;
+        let bytes = read.map_err(|error| unreadable(&*error))?.to_bytes();
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
@@ -74,14 +62,6 @@ impl Call {
             (Some(Ok(value)), None) => Ok(value),
             (Some(Ok(_)), Some(_)) => Err(Error::invalid("unexpected content after JSON")),
         }
-    }
-
-    /// Reads and forgets the body if nobody took it.
-    pub(crate) async fn skip_body(&mut self) {
-        let Some(mut body) = self.body.take() else { return };
-        let read = async { while let Some(Ok(_)) = body.frame().await {} };
-        // A client that goes on for longer gets to see a closed connection.
-        let _ = tokio::time::timeout(PATIENCE, read).await;
     }
 
     /// The body as JSON of a known shape; the default when there is none.

@@ -17,6 +17,7 @@
 mod answers;
 mod archive;
 mod auth;
+mod body;
 mod build;
 mod call;
 mod clock;

@@ -6,6 +6,7 @@ use engine::Engine;
 use hyper::Request;
 use hyper::body::Incoming;
 
+use crate::body::Sent;
 use crate::call::Call;
 use crate::error::Error;
 use crate::query::Query;
@@ -28,12 +29,8 @@ pub(crate) async fn answer(engine: Engine, request: Request<Incoming>) -> Answer
     let path: Vec<&str> = path.split('/').skip(1).collect();
     let (parts, body) = request.into_parts();
     let request = Request::from_parts(parts, ());
-    let mut call = Call { engine, version, query, request, body: Some(body) };
-    let answer = dispatch(&mut call, &method, &path).await;
-    if answer.is_err() {
-        call.skip_body().await;
-    }
-    answer
+    let mut call = Call { engine, version, query, request, body: Some(Sent::new(body)) };
+    dispatch(&mut call, &method, &path).await
 }
 
 async fn dispatch(call: &mut Call, method: &str, path: &[&str]) -> Answer {

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use build::Event;
 use build::run::{Command, Error as RunError, Later, Mount, Runner, Told};
@@ -30,8 +29,6 @@ use crate::request::{Condition, Remove, Streams};
 const FRAME: usize = 8;
 /// Bytes of a context read at a time.
 const BUFFER: usize = 256 << 10;
-/// How long a context that is refused is read.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is asked of a build besides what is built.
 pub struct Surroundings {
@@ -61,15 +58,7 @@ impl Engine {
     ) -> Result<build::Context, Error> {
         let scratch = self.build_scratch()?;
         let runtime = tokio::runtime::Handle::current();
-        blocking(move || {
-            let mut body = Blocking { body: archive, runtime };
-            let taken = take_context(&mut body, &scratch);
-            if taken.is_err() {
-                skip(body);
-            }
-            taken
-        })
-        .await
+        blocking(move || take_context(Blocking { body: archive, runtime }, &scratch)).await
     }
 
     /// Removes those of `steps` that no container uses, and with `caches` what commands have kept in caches
@@ -114,12 +103,6 @@ fn take_context(body: impl Read, scratch: &Path) -> Result<build::Context, Error
     let (plain, _) = image::compression::decompress(body)?;
     let plain = BufReader::with_capacity(BUFFER, plain);
     Ok(build::Context::read(plain, scratch).map_err(build::Error::from)?)
-}
-
-/// Reads for a while what nobody wants: a client that still writes would not see the answer.
-fn skip(mut body: impl Read) {
-    let (until, mut buffer) = (Instant::now() + PATIENCE, vec![0; BUFFER]);
-    while Instant::now() < until && matches!(body.read(&mut buffer), Ok(1..)) {}
 }
 
 /// What a prune of builds took away.

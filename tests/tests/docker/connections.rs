@@ -115,6 +115,42 @@ pub(crate) fn a_body_of_json_has_a_limit_and_one_shape(host: &mut Host) {
     eventually("memory is given back", || memory(&host.engine) < before + (8 << 10));
 }
 
+pub(crate) fn an_answer_does_not_wait_for_a_body_that_nobody_wants(host: &mut Host) {
+    const BEGUN: usize = 4096;
+    const REST: usize = 4 << 20;
+    let begun = |request: &str| {
+        let length = BEGUN + REST;
+        let body = "x".repeat(BEGUN);
+        let head = format!("{request} HTTP/1.1\r\nHost: d\r\nContent-Length: {length}\r\n");
+        say(&host.engine, &format!("{head}\r\n{body}"))
+    };
+    let ended = |mut socket: UnixStream| {
+        socket.write_all(&vec![b'x'; REST]).expect("it reads on");
+        socket.write_all(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n").expect("it reads");
+        assert_eq!(answer(&mut socket).1, "OK");
+    };
+    for (request, want) in [
+        ("PUT /containers/absent/archive?path=/", "No such container"),
+        ("POST /images/load?platform=plan9/mips", "plan9/mips"),
+        ("POST /nowhere", "page not found"),
+    ] {
+        let mut socket = begun(request);
+        let (head, said) = answer(&mut socket);
+        assert!(head.starts_with("HTTP/1.1 4") && said.contains(want), "{request}: {head}{said}");
+        ended(socket);
+    }
+    // What fails while it is read is told in the stream.
+    let mut socket = begun("POST /build");
+    let mut said = Vec::new();
+    while !said.ends_with(b"\r\n0\r\n\r\n") {
+        let mut byte = [0];
+        assert_eq!(socket.read(&mut byte).expect("an answer"), 1);
+        said.push(byte[0]);
+    }
+    assert!(String::from_utf8_lossy(&said).contains("errorDetail"), "{said:?}");
+    ended(socket);
+}
+
 /// KiB of the engine that are in memory.
 fn memory(engine: &Engine) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", engine.pid())).expect("runs");

@@ -194,6 +194,7 @@ const SUITE: Suite = Suite {
         once!(connections::a_connection_serves_many_requests_also_sent_at_once),
         once!(connections::a_body_may_come_in_chunks_and_after_a_go_ahead),
         once!(connections::a_body_of_json_has_a_limit_and_one_shape),
+        once!(connections::an_answer_does_not_wait_for_a_body_that_nobody_wants),
         once!(connections::a_request_in_flight_is_answered_when_the_engine_ends),
         once!(pulls::a_client_that_goes_ends_its_pull_and_no_other),
         once!(pulls::a_layer_that_breaks_off_goes_on_where_it_was),
