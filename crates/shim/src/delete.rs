@@ -11,6 +11,7 @@ use containerd_shim_protos::api::DeleteResponse;
 use protobuf::MessageField;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use spec::options::InvalidVariable;
 use spec::{Exit, Signal};
 
 use crate::args::Target;
@@ -26,6 +27,9 @@ pub(crate) enum Error {
     /// No bundle to work in.
     #[error("find the bundle")]
     Bundle(#[source] io::Error),
+    /// The host's set-up cannot be read.
+    #[error(transparent)]
+    Options(#[from] InvalidVariable),
     /// The sandbox's things are not all gone.
     #[error("clean up {container}")]
     Clean { container: String, source: sandbox::Error },
@@ -42,7 +46,7 @@ pub(crate) fn run(target: &Target) -> Result<DeleteResponse, Error> {
     let record = Record::load(&bundle).filter(|record| record.container == target.id);
     let (options, streams, exit) = match record {
         Some(record) => (record.options, record.streams, record.exit),
-        None => (place::default_options(), None, None),
+        None => (place::default_options()?, None, None),
     };
     let cleaned = sandbox::clean(&options, &target.id, &bundle);
     if let Some(directory) = streams {

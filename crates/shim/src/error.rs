@@ -3,6 +3,7 @@
 use std::io;
 
 use spec::id::InvalidId;
+use spec::options::InvalidVariable;
 use spec::state::Illegal;
 use spec::{Kind, ProcessId};
 use ttrpc::Code;
@@ -67,6 +68,9 @@ pub(crate) enum Error {
     /// The new limits are not described.
     #[error("resources: the limits in JSON")]
     Resources(#[source] serde_json::Error),
+    /// The host's set-up cannot be read.
+    #[error(transparent)]
+    Options(#[from] InvalidVariable),
     /// Not offered; the text names what and why.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -87,6 +91,7 @@ impl Error {
             Self::Id(_)
             | Self::NoSignal
             | Self::NoSize
+            | Self::Options(_)
             | Self::Terminal { .. }
             | Self::Program(_)
             | Self::Resources(_) => Kind::Invalid,

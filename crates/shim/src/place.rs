@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use spec::options::Options;
+use spec::options::{InvalidVariable, Options};
 
 use crate::args::Target;
 use crate::record;
@@ -35,11 +35,15 @@ pub(crate) fn lock(bundle: &Path) -> io::Result<File> {
 }
 
 /// What holds where no request says more.
-pub(crate) fn default_options() -> Options {
-    let default = Options::default();
+pub(crate) fn default_options() -> Result<Options, InvalidVariable> {
+    Options::from_variables(|name| std::env::var_os(name))
+}
+
+/// The directory for what does not survive a reboot.
+fn exec_root() -> PathBuf {
     match std::env::var_os(EXEC_ROOT).filter(|path| !path.is_empty()) {
-        Some(path) => Options { exec_root: path.into(), ..default },
-        None => default,
+        Some(path) => path.into(),
+        None => Options::default().exec_root,
     }
 }
 
@@ -53,10 +57,7 @@ pub(crate) fn socket(target: &Target) -> PathBuf {
     }
     let digest = hash.finalize();
     let (head, _) = digest.split_first_chunk().expect("a digest has 32 bytes");
-    default_options()
-        .exec_root
-        .join("shim")
-        .join(format!("{:016x}.sock", u64::from_be_bytes(*head)))
+    exec_root().join("shim").join(format!("{:016x}.sock", u64::from_be_bytes(*head)))
 }
 
 /// The address as containerd writes it.

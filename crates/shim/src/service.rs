@@ -64,7 +64,7 @@ impl Service {
             container: request.id.parse()?,
             bundle: request.bundle.into(),
             rootfs: request.rootfs,
-            options: bundle::options(type_url, value, place::default_options())?,
+            options: bundle::options(type_url, value, place::default_options()?)?,
             wanted: Wanted {
                 stdin: request.stdin,
                 stdout: request.stdout,

@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+mod variables;
+
+pub use variables::InvalidVariable;
+
 /// The type URL under which [`Options`] travel, as JSON, in containerd's `CreateTaskRequest.options`.
 pub const TYPE_URL: &str = "dev.hull.Options";
 
