@@ -4,7 +4,8 @@
 //!   /run/hull/ID/image     the erofs, read-only      ┐
 //!   /run/hull/ID/scratch   the ext4: upper, work     ┴▶ overlay on /run/hull/ID/rootfs
 //!   /run/hull/ID/files/N   copies of the host's files
-//!   /run/hull/ID/shares    the host's directories and files, each under its number
+//!   /run/hull/ID/shares    the host's directories and files, each under its number; the first may be
+//!                          the root filesystem instead of the overlay
 //!   /run/hull/ID/netns     the network namespace
 //! ```
 
@@ -28,6 +29,7 @@ const PLACES: &str = "/run/hull";
 #[derive(Debug)]
 pub(crate) struct Place {
     dir: PathBuf,
+    root: PathBuf,
     /// In order of mounting.
     mounts: Vec<PathBuf>,
     shares: Option<Mounted>,
@@ -69,9 +71,20 @@ impl Place {
         let dir = Path::new(PLACES).join(container.as_str());
         fs::create_dir_all(PLACES).map_err(file("make", Path::new(PLACES)))?;
         fs::create_dir(&dir).map_err(file("make", &dir))?;
-        let mut place = Self { dir, mounts: Vec::new(), shares: None };
-        let image = place.mount("erofs", &rootfs.image, "image", MountFlags::RDONLY, "")?;
-        let scratch = place.mount("ext4", &rootfs.scratch, "scratch", MountFlags::empty(), "")?;
+        let root = dir.join(match rootfs {
+            Rootfs::Disks { .. } => "rootfs",
+            Rootfs::Shared => "shares/0",
+        });
+        let mut place = Self { dir, root, mounts: Vec::new(), shares: None };
+        if let Rootfs::Disks { image, scratch } = rootfs {
+            place.overlay(image, scratch)?;
+        }
+        Ok(place)
+    }
+
+    fn overlay(&mut self, image: &str, scratch: &str) -> Result<(), Error> {
+        let image = self.mount("erofs", image, "image", MountFlags::RDONLY, "")?;
+        let scratch = self.mount("ext4", scratch, "scratch", MountFlags::empty(), "")?;
         let (upper, work) = (scratch.join("upper"), scratch.join("work"));
         make_upper(&upper, &image)?;
         fs::create_dir_all(&work).map_err(file("make", &work))?;
@@ -81,11 +94,11 @@ impl Place {
             upper.display(),
             work.display()
         );
-        place.mount("overlay", "overlay", "rootfs", MountFlags::empty(), &data)?;
-        Ok(place)
+        self.mount("overlay", "overlay", "rootfs", MountFlags::empty(), &data).map(drop)
     }
 
-    /// Makes the host's files appear; gives where each is to be mounted, and whether read-only.
+    /// Makes the host's files appear; gives where each is to be mounted, and whether read-only. A root
+    /// filesystem among them is in its place already.
     pub(crate) fn share(
         &mut self,
         shares: &Shares,
@@ -102,7 +115,8 @@ impl Place {
             destination: destination.clone(),
             readonly: *readonly,
         };
-        Ok(shares.mounts.iter().enumerate().map(graft).collect())
+        let is_root = |graft: &Graft| graft.source == self.root;
+        Ok(shares.mounts.iter().enumerate().map(graft).filter(|graft| !is_root(graft)).collect())
     }
 
     /// Mounts what the host shares in the root filesystem itself: no program runs that would do it.
@@ -118,7 +132,7 @@ impl Place {
 
     /// The root filesystem.
     pub(crate) fn rootfs(&self) -> PathBuf {
-        self.dir.join("rootfs")
+        self.root.clone()
     }
 
     /// The image alone.

@@ -22,7 +22,7 @@ use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal, Usage, 
 use vmm::machine::{OVERHEAD_MIB, class};
 use wire::{Request, client, message};
 
-use crate::{Bundle, Facts, Recipients, Sandbox, Stdio, WindowSize, facts};
+use crate::{Bundle, Facts, Recipients, Rootfs, Sandbox, Stdio, WindowSize, facts};
 
 mod clean;
 mod files;
@@ -222,15 +222,24 @@ impl Vm {
         io: Stdio,
     ) -> Result<Arc<Running>, Error> {
         let begun = Instant::now();
-        let guest = translate::translate(&bundle.spec)?;
+        let mut guest = translate::translate(&bundle.spec)?;
         self.owns(id, guest.netns.as_deref())?;
         let kernel = kernel::choose(&self.options, &bundle.spec)?;
         let annotations = bundle.spec.annotations().as_ref();
         let scratch = annotations.and_then(|all| all.get(annotation::SCRATCH_MIB)?.parse().ok());
-        let disks = image::disks(&self.options, &bundle.rootfs, scratch)?;
+        let disks = match &bundle.rootfs {
+            Rootfs::Directory(path) if scratch.is_some() => {
+                return Err(image::Error::Limit(path.clone()).into());
+            }
+            Rootfs::Directory(path) => {
+                guest.binds.insert(0, translate::root(path, &bundle.spec)?);
+                image::placeholders(&self.options)?
+            }
+            Rootfs::Overlay { .. } => image::disks(&self.options, &bundle.rootfs, scratch)?,
+        };
         let started = start_in(&kernel, id, guest, &disks, io, bundle, begun);
-        if started.is_err() && disks.new {
-            // Nothing was written to it yet; the error that counts is the other one.
+        if disks.unused || started.is_err() && disks.new {
+            // Nothing of the container's was written to it; the error that counts is the other one.
             let _ = fs::remove_file(&disks.scratch);
         }
         started
@@ -384,11 +393,12 @@ fn start_in(
     };
     let running = Arc::new(Running::start(options, parts, disks)?);
     let shares = running.share(&guest.binds)?;
+    let rootfs = if disks.unused { message::Rootfs::Shared } else { on_disks() };
     let create = |stdio| {
         Request::Create(Box::new(message::Create {
             container: id.clone(),
             spec: guest.spec,
-            rootfs: message::Rootfs { image: IMAGE.into(), scratch: SCRATCH.into() },
+            rootfs,
             files,
             shares,
             network,
@@ -403,6 +413,11 @@ fn start_in(
         return Err(error);
     }
     Ok(running)
+}
+
+/// A root filesystem on the machine's disks.
+fn on_disks() -> message::Rootfs {
+    message::Rootfs::Disks { image: IMAGE.into(), scratch: SCRATCH.into() }
 }
 
 fn facts(running: &Running, kernel: &str, begun: Instant) -> Facts {

@@ -151,13 +151,19 @@ pub struct Create {
     pub stdio: Stdio,
 }
 
-/// The devices that a root filesystem lies on.
+/// Where a root filesystem lies.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Rootfs {
-    /// The image, an erofs.
-    pub image: String,
-    /// The writable layer, an ext4 with nothing in it or what this container left there.
-    pub scratch: String,
+#[serde(rename_all = "snake_case")]
+pub enum Rootfs {
+    /// On two devices.
+    Disks {
+        /// The image, an erofs.
+        image: String,
+        /// The writable layer, an ext4 with nothing in it or what this container left there.
+        scratch: String,
+    },
+    /// On the host: it is the first of the shares.
+    Shared,
 }
 
 /// A small file for a container.

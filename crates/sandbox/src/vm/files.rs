@@ -15,12 +15,12 @@ use spec::oci::runtime as oci;
 use spec::{ContainerId, annotation};
 use tree::graft::is_bind;
 use vmm::machine::class;
-use wire::{Receiver, Request, Sender, client, message};
+use wire::{Receiver, Request, Sender, client};
 
 use super::refresh::Outside;
 use super::running::{PATIENCE, Parts, Running};
 use super::translate::{self, Bind};
-use super::{Error, IMAGE, SCRATCH, Vm, image};
+use super::{Error, Vm, image, on_disks};
 use crate::Bundle;
 
 /// How often to look whether data still passes.
@@ -47,7 +47,7 @@ impl Vm {
         let running = Arc::new(Running::start(&self.options, parts, &disks)?);
         running.order(&Request::Open {
             container: id.clone(),
-            rootfs: message::Rootfs { image: IMAGE.into(), scratch: SCRATCH.into() },
+            rootfs: on_disks(),
             shares: running.share(&binds(&bundle.spec))?,
         })?;
         Ok(Arc::clone(slot.insert(running)))

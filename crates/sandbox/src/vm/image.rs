@@ -31,14 +31,22 @@ pub(super) struct Disks {
     pub(super) scratch: PathBuf,
     /// Whether `scratch` was made just now.
     pub(super) new: bool,
+    /// Whether the guest finds its files elsewhere, and `scratch` need not outlive the VM's start.
+    pub(super) unused: bool,
 }
 
 /// Why there are no disks.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The rootfs is a directory; it may change at any time, so no image of it could be kept.
-    #[error("rootfs {}: a VM container needs layers, not a directory", .0.display())]
+    /// The rootfs is a directory, and no container runs in it.
+    #[error("rootfs {}: it is a directory of the host's, to be worked on there", .0.display())]
     Directory(PathBuf),
+    /// A limit for a layer that there is not.
+    #[error(
+        "annotation {}: rootfs {} is a directory of the host's, whose size has no limit",
+        spec::annotation::SCRATCH_MIB, .0.display()
+    )]
+    Limit(PathBuf),
     /// An overlay without layers.
     #[error("rootfs: no layers")]
     NoLayers,
@@ -64,7 +72,7 @@ impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Directory(_) => Kind::Unsupported,
+            Self::Directory(_) | Self::Limit(_) => Kind::Unsupported,
             Self::NoLayers => Kind::Invalid,
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Kind::Exhausted
@@ -98,7 +106,23 @@ pub(super) fn disks(
         let mib = scratch_mib.unwrap_or(options.vm.scratch_mib);
         vmm::disk::make_scratch(&scratch, mib, look(lower)?, &cache)?;
     }
-    Ok(Disks { root, scratch, new })
+    Ok(Disks { root, scratch, new, unused: false })
+}
+
+/// Disks for a VM that uses none: it must have what its template has, of the same sizes.
+pub(super) fn placeholders(options: &Options) -> Result<Disks, Error> {
+    let (images, cache) = (options.data("vm/erofs"), options.data("vm/scratch"));
+    let empty = images.join("nothing");
+    fs::create_dir_all(&empty).map_err(failed("make", &empty))?;
+    fs::create_dir_all(&cache).map_err(failed("make", &cache))?;
+    let root = image(&images, &[empty])?;
+    let thread = rustix::thread::gettid();
+    let scratch = cache.join(format!(".unused-{}-{thread}", std::process::id()));
+    let bytes = u64::from(options.vm.scratch_mib) << 20;
+    File::create(&scratch)
+        .and_then(|file| file.set_len(bytes))
+        .map_err(failed("make", &scratch))?;
+    Ok(Disks { root, scratch, new: true, unused: true })
 }
 
 /// How the root directory of the image looks: as the topmost layer's.

@@ -212,6 +212,18 @@ pub(super) fn bind(mount: &oci::Mount) -> Result<Bind, Error> {
     Ok(Bind { share: Share { source: from, recursive, readonly }, destination: on })
 }
 
+/// A root filesystem that is a directory of the host. One that is read-only is so on the host's side too:
+/// where something is mounted there must be a place for it.
+pub(super) fn root(path: &Path, spec: &oci::Spec) -> Result<Bind, Error> {
+    let destination = PathBuf::from("/");
+    if let Err(source) = path.metadata() {
+        return Err(Error::Source { from: path.to_owned(), on: destination, source });
+    }
+    let readonly = spec.root().as_ref().and_then(oci::Root::readonly).unwrap_or(false);
+    let share = Share { source: path.to_owned(), recursive: true, readonly };
+    Ok(Bind { share, destination })
+}
+
 /// The network namespace that a container joins, of a configuration that may be of any kind.
 pub(super) fn netns(spec: &oci::Spec) -> Option<PathBuf> {
     let namespaces = spec.linux().as_ref()?.namespaces().as_ref()?;
