@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use tests::command::{Ran, Running, eventually, run};
 use tests::leaks::{Places, Snapshot};
-use tests::programs::{program, source};
+use tests::programs::{has_kernel, kernel, program, source};
 use tests::pty::Pty;
 
 use crate::bench::{kill_9, output};
@@ -28,7 +28,7 @@ impl Containerd {
         let exec_root = tempfile::Builder::new().prefix("s").rand_bytes(4).tempdir_in("/run");
         let exec_root = exec_root.expect("a directory in /run");
         // Directories that every container of this root shares.
-        for dir in ["shim", "runtime"] {
+        for dir in ["shim", "runtime", "vm"] {
             fs::create_dir(exec_root.path().join(dir)).expect("a directory");
         }
         let config = dir.path().join("config.toml");
@@ -50,6 +50,8 @@ impl Containerd {
             .arg(&config)
             .env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap_or_default()))
             .env("HULL_EXEC_ROOT", exec_root.path())
+            .env("HULL_DATA_ROOT", dir.path().join("data"))
+            .envs(guest())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(dir.path().join("log")).expect("a file"))
@@ -120,6 +122,16 @@ impl Containerd {
             assert!(!path.exists(), "{} is left", path.display());
         }
     }
+}
+
+/// Where a VM's kernel is, for the shims.
+fn guest() -> Vec<(&'static str, PathBuf)> {
+    if !has_kernel() {
+        return Vec::new();
+    }
+    let (kernel, modules) = kernel();
+    // To probe for KVM takes longer than the cases.
+    vec![("HULL_VM_KERNEL", kernel), ("HULL_VM_MODULES", modules), ("HULL_VM_ACCEL", "tcg".into())]
 }
 
 impl Drop for Containerd {
@@ -197,6 +209,74 @@ fn ctr_gives_a_terminal() {
     assert!(seen.contains("33 111") && seen.contains("/dev/"), "{seen}");
     pty.wait();
     containerd.nothing_is_left("tty");
+}
+
+#[test]
+fn ctr_runs_a_container_in_a_vm() {
+    if !has_kernel() {
+        println!("skipped: no kernel for guests, see make vm-kernel");
+        return;
+    }
+    let containerd = Containerd::start();
+    let vm = ["--annotation", "dev.hull.isolation=hyperv"];
+    let script = "uname -r; echo to stderr >&2; exit 7";
+    let once = [&["--rm"], &vm[..]].concat();
+    let ran = run(containerd.run(&once, "one", &["sh", "-c", script]), b"");
+    assert_eq!((ran.code, ran.err.trim()), (7, "to stderr"), "{ran}");
+    assert_eq!(Some(ran.out.trim()), guest_release().as_deref(), "the guest's kernel");
+    containerd.nothing_is_left("one");
+    assert_eq!(run(containerd.run(&once, "in", &["cat"]), b"typed\n").ok(), "typed");
+
+    let detached = [&["-d"], &vm[..]].concat();
+    run(containerd.run(&detached, "web", &["sleep", "1000"]), b"").ok();
+    let exec = ["task", "exec", "--exec-id", "e", "web", "sh", "-c", "uname -r; exit 4"];
+    let ran = containerd.ctr(&exec);
+    assert_eq!((ran.code, Some(ran.out.trim())), (4, guest_release().as_deref()), "{ran}");
+    containerd.ctr(&["task", "pause", "web"]).ok();
+    assert!(containerd.ctr(&["task", "ls"]).ok().contains("PAUSED"));
+    containerd.ctr(&["task", "resume", "web"]).ok();
+    assert!(containerd.ctr(&["task", "ps", "web"]).ok().lines().count() >= 2);
+    containerd.ctr(&["task", "kill", "-s", "SIGKILL", "web"]).ok();
+    eventually("the task has stopped", || containerd.ctr(&["task", "ls"]).out.contains("STOPPED"));
+    let ran = containerd.ctr(&["task", "rm", "web"]);
+    assert!(ran.code == 0 || ran.code == 137, "{ran}");
+    containerd.ctr(&["container", "rm", "web"]).ok();
+    containerd.nothing_is_left("web");
+    a_directory_is_a_root_in_a_vm(&containerd);
+}
+
+#[track_caller]
+fn a_directory_is_a_root_in_a_vm(containerd: &Containerd) {
+    let rootfs = containerd.dir.path().join("tree");
+    for name in ["bin", "proc", "sys", "dev", "run"] {
+        fs::create_dir_all(rootfs.join(name)).expect("a directory");
+    }
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|p| Path::new(p).exists());
+    fs::copy(busybox.expect("busybox-static"), rootfs.join("bin/sh")).expect("copied");
+    let at = rootfs.display().to_string();
+    let in_vm = |more: &[&str], id: &str, script: &str| {
+        let mut all = vec!["run", "--runtime", "io.containerd.hull.v2", "--rm"];
+        all.extend(["--annotation", "dev.hull.isolation=hyperv"]);
+        all.extend(more);
+        all.extend(["--rootfs", &at, id, "sh", "-c", script]);
+        containerd.ctr(&all)
+    };
+    in_vm(&[], "dir", "echo written > /note && read line < /note && test $line = written").ok();
+    assert_eq!(fs::read_to_string(rootfs.join("note")).expect("it is there"), "written\n");
+    containerd.nothing_is_left("dir");
+    assert_ne!(in_vm(&["--read-only"], "ro", "echo again > /note").code, 0);
+    assert_eq!(fs::read_to_string(rootfs.join("note")).expect("it is there"), "written\n");
+    let scratch = containerd.dir.path().join("data/vm/scratch");
+    let left = fs::read_dir(scratch).into_iter().flatten().flatten();
+    let left: Vec<_> =
+        left.filter(|file| file.file_name().to_string_lossy().contains("unused")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// The release of the kernel that guests have.
+fn guest_release() -> Option<String> {
+    let (kernel, _) = kernel();
+    Some(kernel.file_name()?.to_str()?.strip_prefix("vmlinuz-")?.to_owned())
 }
 
 #[test]
