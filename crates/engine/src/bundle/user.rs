@@ -108,14 +108,16 @@ impl Accounts {
             None => (wanted, None),
         };
         let user = if user.is_empty() { "0" } else { user };
-        let entry = self.passwd.iter().find(|entry| entry.name == user);
-        let entry = entry.or_else(|| {
-            let uid: u32 = user.parse().ok()?;
-            self.passwd.iter().find(|entry| entry.uid == uid)
+        // A number is never a name: an image could give root's account the name `1000`.
+        let number_of_user = number(user)?;
+        let entry = self.passwd.iter().find(|entry| match number_of_user {
+            Some(uid) => entry.uid == uid,
+            None => entry.name == user,
         });
-        let uid = match entry {
-            Some(entry) => entry.uid,
-            None => number(user)?.ok_or_else(|| Error::NoUser(user.to_owned()))?,
+        let uid = match (number_of_user, entry) {
+            (Some(uid), _) => uid,
+            (None, Some(entry)) => entry.uid,
+            (None, None) => return Err(Error::NoUser(user.to_owned())),
         };
         let gid = match group {
             Some(group) => self.gid(group)?,
@@ -137,10 +139,11 @@ impl Accounts {
     }
 
     fn gid(&self, group: &str) -> Result<u32, Error> {
-        match self.group.iter().find(|entry| entry.name == group) {
-            Some(entry) => Ok(entry.gid),
-            None => number(group)?.ok_or_else(|| Error::NoGroup(group.to_owned())),
+        if let Some(gid) = number(group)? {
+            return Ok(gid);
         }
+        let entry = self.group.iter().find(|entry| entry.name == group);
+        entry.map(|entry| entry.gid).ok_or_else(|| Error::NoGroup(group.to_owned()))
     }
 }
 
