@@ -179,7 +179,9 @@ fn set_up(interface: &Interface, mac: Mac) -> Result<(), Error> {
     let index = inside.index(&interface.name).map_err(step("look for the interface"))?;
     inside.set_mac(index, mac).map_err(step(format!("set the address {mac}")))?;
     inside.set_mtu(index, interface.mtu).map_err(step("set the MTU"))?;
-    trust_no_router(&interface.name).map_err(step("learn nothing from routers"))?;
+    let has_ipv6 = interface.addresses.iter().any(|(ip, _)| ip.is_ipv6());
+    set_ipv6(&interface.name, "accept_ra", false).map_err(step("learn nothing from routers"))?;
+    set_ipv6(&interface.name, "disable_ipv6", !has_ipv6).map_err(step("turn IPv6 on or off"))?;
     inside.set_up(index, true).map_err(step("set it up"))?;
     for &(ip, prefix) in &interface.addresses {
         let added = inside.add_address(index, Address { ip, prefix });
@@ -188,10 +190,11 @@ fn set_up(interface: &Interface, mac: Mac) -> Result<(), Error> {
     add_routes(interface, &[])
 }
 
-/// Has the interface take no addresses and routes from neighbours that call themselves routers.
-fn trust_no_router(interface: &str) -> io::Result<()> {
-    match fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/accept_ra"), "0") {
-        // Without IPv6 nobody is listened to.
+/// One of the interface's settings for IPv6, of the kernel's ip-sysctl.rst.
+fn set_ipv6(interface: &str, setting: &str, on: bool) -> io::Result<()> {
+    let path = format!("/proc/sys/net/ipv6/conf/{interface}/{setting}");
+    match fs::write(path, if on { "1" } else { "0" }) {
+        // The guest's kernel has no IPv6: an address of it is what fails.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         written => written,
     }

@@ -512,9 +512,7 @@ fn configure(endpoint: &Endpoint, mtu: Option<u32>) -> io::Result<()> {
         netlink.set_mtu(device, mtu)?;
     }
     sysctl::trust_no_router(&endpoint.interface)?;
-    if endpoint.six.is_some() {
-        sysctl::enable_ipv6(&endpoint.interface)?;
-    }
+    sysctl::set_ipv6(&endpoint.interface, endpoint.six.is_some())?;
     for (ip, prefix) in endpoint.addresses() {
         netlink.add_address(device, Address { ip, prefix })?;
     }
@@ -559,7 +557,7 @@ fn ensure_link(netlink: &mut Netlink, name: &InterfaceName, plan: &Plan) -> Resu
     sysctl::trust_no_router(&name.0).map_err(ours)?;
     let six = plan.layout6.as_ref().map(address_of);
     if six.is_some() {
-        sysctl::enable_ipv6(&name.0).map_err(ours)?;
+        sysctl::set_ipv6(&name.0, true).map_err(ours)?;
     }
     for address in std::iter::once(address_of(&plan.layout)).chain(six) {
         match netlink.add_address(index, address) {

@@ -67,12 +67,14 @@ pub(crate) fn trust_no_router(interface: &str) -> io::Result<()> {
     }
 }
 
-/// Gives the interface IPv6, where that is not what new ones have.
-pub(crate) fn enable_ipv6(interface: &str) -> io::Result<()> {
-    if is(interface, "disable_ipv6", "0") {
-        return Ok(());
+/// Gives the interface IPv6 or takes it away, its link-local address too; new ones have what the kernel's
+/// `default` says.
+pub(crate) fn set_ipv6(interface: &str, on: bool) -> io::Result<()> {
+    let disabled = if on { "0" } else { "1" };
+    match fs::write(path(interface, "disable_ipv6"), disabled) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !on => Ok(()),
+        written => written,
     }
-    fs::write(path(interface, "disable_ipv6"), "0")
 }
 
 /// Whether an answer of a container's can become one to the host's own `::1`. It cannot where it is
