@@ -1,7 +1,9 @@
 //! What is written down of a container: everything that the kernel does not know.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -92,7 +94,11 @@ impl Record {
         let temporary = directory.join(TEMPORARY);
         let bytes =
             serde_json::to_vec(self).map_err(|error| Error::file("write", &path)(error.into()))?;
-        fs::write(&temporary, bytes).map_err(Error::file("write", &temporary))?;
+        // It holds the environment, and with it secrets.
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let written = options.open(&temporary).and_then(|mut file| file.write_all(&bytes));
+        written.map_err(Error::file("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(Error::file("write", path))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -33,7 +33,8 @@ impl Lock {
         directory.create(exec_root).map_err(failed("make", exec_root))?;
         let path = exec_root.join("hulld.pid");
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
+        // Whoever can open it can lock it.
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(&path).map_err(failed("open", &path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}

@@ -9,9 +9,12 @@
 //!
 //! Invariant: the names table has exactly the names of the containers table.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
+use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use spec::Kind;
@@ -117,9 +120,14 @@ impl Store {
     /// Opens the database and reads what is there. Blocks.
     pub(crate) fn open(path: &Path) -> Result<(Self, Records), Error> {
         let failed = |error: redb::Error| database(path, error);
+        // Environments with passwords lie in it.
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path).map_err(|error| failed(redb::Error::Io(error)))?;
+        let backend = FileBackend::new(file).map_err(|error| failed(error.into()))?;
         let db = Database::builder()
             .set_cache_size(CACHE)
-            .create(path)
+            .create_with_backend(backend)
             .map_err(|error| failed(error.into()))?;
         let engine_id = prepare(&db).map_err(failed)?;
         let containers = load(&db, path, CONTAINERS)?;

@@ -18,6 +18,7 @@ mod local;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -427,7 +428,9 @@ fn size(path: &Path) -> u64 {
 fn write(record: &Record, file: &Path) -> Result<(), Error> {
     let text = serde_json::to_vec(record).map_err(io::Error::from);
     let written = text.and_then(|text| {
-        let mut file = File::create(file)?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(file)?;
         file.write_all(&text)?;
         file.sync_all()
     });

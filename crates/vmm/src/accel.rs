@@ -59,7 +59,8 @@ fn trouble(config: &Config) -> Result<Option<String>, Error> {
         return Ok(answer.trouble);
     }
     let directory = config.exec_root.join("vm");
-    fs::create_dir_all(&directory).map_err(|source| Error::Cache { path: path.clone(), source })?;
+    crate::cache::make_directory(&directory)
+        .map_err(|source| Error::Cache { path: path.clone(), source })?;
     let _lock = lock(&directory.join("kvm.lock"))?;
     if let Some(answer) = known(&path, &key) {
         return Ok(answer.trouble);

@@ -148,7 +148,7 @@ fn job(
     };
     let args = command::line(machine, &behind, memory, boot.as_deref());
     let place = config.exec_root.join("vm");
-    std::fs::create_dir_all(&place).map_err(prepare("the jail's directory"))?;
+    crate::cache::make_directory(&place).map_err(prepare("the jail's directory"))?;
     let jail =
         Jail { place, program: config.qemu.clone(), kvm: machine.accel == Accel::Kvm, boot: files };
     let brokered = memory != Memory::Anonymous;

@@ -55,7 +55,7 @@ pub fn make_scratch(path: &Path, mib: u32, root: Look, cache: &Path) -> Result<(
     let Look { mode, uid, gid } = root;
     let empty = cache.join(format!("scratch-{mib}-{mode:o}-{uid}-{gid}.ext4"));
     if !empty.exists() {
-        fs::create_dir_all(cache).map_err(file("create", cache))?;
+        crate::cache::make_directory(cache).map_err(file("create", cache))?;
         place(&empty, |temporary| {
             let tree = temporary.with_extension("tree");
             let made = overlay_directories(&tree, root).map_err(file("create", &tree));

@@ -20,6 +20,7 @@ use serde::Serialize;
 use spec::Kind;
 
 use crate::Config;
+use crate::cache;
 use crate::cpio::Archive;
 use crate::fingerprint::{self, Fingerprint};
 use crate::modules::{self, Tree};
@@ -61,7 +62,7 @@ pub(crate) fn ensure(config: &Config) -> Result<PathBuf, Error> {
     if !path.exists() {
         let write = |source| Error::Write { path: path.clone(), source };
         let directory = path.parent().unwrap_or(&config.data_root);
-        fs::create_dir_all(directory).map_err(write)?;
+        cache::make_directory(directory).map_err(write)?;
         let archive = build(config)?;
         let temporary = directory.join(format!(".{}.tmp", rustix::thread::gettid()));
         fs::write(&temporary, archive)

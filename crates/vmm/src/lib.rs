@@ -17,6 +17,7 @@
 
 pub mod accel;
 pub mod boot;
+pub mod cache;
 pub mod config;
 pub mod cpio;
 pub mod disk;

@@ -28,7 +28,7 @@ use spec::Kind;
 use crate::boot::{self, Origin, Parts, Running};
 use crate::command::{self, Behind, Machine, Memory};
 use crate::fingerprint::{self, Fingerprint};
-use crate::{Config, disk, initramfs, qmp};
+use crate::{Config, cache, disk, initramfs, qmp};
 
 /// How long a fresh guest runs on after its agent's first word: what the kernel still has to do in the
 /// background would else be done again in every clone.
@@ -153,7 +153,7 @@ impl<'a> Recipe<'a> {
     fn lock(&self) -> Result<OwnedFd, Error> {
         let path = lock_path(&self.config.exec_root, &self.key);
         let directory = self.config.exec_root.join("vm");
-        fs::create_dir_all(&directory).map_err(files("create", &directory))?;
+        cache::make_directory(&directory).map_err(files("create", &directory))?;
         let lock = File::create(&path).map_err(files("create", &path))?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive)
             .map_err(|errno| files("lock", &path)(errno.into()))?;
@@ -163,7 +163,7 @@ impl<'a> Recipe<'a> {
     fn make(&self) -> Result<Template, Error> {
         let began = Instant::now();
         let templates = self.config.data_root.join("templates");
-        fs::create_dir_all(&templates).map_err(files("create", &templates))?;
+        cache::make_directory(&templates).map_err(files("create", &templates))?;
         remove_stale(&templates);
         remove_abandoned(&templates, &self.config.exec_root);
         let making = templates.join(format!(".making-{}", self.key));

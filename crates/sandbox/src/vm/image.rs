@@ -135,7 +135,7 @@ fn look(lower: &[PathBuf]) -> Result<Look, Error> {
 /// The image of `lower`, topmost first.
 fn image(cache: &Path, lower: &[PathBuf]) -> Result<PathBuf, Error> {
     let key = key(lower)?;
-    fs::create_dir_all(cache).map_err(failed("make", cache))?;
+    vmm::cache::make_directory(cache).map_err(failed("make", cache))?;
     let image = cache.join(format!("{key}.erofs"));
     if image.exists() {
         return Ok(image);
