@@ -21,6 +21,7 @@ mod hull_build;
 mod images;
 mod init;
 mod ipv6;
+mod known;
 mod lifecycle;
 mod limits;
 mod logging;
@@ -190,6 +191,23 @@ const SUITE: Suite = Suite {
         once!(hostile_images::an_archive_that_is_cut_off_leaves_nothing),
         once!(hostile_images::a_full_disk_stops_what_needs_room_and_nothing_else),
         once!(hostile_images::a_blob_that_has_rotted_is_told_and_fetched_again),
+        both!(known::accounts::no_capability_is_inheritable),
+        both!(known::accounts::the_own_group_is_a_supplementary_one),
+        both!(known::accounts::a_number_is_nobody_elses_name),
+        both!(known::accounts::the_kernels_own_files_are_hidden),
+        both!(known::accounts::without_ipv6_no_interface_speaks_it),
+        both!(known::files::cp_runs_nothing_of_the_container),
+        both!(known::files::cp_is_not_led_out_by_a_race),
+        both!(known::files::a_volume_is_filled_from_the_image_alone),
+        once!(known::files::other_users_reach_no_containers_files),
+        both!(known::files::a_builds_mounts_are_not_led_out),
+        once!(known::appetite::a_check_that_never_stops_talking_is_cut),
+        once!(known::appetite::an_archives_lists_have_a_limit),
+        both!(known::guests::no_disk_is_reached_by_a_node_of_ones_own),
+        once!(known::guests::what_is_shared_for_reading_cannot_be_written),
+        once!(known::guests::no_order_names_a_file_of_the_host),
+        once!(known::guests::what_a_guest_does_to_its_disks_is_its_own),
+        once!(known::guests::no_socket_of_ours_is_abstract),
         once!(daemon::the_socket_is_the_groups),
         once!(connections::a_connection_serves_many_requests_also_sent_at_once),
         once!(connections::a_body_may_come_in_chunks_and_after_a_go_ahead),
