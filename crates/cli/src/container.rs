@@ -6,6 +6,7 @@ mod list;
 mod show;
 mod staging;
 mod stats;
+mod walls;
 
 use crate::run;
 use crate::verb::{group, verbs};
@@ -85,3 +86,4 @@ pub(crate) use copy::{last_message, save};
 pub(crate) use life::prune;
 pub(crate) use list::{Ps, labels};
 pub(crate) use staging::unpack;
+pub(crate) use walls::show as walls;

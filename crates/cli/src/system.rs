@@ -117,6 +117,10 @@ impl Verb for Stop {
 
 /// Everything about anything: containers first, as docker does.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hull inspect -f '{{.State.Status}}' web
+  hull inspect --walls web")]
 pub(crate) struct Inspect {
     /// json, or a Go template
     #[arg(short, long, value_name = "FORMAT")]
@@ -127,6 +131,12 @@ pub(crate) struct Inspect {
     /// container, image, network or volume
     #[arg(long, value_name = "KIND", value_parser = ["container", "image", "network", "volume"])]
     r#type: Option<String>,
+    /// Show what crosses the walls of containers: mounts, ports, namespaces, devices, rights
+    #[arg(long, conflicts_with_all = ["format", "size", "type"])]
+    walls: bool,
+    /// With --walls: as JSON
+    #[arg(long, requires = "walls")]
+    json: bool,
     /// Names or ids
     #[arg(required = true)]
     names: Vec<String>,
@@ -134,6 +144,9 @@ pub(crate) struct Inspect {
 
 impl Verb for Inspect {
     async fn run(self, client: &Client) -> Result<u8, Error> {
+        if self.walls {
+            return container::walls(client, &self.names, self.json).await;
+        }
         let (mut found, mut missing) = (Vec::new(), None);
         for name in &self.names {
             match self.look_up(client, name).await? {

@@ -21,7 +21,7 @@ use crate::networks::DEFAULT;
 use crate::owner::Owner;
 use crate::request::Created;
 use crate::shared::Shared;
-use crate::{health, merge, names};
+use crate::{health, merge, names, piercing};
 
 impl Engine {
     /// Makes a container. Nothing of it runs yet.
@@ -35,13 +35,15 @@ impl Engine {
         merge::check(&config, &host)?;
         let image = self.image(&config.image)?;
         let id = names::fresh_id();
-        let (mut container, warnings) = self.describe(&id, config, host, &image)?;
+        let (mut container, mut warnings) = self.describe(&id, config, host, &image)?;
         container.mounts = self.mount_points(&container)?;
+        let pierced = self.piercings(&container).await?;
         container.name = self.shared().reserve(name.as_deref(), &id)?;
         // Made by a task of its own: a client that goes away leaves no half container.
         let shared = Arc::clone(self.shared());
         let made = tokio::spawn(async move { make(&shared, container, &image).await });
         made.await.unwrap_or(Err(Error::Closing))?;
+        warnings.extend(piercing::warnings(&pierced));
         Ok(Created { id, warnings })
     }
 

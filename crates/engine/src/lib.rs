@@ -25,6 +25,7 @@ mod mountpoint;
 mod names;
 mod networks;
 mod owner;
+mod piercing;
 mod recover;
 mod reload;
 mod request;
@@ -67,6 +68,7 @@ pub use network::{Counters, Endpoint, Family, Layout, Plan, Protocol, Published,
 pub use networks::{AddressPool, Asked, InvalidPool, Network, NetworkCreate, builtin_id};
 pub use owner::Bindings;
 pub use owner::egress::Egress;
+pub use piercing::{Piercing, PiercingKind, Reach};
 pub use request::{
     Change, Condition, Created, Exec, ExecCreate, ExecStart, ExecState, Info, List, Remove, Stop,
     Streams, Top, Waited,

@@ -33,6 +33,7 @@ mod networks;
 mod openings;
 mod pages;
 mod parts;
+mod piercings;
 mod policy;
 mod ports;
 mod pulls;
@@ -134,6 +135,8 @@ const SUITE: Suite = Suite {
         both!(openings::a_profile_filters_system_calls),
         once!(openings::namespaces_of_the_host_are_shared_where_there_is_no_wall),
         both!(openings::what_was_asked_is_shown),
+        both!(piercings::nothing_crosses_the_wall_of_a_plain_container),
+        both!(piercings::what_crosses_a_wall_is_listed_and_warned_of),
         once!(openings::a_network_can_be_the_hosts_or_anothers),
         once!(namespaces::shared_memory_is_for_those_who_are_offered_it),
         once!(namespaces::a_donor_of_processes_is_looked_for_early),

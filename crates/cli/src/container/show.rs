@@ -4,6 +4,7 @@ use clap::Args;
 use hyper::Method;
 use serde_json::Value;
 
+use super::walls;
 use crate::client::{Client, Page};
 use crate::error::Error;
 use crate::units::parse_moment;
@@ -96,6 +97,12 @@ pub(crate) struct Inspect {
     /// Show sizes too
     #[arg(short, long)]
     size: bool,
+    /// Show what crosses the walls of containers: mounts, ports, namespaces, devices, rights
+    #[arg(long, conflicts_with_all = ["format", "size"])]
+    walls: bool,
+    /// With --walls: as JSON
+    #[arg(long, requires = "walls")]
+    json: bool,
     /// Names or ids
     #[arg(required = true)]
     names: Vec<String>,
@@ -227,6 +234,9 @@ impl Verb for Diff {
 
 impl Verb for Inspect {
     async fn run(self, client: &Client) -> Result<u8, Error> {
+        if self.walls {
+            return walls::show(client, &self.names, self.json).await;
+        }
         let size = if self.size { "1" } else { "0" };
         let mut found = Vec::new();
         for name in &self.names {

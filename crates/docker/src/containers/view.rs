@@ -20,6 +20,7 @@ pub(crate) async fn inspect(call: &mut Call, id: &str) -> Answer {
     let container = call.engine.inspect(id).await?;
     let netns = call.engine.settings().exec_root.join("netns").join(container.id.as_str());
     let mut document = document(&container, &netns, &call.engine.networks_of(&container));
+    document["Hull"]["Piercings"] = json!(call.engine.piercings(&container).await?);
     if call.query.flag("size") {
         let written = call.engine.written(&container).await?;
         let image = call.engine.images().get(&container.image).map_or(0, |image| image.size);
@@ -137,7 +138,6 @@ fn document(container: &Container, netns: &Path, networks: &Networks) -> Value {
         "NetworkSettings": network_settings(container, netns, networks),
         "Hull": {
             "Isolation": isolation(container.wall.as_ref()),
-            "Piercings": [],
         },
     })
 }
