@@ -4,7 +4,72 @@ use spec::Isolation;
 use tests::Host;
 use tests::host::IMAGE;
 
+use super::sockets::PERL;
 use super::{detached, field, run};
+
+/// Makes one of each kind that programs share, and tells when they are there.
+const MAKE: &str = "echo said >/dev/shm/word && touch /dev/mqueue/queue && \
+     perl -e 'semget(0x48554c4c, 1, 01600) // die; shmget(0x48554c4c, 4096, 01600) // die; \
+              msgget(0x48554c4c, 01600) // die' && echo made; exec sleep 4000";
+/// Tells which of them, and which programs, are seen: those of `sleep` are counted.
+const LOOK: &str = "ls /dev/shm /dev/mqueue | grep -c -x -e word -e queue; \
+     cat /proc/sysvipc/sem /proc/sysvipc/shm /proc/sysvipc/msg | grep -c 1213549644; \
+     ps -o args | grep -c '^sleep 4000'; true";
+
+/// A container with one of each kind.
+fn maker(host: &Host, isolation: Isolation, flags: &[&str]) -> String {
+    let id = detached(host, isolation, &[&PERL, flags].concat(), &["sh", "-c", MAKE]);
+    tests::command::eventually("they are made", || host.docker(&["logs", &id]).ok() == "made");
+    id
+}
+
+/// What a new container sees of them.
+fn seen(host: &Host, isolation: Isolation, flags: &[&str]) -> String {
+    run(host, isolation, &[flags, &[IMAGE, "sh", "-c", LOOK]].concat()).ok().replace('\n', " ")
+}
+
+/// D7 to D9: shared memory, semaphores, queues and processes are private unless somebody asks.
+pub(crate) fn memory_semaphores_queues_and_processes_are_ones_own(
+    host: &mut Host,
+    isolation: Isolation,
+) {
+    let id = maker(host, isolation, &[]);
+    let inside = host.docker(&["exec", &id, "sh", "-c", LOOK]).ok().replace('\n', " ");
+    assert_eq!(inside, "2 3 1");
+    for other in [Isolation::Process, Isolation::Vm] {
+        assert_eq!(seen(host, other, &[]), "0 0 0", "{other}");
+    }
+    let outside = host.engine.on_host("cat", &["/proc/sysvipc/sem", "/proc/sysvipc/msg"]).ok();
+    assert!(!outside.contains("1213549644"), "{outside}");
+    assert!(!std::path::Path::new("/dev/shm/word").exists());
+    host.docker(&["rm", "-f", &id]).ok();
+}
+
+pub(crate) fn they_are_shared_where_that_is_asked(host: &mut Host) {
+    let process = Isolation::Process;
+    maker(host, process, &["--name=donor", "--ipc=shareable"]);
+    assert_eq!(seen(host, process, &["--ipc=container:donor"]), "2 3 0");
+    assert_eq!(seen(host, process, &["--pid=container:donor"]), "0 0 1");
+    assert_eq!(seen(host, process, &["--pid=host"]), "0 0 1");
+    let of_host = ["--ipc=host", IMAGE, "cat", "/proc/sysvipc/sem"];
+    let held = host.engine.on_host("cat", &["/proc/sysvipc/sem"]).ok();
+    assert_eq!(run(host, process, &of_host).ok(), held);
+    host.docker(&["rm", "-f", "donor"]).ok();
+}
+
+pub(crate) fn nobody_joins_what_is_in_a_vm(host: &mut Host) {
+    detached(host, Isolation::Vm, &["--name=apart"], &["sleep", "1000"]);
+    for (flag, what) in [
+        ("--ipc=container:apart", "IPC"),
+        ("--pid=container:apart", "PID"),
+        ("--network=container:apart", "network"),
+    ] {
+        let said = run(host, Isolation::Process, &[flag, IMAGE, "true"]).fails(125);
+        let want = format!("the {what} of container");
+        assert!(said.contains(&want) && said.contains("behind the wall of a VM"), "{said}");
+    }
+    host.docker(&["rm", "-f", "apart"]).ok();
+}
 
 pub(crate) fn shared_memory_is_for_those_who_are_offered_it(host: &mut Host) {
     let process = Isolation::Process;

@@ -15,7 +15,7 @@ use tests::Host;
 use super::detached;
 
 /// The host's own perl, with what it is linked to: busybox speaks to no such socket.
-const PERL: [&str; 6] = [
+pub(crate) const PERL: [&str; 6] = [
     "-v=/usr:/usr:ro",
     "-v=/lib/x86_64-linux-gnu:/lib/x86_64-linux-gnu:ro",
     "-v=/lib64:/lib64:ro",
