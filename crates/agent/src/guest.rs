@@ -17,6 +17,7 @@ use wire::server::Streams;
 use wire::{Failure, Receiver, Reply, Request, StreamId};
 
 use crate::boot::PROGRAM;
+use crate::disks;
 use crate::files::{self, Reached};
 use crate::network::{self, Namespace};
 use crate::process::Process;
@@ -59,6 +60,8 @@ enum Error {
     #[error(transparent)]
     Network(#[from] network::Error),
     #[error(transparent)]
+    Disk(#[from] disks::Error),
+    #[error(transparent)]
     Files(#[from] files::Error),
     #[error(transparent)]
     Stdio(#[from] stdio::Error),
@@ -86,7 +89,7 @@ impl Error {
             Self::NoProcess(_) => Kind::NotFound,
             Self::Exists(_) => Kind::Exists,
             Self::State { .. } => Kind::Conflict,
-            Self::Process { .. } => Kind::Internal,
+            Self::Process { .. } | Self::Disk(_) => Kind::Internal,
         }
     }
 }
@@ -184,6 +187,7 @@ impl Guest {
                 mount_from(&mut spec, &graft.destination, &graft.source);
             }
         }
+        disks::fill_in(&mut spec, &create.disks)?;
         let mut options = CreateOptions::new(place.dir(), &spec);
         options.rootfs = Some(place.rootfs());
         let terminal = has_terminal(spec.process().as_ref());

@@ -12,6 +12,7 @@
 
 mod boot;
 mod configure;
+mod disks;
 mod doors;
 mod files;
 mod fuse;

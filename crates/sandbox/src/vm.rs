@@ -26,6 +26,7 @@ use crate::{Bundle, Facts, Recipients, Rootfs, Sandbox, Stdio, WindowSize, facts
 
 mod clean;
 mod files;
+mod host_disks;
 mod image;
 mod kernel;
 mod network;
@@ -57,6 +58,9 @@ pub enum Error {
     /// There is no kernel for it.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// A block device of the host cannot be a disk of it.
+    #[error(transparent)]
+    HostDisk(#[from] host_disks::Error),
     /// There are no disks.
     #[error(transparent)]
     Image(#[from] image::Error),
@@ -141,6 +145,7 @@ impl Error {
             Self::Translate(error) => error.kind(),
             Self::Kernel(error) => error.kind(),
             Self::Image(error) => error.kind(),
+            Self::HostDisk(error) => error.kind(),
             Self::Network(error) => error.kind(),
             Self::Share(error) => shares::kind(error),
             Self::Config(error) => error.kind(),
@@ -380,6 +385,7 @@ fn start_in(
     bundle: &Bundle,
     begun: Instant,
 ) -> Result<Arc<Running>, Error> {
+    let (host_disks, named) = host_disks::open(&guest.disks)?;
     let cables = guest.netns.as_deref().map(Cables::lay).transpose()?;
     let outside = Outside::new(guest.files, cables)?;
     let (files, network) = (outside.files(), outside.network());
@@ -390,6 +396,7 @@ fn start_in(
         cpus: processors(&guest.spec),
         netns: guest.netns,
         outside,
+        disks: host_disks,
     };
     let running = Arc::new(Running::start(options, parts, disks)?);
     let shares = running.share(&guest.binds)?;
@@ -401,6 +408,7 @@ fn start_in(
             rootfs,
             files,
             shares,
+            disks: named,
             network,
             stdio,
         }))

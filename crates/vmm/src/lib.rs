@@ -36,7 +36,7 @@ pub use accel::accelerator;
 pub use boot::{tap_name, taps};
 pub use command::NICS;
 pub use config::Config;
-pub use machine::{Backend, Machine, OVERHEAD_MIB, Request, Start, class};
+pub use machine::{Backend, Disk, Machine, OVERHEAD_MIB, Request, Start, class};
 
 /// What a booting agent writes to the channel before anything else.
 pub const READY: &[u8; 8] = b"HULLAGNT";

@@ -50,6 +50,20 @@ pub struct Request {
     pub taps: Option<[OwnedFd; NICS]>,
     /// The network namespace the worker runs in; `None` for an empty one of its own.
     pub netns: Option<PathBuf>,
+    /// Block devices of the host. A machine that has any [boots](Start::Cold): a template has none, and
+    /// `microvm` has no slot for one that comes later.
+    pub disks: Vec<Disk>,
+}
+
+/// A block device of the host for a machine, opened as it may be used.
+#[derive(Debug)]
+pub struct Disk {
+    /// The device.
+    pub device: OwnedFd,
+    /// Whether the guest may write it.
+    pub writable: bool,
+    /// What the guest knows it by; letters, digits and `-`, at most 20.
+    pub serial: String,
 }
 
 /// How a machine comes up.
@@ -98,6 +112,7 @@ impl Machine {
     pub fn start(config: &Config, request: Request, start: Start) -> Result<Self, Error> {
         let accel = accel::accelerator(config)?;
         let Request { memory_mib, cpus, .. } = request;
+        let start = if request.disks.is_empty() { start } else { Start::Cold };
         let machine = command::Machine { accel, memory_mib, cpus };
         let (parts, scratch_bytes) = open(request)?;
         let running = match start {
@@ -191,7 +206,8 @@ fn open(request: Request) -> Result<(Parts, u64), Error> {
             (netns.map_or(empty, OwnedFd::from), taps.unwrap_or(loose))
         }
     };
-    Ok((Parts { root: root.into(), scratch: scratch.into(), taps, netns }, scratch_bytes?))
+    let (root, scratch, disks) = (root.into(), scratch.into(), request.disks);
+    Ok((Parts { root, scratch, taps, netns, disks }, scratch_bytes?))
 }
 
 fn opened(path: &Path, write: bool) -> Result<File, Error> {

@@ -195,7 +195,8 @@ impl<'a> Recipe<'a> {
         let scratch = sparse(&directory.join("scratch"), self.inputs.disks.1)?;
         let state = sparse(&directory.join("state"), 0)?;
         let (netns, taps) = boot::unplugged()?;
-        let parts = Parts { root: root.into(), scratch: scratch.into(), taps, netns };
+        let parts =
+            Parts { root: root.into(), scratch: scratch.into(), taps, netns, disks: Vec::new() };
         let origin = Origin::Boot { initramfs: &initramfs, memory: Some(&memory) };
         let patience = boot::patience(self.machine.accel);
         let mut running = boot::bring_up(self.config, self.machine, parts, &origin, patience)?;

@@ -48,7 +48,15 @@ impl Host {
         disk::make_scratch(&scratch, SCRATCH_MIB, root, &self.directory.path().join("cache"))
             .unwrap();
         let root = self.directory.path().join("root.erofs");
-        Request { memory_mib: 256, cpus: 1, root, scratch, taps: None, netns: None }
+        Request {
+            memory_mib: 256,
+            cpus: 1,
+            root,
+            scratch,
+            taps: None,
+            netns: None,
+            disks: Vec::new(),
+        }
     }
 
     fn start(&self, name: &str, start: Start) -> (Machine, Duration) {

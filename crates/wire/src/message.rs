@@ -145,10 +145,25 @@ pub struct Create {
     pub files: Vec<File>,
     /// What it sees of the host's directories and files.
     pub shares: Option<Shares>,
+    /// Block devices of the host among its devices.
+    #[serde(default)]
+    pub disks: Vec<Disk>,
     /// Its network.
     pub network: Network,
     /// Its standard streams.
     pub stdio: Stdio,
+}
+
+/// A block device of the host, which is a disk of the machine. The configuration has a device at its path
+/// whose numbers are the guest's to fill in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// The device's path in the container.
+    pub path: String,
+    /// The serial number by which the guest knows the disk.
+    pub serial: String,
+    /// Of `r`, `w` and `m`: what the container may do with it.
+    pub access: String,
 }
 
 /// Where a root filesystem lies.

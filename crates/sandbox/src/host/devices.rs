@@ -18,7 +18,13 @@ pub(super) fn add(spec: &oci::Spec) -> Option<oci::Spec> {
     annotations.get(annotation::HOST_DEVICES)?;
     let mut spec = spec.clone();
     let devices = spec.linux_mut().as_mut()?.devices_mut().get_or_insert_default();
+    let asked = devices.len();
     collect(Path::new("/dev"), devices);
+    // What was asked for at a path comes before what the host has there.
+    let all = devices.split_off(asked);
+    let free = |device: &oci::LinuxDevice| !devices.iter().any(|one| one.path() == device.path());
+    let all: Vec<_> = all.into_iter().filter(free).collect();
+    devices.extend(all);
     Some(spec)
 }
 

@@ -43,6 +43,7 @@ impl Vm {
             cpus: 1,
             netns: None,
             outside: Outside::default(),
+            disks: Vec::new(),
         };
         let running = Arc::new(Running::start(&self.options, parts, &disks)?);
         running.order(&Request::Open {

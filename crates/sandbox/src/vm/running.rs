@@ -73,6 +73,7 @@ pub(super) struct Parts {
     pub(super) cpus: u32,
     pub(super) netns: Option<PathBuf>,
     pub(super) outside: Outside,
+    pub(super) disks: Vec<vmm::Disk>,
 }
 
 impl Running {
@@ -87,6 +88,7 @@ impl Running {
             scratch: disks.scratch.clone(),
             taps: parts.outside.cables().and_then(|cables| cables.taps.take()),
             netns: parts.netns,
+            disks: parts.disks,
         };
         let machine = Machine::start(&config, request, Start::Template)?;
         let writer = machine.channel()?;

@@ -31,6 +31,19 @@ pub(super) struct Guest {
     pub(super) binds: Vec<Bind>,
     /// The network namespace on the host; `None` for a new one with nothing but `lo`.
     pub(super) netns: Option<PathBuf>,
+    /// Block devices of the host, which become disks.
+    pub(super) disks: Vec<HostDisk>,
+}
+
+/// A block device of the host among a configuration's devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HostDisk {
+    /// In the container.
+    pub(super) path: PathBuf,
+    /// Its major and minor number on the host.
+    pub(super) numbers: (i64, i64),
+    /// What the rules of the configuration let the container do: of `r`, `w` and `m`.
+    pub(super) access: String,
 }
 
 /// A copy of one of the engine's files.
@@ -96,8 +109,11 @@ pub enum Error {
         /// Which, and what was to be done with it.
         what: String,
     },
-    /// A device of the host.
-    #[error("linux.devices: {}: host devices are not passed to VM containers yet", path.display())]
+    /// A character device of the host.
+    #[error(
+        "linux.devices: {}: a character device is its driver in the host's kernel, which the guest \
+         does not run: only block devices are passed to VM containers, as disks", path.display()
+    )]
     Device {
         /// Its name.
         path: PathBuf,
@@ -143,14 +159,20 @@ impl Error {
 
 /// Translates a configuration, reading the files that go with it.
 pub(super) fn translate(spec: &oci::Spec) -> Result<Guest, Error> {
-    let mut guest = Guest { spec: spec.clone(), files: Vec::new(), binds: Vec::new(), netns: None };
+    let mut guest = Guest {
+        spec: spec.clone(),
+        files: Vec::new(),
+        binds: Vec::new(),
+        netns: None,
+        disks: Vec::new(),
+    };
     if spec.hooks().as_ref().is_some_and(has_hooks) {
         return Err(Error::Hooks);
     }
     (guest.files, guest.binds) = mounts(spec)?;
     if let Some(linux) = guest.spec.linux_mut() {
         guest.netns = namespaces(linux)?;
-        devices(linux)?;
+        guest.disks = devices(linux)?;
     }
     Ok(guest)
 }
@@ -280,20 +302,56 @@ fn namespaces(linux: &mut oci::Linux) -> Result<Option<PathBuf>, Error> {
     Ok(netns)
 }
 
-/// Refuses devices of the host. The defaults that specs like to list are made by every container.
-fn devices(linux: &mut oci::Linux) -> Result<(), Error> {
-    let list = linux.devices_mut().iter_mut().flatten();
+/// Block devices of the host are disks; others are refused. The defaults that specs like to list are made by
+/// every container.
+fn devices(linux: &mut oci::Linux) -> Result<Vec<HostDisk>, Error> {
     let is_default = |device: &oci::LinuxDevice| {
         device.typ() == oci::LinuxDeviceType::P
             || (device.typ() != oci::LinuxDeviceType::B
                 && DEFAULT_DEVICES.contains(&(device.major(), device.minor())))
     };
-    for device in list {
-        if !is_default(device) {
+    let rules = linux.resources().as_ref().and_then(|resources| resources.devices().clone());
+    let mut rules = rules.unwrap_or_default();
+    let mut disks = Vec::new();
+    for device in linux.devices_mut().iter_mut().flatten().filter(|device| !is_default(device)) {
+        if device.typ() != oci::LinuxDeviceType::B {
             return Err(Error::Device { path: device.path().clone() });
         }
+        let (path, numbers) = (device.path().clone(), (device.major(), device.minor()));
+        disks.push(HostDisk { path, numbers, access: access(&rules, numbers) });
+        // The guest fills in its own.
+        device.set_major(0).set_minor(0);
     }
-    Ok(())
+    if !disks.is_empty() {
+        rules.retain(|rule| !disks.iter().any(|disk| is_of(rule, disk.numbers)));
+        linux.resources_mut().get_or_insert_default().set_devices(Some(rules));
+    }
+    Ok(disks)
+}
+
+/// Whether the rule is for the block device of these numbers and no other.
+fn is_of(rule: &oci::LinuxDeviceCgroup, (major, minor): (i64, i64)) -> bool {
+    rule.typ() == Some(oci::LinuxDeviceType::B)
+        && (rule.major(), rule.minor()) == (Some(major), Some(minor))
+}
+
+/// What the rules say of a block device; a later one goes before an earlier.
+fn access(rules: &[oci::LinuxDeviceCgroup], (major, minor): (i64, i64)) -> String {
+    use oci::LinuxDeviceType::{A, B};
+    let fits = |rule: &&oci::LinuxDeviceCgroup| {
+        rule.typ().is_none_or(|typ| matches!(typ, A | B))
+            && rule.major().is_none_or(|number| number == major)
+            && rule.minor().is_none_or(|number| number == minor)
+    };
+    let mut letters = String::new();
+    for rule in rules.iter().filter(fits) {
+        let said = rule.access().as_deref().unwrap_or("rwm");
+        letters.retain(|letter| !said.contains(letter));
+        if rule.allow() {
+            letters.push_str(said);
+        }
+    }
+    letters
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ fn a_namespace_of_the_host_cannot_be_shared() {
 
 #[test]
 fn devices_of_the_host_are_refused_and_the_default_ones_are_not() {
-    use oci::LinuxDeviceType::{B, C};
+    use oci::LinuxDeviceType::C;
     let device = |path: &str, typ, major, minor| {
         let mut device = oci::LinuxDevice::default();
         device.set_path(path.into()).set_typ(typ).set_major(major).set_minor(minor);
@@ -125,12 +125,41 @@ fn devices_of_the_host_are_refused_and_the_default_ones_are_not() {
         (device("/dev/null", C, 1, 3), false),
         (device("/dev/tty", C, 5, 0), false),
         (device("/dev/kvm", C, 10, 232), true),
-        (device("/dev/ram3", B, 1, 3), true),
     ] {
         let path = device.path().clone();
         let mut spec = oci::Spec::default();
         spec.linux_mut().get_or_insert_default().set_devices(Some(vec![device]));
         assert_eq!(translate(&spec).is_err(), refused, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_block_device_is_a_disk_with_the_rights_that_the_rules_leave() {
+    let config = |access: &str| {
+        let text = format!(
+            r#"{{"ociVersion": "1.2.0", "linux": {{
+                "namespaces": [{{"type": "network"}}, {{"type": "pid"}}, {{"type": "ipc"}}, {{"type": "uts"}}],
+                "devices": [{{"path": "/dev/data", "type": "b", "major": 7, "minor": 3}}],
+                "resources": {{"devices": [
+                    {{"allow": false, "access": "rwm"}},
+                    {{"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"}},
+                    {{"allow": true, "type": "b", "major": 7, "minor": 3, "access": "{access}"}}
+                ]}}
+            }}}}"#
+        );
+        serde_json::from_str::<oci::Spec>(&text).expect("a configuration")
+    };
+    for (access, want) in [("rwm", "rwm"), ("r", "r")] {
+        let guest = translate(&config(access)).expect("translated");
+        let path = PathBuf::from("/dev/data");
+        let disk = HostDisk { path, numbers: (7, 3), access: want.to_owned() };
+        assert_eq!(guest.disks, [disk]);
+        let linux = guest.spec.linux().as_ref().expect("linux");
+        // What the host's numbers mean is the host's.
+        let device = &linux.devices().as_ref().expect("devices")[0];
+        assert_eq!((device.major(), device.minor()), (0, 0));
+        let rules = linux.resources().as_ref().and_then(|all| all.devices().clone());
+        assert_eq!(rules.map(|rules| rules.len()), Some(2));
     }
 }
 
