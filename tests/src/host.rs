@@ -218,6 +218,8 @@ impl Engine {
             .args(["--registry-mirror", "http://127.0.0.1:5000", "--log-level", "debug"])
             .arg("--registry-certs")
             .arg(self.data_root().join("certs"))
+            .arg("--cdi-spec-dirs")
+            .arg(self.data_root().join("cdi"))
             .args(&self.arguments)
             // What hulld starts inherits this, and so is told from another engine's.
             .env("HULL_TEST", self.exec_root())

@@ -21,6 +21,8 @@ use crate::tls;
 const FILE: &str = "/etc/hull/hulld.toml";
 /// Where authorities for registries are looked for; the second is docker's.
 const CERTIFICATES: [&str; 2] = ["/etc/hull/certs.d", "/etc/docker/certs.d"];
+/// Where devices are described by name.
+const CDI: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 /// What a daemon that listens on TCP must be told.
 const ALL_OF_TLS: &str = "TCP wants all of --tlsverify, --tlscacert, --tlscert and --tlskey";
 /// Keys that are taken over while the daemon runs.
@@ -92,6 +94,10 @@ struct Options {
     /// [172.18.0.0/16 to 172.31.0.0/16, 192.168.0.0/16 by 20, an IPv6 /48 of this engine's own by 64].
     #[arg(long, value_name = "base=ADDRESS/PREFIX,size=PREFIX")]
     default_address_pool: Vec<String>,
+    /// Directory of CDI files, which describe devices by name; repeatable, a later one counts before an
+    /// earlier [/etc/cdi, /var/run/cdi].
+    #[arg(long, alias = "cdi-spec-dir", value_name = "DIR")]
+    cdi_spec_dirs: Vec<PathBuf>,
     /// Registry asked for images of docker.io before docker.io; repeatable.
     #[arg(long, value_name = "URL")]
     registry_mirror: Vec<String>,
@@ -237,6 +243,7 @@ impl Options {
             ipv6: self.ipv6 || other.ipv6,
             fixed_cidr_v6: self.fixed_cidr_v6.or(other.fixed_cidr_v6),
             default_address_pool: list(self.default_address_pool, other.default_address_pool),
+            cdi_spec_dirs: list(self.cdi_spec_dirs, other.cdi_spec_dirs),
             registry_mirror: list(self.registry_mirror, other.registry_mirror),
             insecure_registry: list(self.insecure_registry, other.insecure_registry),
             registry_certs: list(self.registry_certs, other.registry_certs),
@@ -314,6 +321,11 @@ impl Options {
                 },
             },
             labels: labels(self.label)?,
+            cdi_dirs: if self.cdi_spec_dirs.is_empty() {
+                CDI.iter().map(PathBuf::from).collect()
+            } else {
+                self.cdi_spec_dirs
+            },
             vm,
         };
         let (group, said) = (self.group, Table::new());

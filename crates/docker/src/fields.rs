@@ -142,6 +142,7 @@ pub(crate) const HOST_CONFIG: Table = Table {
         "CpusetCpus",
         "CpusetMems",
         "DeviceCgroupRules",
+        "DeviceRequests",
         "Devices",
         "Dns",
         "DnsOptions",
@@ -190,7 +191,6 @@ pub(crate) const HOST_CONFIG: Table = Table {
         ("Cgroup", &[]),
         ("CpuCount", &[]),
         ("CpuPercent", &[]),
-        ("DeviceRequests", &[]),
         ("IOMaximumBandwidth", &[]),
         ("IOMaximumIOps", &[]),
         ("KernelMemory", &[]),
@@ -321,7 +321,7 @@ mod tests {
     fn a_field_that_asks_for_something_is_refused_by_name() {
         let cases = [
             (json!({"CpuCount": 1}), "HostConfig.CpuCount"),
-            (json!({"devicerequests": [{}, {"Count": 1}]}), "HostConfig.DeviceRequests"),
+            (json!({"iomaximumiops": 1}), "HostConfig.IOMaximumIOps"),
         ];
         for (body, name) in cases {
             let message = check(&HOST_CONFIG, body).unwrap_err().to_string();

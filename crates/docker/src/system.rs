@@ -68,6 +68,7 @@ pub(crate) fn version() -> Reply {
 pub(crate) async fn info(call: &mut Call) -> Answer {
     let info = call.engine.info().await?;
     let mut document = reply::both(reply::both(facts(&info), surroundings()), host::limits());
+    document["CDISpecDirs"] = json!(call.engine.settings().cdi_dirs);
     gate(&mut document, call.version);
     let registries = call.engine.images().registries();
     let mut insecure = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
@@ -171,7 +172,6 @@ fn surroundings() -> Value {
         "ContainerdCommit": { "ID": "" },
         "RuncCommit": { "ID": "" },
         "InitCommit": { "ID": "" },
-        "CDISpecDirs": [],
         "FirewallBackend": { "Driver": "nftables" },
     })
 }

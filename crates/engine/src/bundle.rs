@@ -33,6 +33,7 @@ use spec::annotation;
 
 pub(crate) use files::{introduce, resolve, split_host};
 
+use crate::cdi;
 use crate::config::{HostConfig, Share, Size};
 use crate::container::Container;
 use crate::error::Error;
@@ -65,6 +66,8 @@ pub(crate) struct Inputs<'a> {
     /// The program that is PID 1 where one is asked for.
     pub(crate) init: &'a Path,
     pub(crate) size: Option<Size>,
+    /// Where devices are described that are asked for by name.
+    pub(crate) cdi_dirs: &'a [PathBuf],
 }
 
 /// Writes the bundle. Blocks.
@@ -148,6 +151,7 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
         spec["linux"]["rootfsPropagation"] = root.into();
     }
     open_up(&mut spec, host)?;
+    cdi::apply(&mut spec, &cdi::resolve(inputs.cdi_dirs, &host.openings.cdi)?)?;
     Ok(spec)
 }
 

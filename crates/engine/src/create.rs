@@ -18,10 +18,10 @@ use crate::container::{Container, Files, Status};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::networks::DEFAULT;
-use crate::owner::Owner;
+use crate::owner::{Owner, blocking};
 use crate::request::Created;
 use crate::shared::Shared;
-use crate::{health, merge, names, piercing};
+use crate::{cdi, health, merge, names, piercing};
 
 impl Engine {
     /// Makes a container. Nothing of it runs yet.
@@ -37,6 +37,9 @@ impl Engine {
         let id = names::fresh_id();
         let (mut container, mut warnings) = self.describe(&id, config, host, &image)?;
         container.mounts = self.mount_points(&container)?;
+        let (shared, names) = (Arc::clone(self.shared()), container.host.openings.cdi.clone());
+        // Described anew at each start; what nobody describes now is told at once.
+        blocking(move || cdi::resolve(&shared.settings.cdi_dirs, &names).map(drop)).await?;
         let pierced = self.piercings(&container).await?;
         container.name = self.shared().reserve(name.as_deref(), &id)?;
         // Made by a task of its own: a client that goes away leaves no half container.
@@ -276,7 +279,7 @@ async fn prepare(
     }
     let shared = Arc::clone(shared);
     let take = move || shared.take_volumes(&mut container, &snapshot).map(|()| container);
-    crate::owner::blocking(take).await
+    blocking(take).await
 }
 
 /// As Docker names an image that is not there: with its tag.

@@ -6,6 +6,7 @@
 mod attach;
 pub mod build;
 mod bundle;
+mod cdi;
 pub mod clock;
 pub mod config;
 pub mod container;
@@ -47,6 +48,7 @@ mod volumes;
 
 pub use attach::Attached;
 pub use bundle::user::Error as UserError;
+pub use cdi::is_name as is_cdi_name;
 pub use config::{
     Attachment, Blkio, Config, Create, Device, HostConfig, HostPort, NetworkMode, OfDevice,
     Openings, Resources, Share, Size, Ulimit,

@@ -21,6 +21,7 @@ use spec::Isolation;
 use crate::bundle::defaults::{CAPABILITIES, MASKED, READONLY};
 use crate::bundle::process::capabilities;
 use crate::bundle::security::{Seccomp, Security};
+use crate::cdi;
 use crate::config::{NetworkMode, Openings, Share, wanted};
 use crate::container::Container;
 use crate::engine::Engine;
@@ -67,6 +68,8 @@ pub enum PiercingKind {
     Namespace,
     /// A device of the host.
     Device,
+    /// What a device needs that was asked for by name; outside are its paths of the host.
+    Cdi,
     /// Devices that may be used once they can be named.
     DeviceRule,
     /// Everything that a kernel grants.
@@ -93,6 +96,7 @@ impl PiercingKind {
             Self::Port => "port",
             Self::Namespace => "namespace",
             Self::Device => "device",
+            Self::Cdi => "cdi",
             Self::DeviceRule => "device-rule",
             Self::Privileged => "privileged",
             Self::Capability => "capability",
@@ -119,6 +123,8 @@ struct Surroundings<'a> {
     roots: [&'a Path; 2],
     /// The options of a volume, if there is one of that name.
     volume: &'a dyn Fn(&str) -> Option<BTreeMap<String, String>>,
+    /// The paths that a device of that name stands for.
+    device: &'a dyn Fn(&str) -> Vec<String>,
 }
 
 impl Engine {
@@ -133,7 +139,8 @@ impl Engine {
             let settings = &shared.settings;
             let volume = |name: &str| Some(shared.volumes.get(name).ok()?.options);
             let roots = [settings.data_root.as_path(), settings.exec_root.as_path()];
-            Ok(of(&container, &Surroundings { roots, volume: &volume }))
+            let device = |name: &str| cdi::paths(&settings.cdi_dirs, name);
+            Ok(of(&container, &Surroundings { roots, volume: &volume, device: &device }))
         })
         .await
     }
@@ -147,6 +154,12 @@ fn of(container: &Container, around: &Surroundings<'_>) -> Vec<Piercing> {
     let openings = &container.host.openings;
     list.extend(namespaces(openings));
     list.extend(devices(openings, container.isolation));
+    list.extend(
+        openings
+            .cdi
+            .iter()
+            .map(|name| piercing(PiercingKind::Cdi, name, (around.device)(name).join(", "))),
+    );
     list.extend(rights(container));
     list
 }

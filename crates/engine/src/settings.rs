@@ -39,6 +39,8 @@ pub struct Settings {
     pub registries: Registries,
     /// What the engine is called by, `KEY=VALUE`, until a reload.
     pub labels: Vec<String>,
+    /// Where files describe devices by name; of two that do, the one in the later directory counts.
+    pub cdi_dirs: Vec<PathBuf>,
     /// How virtual machines are made.
     pub vm: Vm,
 }

@@ -10,6 +10,7 @@ mod compose;
 mod connections;
 mod crash;
 mod daemon;
+mod devices;
 mod egress;
 mod errors;
 mod exec;
@@ -132,6 +133,9 @@ const SUITE: Suite = Suite {
         once!(health::a_check_that_takes_too_long_has_failed),
         both!(openings::a_privileged_container_may_do_everything),
         once!(openings::devices_and_rules_are_those_that_were_asked_for),
+        both!(devices::a_disk_of_the_hosts_is_read_and_written_as_it_may_be),
+        once!(devices::what_is_no_disk_or_is_used_is_refused_to_a_vm),
+        once!(devices::devices_are_asked_for_by_the_names_that_files_describe),
         both!(openings::a_profile_filters_system_calls),
         once!(openings::namespaces_of_the_host_are_shared_where_there_is_no_wall),
         both!(openings::what_was_asked_is_shown),

@@ -130,7 +130,12 @@ fn limits(flags: &Limits) -> Result<Value, Error> {
 }
 
 fn walls(flags: &Walls) -> Result<Value, Error> {
-    let devices = flags.device.iter().map(|text| device(text)).collect::<Vec<_>>();
+    // A name of a device, VENDOR/CLASS=NAME, begins with no slash, and a path with nothing else.
+    let (paths, names): (Vec<_>, Vec<_>) =
+        flags.device.iter().partition(|text| text.starts_with('/') || !text.contains('='));
+    let devices = paths.iter().map(|text| device(text)).collect::<Vec<_>>();
+    let by_name = (!names.is_empty()).then(|| json!({ "Driver": "cdi", "DeviceIDs": names }));
+    let requests: Vec<_> = flags.gpus.as_deref().map(gpus).into_iter().chain(by_name).collect();
     Ok(json!({
         "Privileged": flags.privileged,
         "CapAdd": flags.cap_add,
@@ -138,7 +143,7 @@ fn walls(flags: &Walls) -> Result<Value, Error> {
         "SecurityOpt": flags.security_opt.iter().map(|text| security(text)).collect::<Result<Vec<_>, _>>()?,
         "Devices": devices,
         "DeviceCgroupRules": flags.device_cgroup_rule,
-        "DeviceRequests": flags.gpus.as_deref().map(gpus),
+        "DeviceRequests": (!requests.is_empty()).then_some(requests),
         "IpcMode": flags.ipc,
         "PidMode": flags.pid,
         "UTSMode": flags.uts,
@@ -290,7 +295,7 @@ fn device(text: &str) -> Value {
 
 fn gpus(text: &str) -> Value {
     let count = text.parse::<i64>().unwrap_or(-1);
-    json!([{ "Driver": "", "Count": count, "Capabilities": [["gpu"]] }])
+    json!({ "Driver": "", "Count": count, "Capabilities": [["gpu"]] })
 }
 
 /// An option of `--security-opt`; a seccomp profile is sent, not named.

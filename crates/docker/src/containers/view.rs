@@ -303,7 +303,6 @@ fn resources(host: &HostConfig) -> Value {
         "CpuQuota": limits.cpu_quota.unwrap_or(0),
         "CpusetCpus": limits.cpuset_cpus,
         "CpusetMems": limits.cpuset_mems,
-        "DeviceRequests": null,
         "MemoryReservation": limits.memory_reservation.unwrap_or(0),
         "MemorySwap": limits.memory_swap.unwrap_or(0),
         "PidsLimit": limits.pids_limit,

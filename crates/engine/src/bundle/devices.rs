@@ -15,12 +15,12 @@ use crate::error::Error;
 
 /// Nodes for the container, and rules for all that it may use.
 pub(super) fn of(openings: &Openings) -> Result<(Vec<Value>, Vec<Value>), Error> {
-    if openings.privileged {
-        return Ok((Vec::new(), vec![json!({ "allow": true, "access": "rwm" })]));
-    }
     let (mut nodes, mut rules) = (Vec::new(), defaults::device_rules());
     for device in &openings.devices {
         add(device, &mut nodes, &mut rules)?;
+    }
+    if openings.privileged {
+        return Ok((nodes, vec![json!({ "allow": true, "access": "rwm" })]));
     }
     for rule in &openings.device_rules {
         rules.push(self::rule(rule)?);

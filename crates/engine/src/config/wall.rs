@@ -14,6 +14,8 @@ pub struct Openings {
     pub privileged: bool,
     /// Devices of the host.
     pub devices: Vec<Device>,
+    /// `VENDOR/CLASS=NAME`: devices that files of the host describe.
+    pub cdi: Vec<String>,
     /// `TYPE MAJOR:MINOR ACCESS`: devices that it may use if it can name them.
     pub device_rules: Vec<String>,
     /// Paths that are seen as empty; `None` for the default ones.

@@ -138,6 +138,7 @@ impl Owner {
                 staged: &places.mounts,
                 init: &shared.settings.init(),
                 size,
+                cdi_dirs: &shared.settings.cdi_dirs,
             })?;
             if !neighbours.is_empty() {
                 bundle::introduce(&container, &gateways, &neighbours)?;

@@ -11,7 +11,9 @@ fn list(container: &Container) -> Vec<Piercing> {
         "etc" => Some([("device".to_owned(), "/etc".to_owned())].into()),
         _ => None,
     };
-    of(container, &Surroundings { roots: [Path::new("/nowhere/a"); 2], volume: &volume })
+    let device = |name: &str| vec![format!("/dev/of {name}")];
+    let roots = [Path::new("/nowhere/a"); 2];
+    of(container, &Surroundings { roots, volume: &volume, device: &device })
 }
 
 /// Kind, inside, outside and access, and whether it is risky.
@@ -106,6 +108,7 @@ fn namespaces_devices_and_rights_are_listed() {
     let host = "/dev/null".to_owned();
     openings.devices = vec![Device { host, access: "r".into(), ..Device::default() }];
     openings.device_rules = vec!["b 7:* rwm".into()];
+    openings.cdi = vec!["a.com/b=c".into()];
     openings.masked_paths = Some(MASKED[1..].iter().map(|&path| path.to_owned()).collect());
     given.host.cap_add = vec!["SYS_ADMIN".into(), "net_admin".into()];
     given.host.security_opt = vec!["seccomp=unconfined".into()];
@@ -116,6 +119,7 @@ fn namespaces_devices_and_rights_are_listed() {
         "namespace pid container:cd ",
         "device /dev/null /dev/null r",
         "device-rule b 7:*  rwm !",
+        "cdi a.com/b=c /dev/of a.com/b=c ",
         "capability CAP_NET_ADMIN  ",
         "capability CAP_SYS_ADMIN   !",
         "seccomp unconfined   !",
@@ -132,7 +136,7 @@ fn namespaces_devices_and_rights_are_listed() {
     let want: Vec<_> = want.iter().map(|line| line.trim_end_matches(" !")).collect();
     assert_eq!(lines(&given), want);
     let far = list(&given).into_iter().filter(|one| one.reach == Reach::Host);
-    assert_eq!(far.count(), 3);
+    assert_eq!(far.count(), 4);
 }
 
 #[test]

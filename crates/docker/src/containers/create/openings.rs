@@ -16,6 +16,7 @@ pub(super) struct OpeningsBody {
     cgroupns_mode: Option<String>,
     device_cgroup_rules: Option<Vec<String>>,
     devices: Option<Vec<DeviceBody>>,
+    device_requests: Option<Vec<RequestBody>>,
     ipc_mode: Option<String>,
     masked_paths: Option<Vec<String>>,
     pid_mode: Option<String>,
@@ -33,6 +34,43 @@ struct DeviceBody {
     path_on_host: String,
     path_in_container: String,
     cgroup_permissions: String,
+}
+
+/// One of `DeviceRequests`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct RequestBody {
+    driver: String,
+    count: i64,
+    #[serde(rename = "DeviceIDs")]
+    device_ids: Option<Vec<String>>,
+    capabilities: Option<Vec<Vec<String>>>,
+    options: Option<BTreeMap<String, String>>,
+}
+
+impl RequestBody {
+    /// The names of devices that it asks for. `--gpus` asks a driver of Docker's for some: there is none.
+    fn names(self) -> Result<Vec<String>, Error> {
+        let refuse =
+            |problem: String| Err(Error::invalid(format!("HostConfig.DeviceRequests: {problem}")));
+        let names = self.device_ids.unwrap_or_default();
+        if self.driver != "cdi" {
+            let words = self.capabilities.unwrap_or_default();
+            return refuse(format!(
+                "could not select device driver {:?} with capabilities: {words:?}: devices are asked \
+                 for by the names that CDI files of the host describe, as --device \
+                 nvidia.com/gpu=all does once nvidia-ctk has written one",
+                self.driver
+            ));
+        }
+        if self.count != 0 || self.options.is_some_and(|options| !options.is_empty()) {
+            return refuse("the driver cdi takes neither Count nor Options".to_owned());
+        }
+        match names.iter().find(|name| !engine::is_cdi_name(name)) {
+            Some(name) => refuse(format!("{name:?}: want VENDOR/CLASS=NAME")),
+            None => Ok(names),
+        }
+    }
 }
 
 /// Limits of block devices, in `HostConfig` and in an update.
@@ -86,7 +124,18 @@ impl OpeningsBody {
                 "invalid Annotations: the empty string is not permitted as an annotation key",
             ));
         }
-        let devices = self.devices.unwrap_or_default().into_iter().map(|device| Device {
+        let mut cdi = Vec::new();
+        for request in self.device_requests.into_iter().flatten() {
+            cdi.extend(request.names()?);
+        }
+        // Clients of old do not know such names from paths.
+        let (named, devices): (Vec<_>, Vec<_>) = self
+            .devices
+            .unwrap_or_default()
+            .into_iter()
+            .partition(|device| engine::is_cdi_name(&device.path_on_host));
+        cdi.extend(named.into_iter().map(|device| device.path_on_host));
+        let devices = devices.into_iter().map(|device| Device {
             host: device.path_on_host,
             container: device.path_in_container,
             access: device.cgroup_permissions,
@@ -94,6 +143,7 @@ impl OpeningsBody {
         Ok(Openings {
             privileged: self.privileged.unwrap_or_default(),
             devices: devices.collect(),
+            cdi,
             device_rules: self.device_cgroup_rules.unwrap_or_default(),
             masked_paths: self.masked_paths,
             readonly_paths: self.readonly_paths,

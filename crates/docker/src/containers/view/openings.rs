@@ -17,7 +17,14 @@ pub(super) fn openings(host: &HostConfig) -> Value {
             "CgroupPermissions": device.access,
         })
     });
+    let requests = (!openings.cdi.is_empty()).then(|| {
+        json!([{
+            "Driver": "cdi", "Count": 0, "DeviceIDs": openings.cdi, "Capabilities": null,
+            "Options": null,
+        }])
+    });
     json!({
+        "DeviceRequests": requests,
         "CgroupnsMode": private(&openings.cgroup),
         "IpcMode": private(&openings.ipc),
         "PidMode": openings.pid.to_string(),
