@@ -383,7 +383,7 @@ fn asked(request: &NetworkCreate) -> Result<(Option<Layout>, Option<Layout<Ipv6A
 
 /// Blocks.
 fn make_bridge(name: &str, plan: Plan) -> Result<Bridge, Error> {
-    let name = name.parse().map_err(|error: network::bridge::InvalidName| Error::Invalid {
+    let name = name.parse().map_err(|error: network::name::InvalidName| Error::Invalid {
         field: "com.docker.network.bridge.name",
         problem: error.to_string(),
     })?;

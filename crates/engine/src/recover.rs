@@ -82,7 +82,7 @@ fn stores(settings: Settings) -> Result<(Shared, Vec<Container>), Error> {
     let invalid = |field, problem: String| Error::Invalid { field, problem };
     let name = settings.bridge.parse();
     let name =
-        name.map_err(|error: network::bridge::InvalidName| invalid("--bridge", error.to_string()))?;
+        name.map_err(|error: network::name::InvalidName| invalid("--bridge", error.to_string()))?;
     let subnet = settings.subnet.parse::<Subnet>();
     let subnet =
         subnet.map_err(|error: network::address::Error| invalid("--subnet", error.to_string()))?;

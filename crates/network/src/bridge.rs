@@ -12,39 +12,26 @@
 //!
 //! Spec: rtnetlink(7), veth(4).
 
-use std::fmt;
-use std::fs;
+mod device;
+mod error;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
-use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use spec::{ContainerId, Kind};
-use sys::netlink::{Address, Mac, Netlink, Peer, Route};
+use serde::{Deserialize, Serialize};
+use spec::ContainerId;
+use sys::netlink::{Address, Netlink, Peer, Route};
 
-use crate::address::{Family, Layout, Pool, Subnet, mac_of};
-use crate::egress::{self, Policy};
+use crate::address::{Layout, Pool, mac_of};
+use crate::endpoint::{Endpoint, Six, Wish};
+use crate::name::InterfaceName;
 use crate::netns::Namespace;
-use crate::{address, filter, sysctl};
-
-const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
-
-/// The name of a network device: 1 to 15 letters, digits, `-`, `_` or `.`, starting with a letter.
-///
-/// Narrower than the kernel's rule, so that a name needs no quoting in a packet filter or path.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct InterfaceName(String);
-
-/// The text names no device.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "invalid interface name {0:?}: want 1 to 15 letters, digits, '-', '_' or '.', first a letter"
-)]
-pub struct InvalidName(pub String);
+use crate::{address, egress, filter, sysctl};
+pub use device::in_use;
+use device::{delete_if_there, ensure_forwarding, ensure_link, host_end, refuse_overlap};
+pub use error::Error;
 
 /// A bridge on this host. Shared by reference; calls may come from many threads at once.
 #[derive(Debug)]
@@ -92,145 +79,6 @@ impl From<Layout> for Plan {
             masquerade: true,
             isolated: false,
             mtu: None,
-        }
-    }
-}
-
-/// What a container wants of its place on a bridge.
-#[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
-    /// The name of its device.
-    pub interface: &'a str,
-    /// `None` for any that is free.
-    pub address: Option<Ipv4Addr>,
-    /// The same of IPv6, where the network has that.
-    pub address6: Option<Ipv6Addr>,
-    /// `None` for the one that belongs to the address.
-    pub mac: Option<Mac>,
-    /// Where it may send to; `None` for everywhere.
-    pub egress: Option<&'a Policy>,
-}
-
-/// A container's place on a bridge: goes into its record, and back to [`Bridge::detach`] or, after
-/// a restart of the engine, to [`Bridge::adopt`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// Its IPv4 address.
-    pub address: Ipv4Addr,
-    /// Length of the subnet's prefix, in bits.
-    pub prefix: u8,
-    /// The bridge's address, the next hop to elsewhere; `None` where there is no way out.
-    pub gateway: Option<Ipv4Addr>,
-    /// The name of its device in its namespace.
-    pub interface: String,
-    /// Its Ethernet address.
-    #[serde(serialize_with = "mac_text", deserialize_with = "mac_from_text")]
-    pub mac: Mac,
-    /// The host's end of the device pair.
-    pub veth: String,
-    /// Its place in the network's IPv6, if it has one.
-    #[serde(default)]
-    pub six: Option<Six>,
-    /// Where it may send to; `None` for everywhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub egress: Option<Policy>,
-}
-
-/// A container's place in the IPv6 of a network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Six {
-    /// Its address.
-    pub address: Ipv6Addr,
-    /// Length of the subnet's prefix, in bits.
-    pub prefix: u8,
-    /// The next hop to elsewhere; `None` where there is no way out.
-    pub gateway: Option<Ipv6Addr>,
-}
-
-impl Endpoint {
-    /// Its addresses with the lengths of their prefixes.
-    pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, u8)> {
-        let six = self.six.as_ref().map(|six| (six.address.into(), six.prefix));
-        std::iter::once((self.address.into(), self.prefix)).chain(six)
-    }
-
-    /// The next hops to elsewhere.
-    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
-        let six = self.six.as_ref().and_then(|six| six.gateway).map(IpAddr::from);
-        self.gateway.map(IpAddr::from).into_iter().chain(six)
-    }
-}
-
-/// Why the bridge or a place on it could not be made or removed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The bridge device.
-    #[error("{doing} {name}")]
-    Link {
-        /// The step.
-        doing: &'static str,
-        /// The bridge.
-        name: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A device of this name exists and is no bridge.
-    #[error("{0} exists and is no bridge; name another with --bridge")]
-    NotABridge(InterfaceName),
-    /// A device of the host has an address in the subnet already.
-    #[error("{subnet} is in use by {device} ({address}); choose another with --subnet")]
-    Overlap {
-        /// What was asked for.
-        subnet: String,
-        /// The other device.
-        device: String,
-        /// Its address and prefix.
-        address: String,
-    },
-    /// Packets cannot be forwarded.
-    #[error("write 1 to {IP_FORWARD}")]
-    Forwarding(#[source] io::Error),
-    /// IPv6 cannot be used as it must be.
-    #[error(transparent)]
-    Sysctl(#[from] sysctl::Error),
-    /// The packet filter refused.
-    #[error(transparent)]
-    Filter(#[from] filter::Error),
-    /// No address.
-    #[error("network {bridge}")]
-    Address {
-        /// The bridge.
-        bridge: InterfaceName,
-        /// Why not.
-        source: address::Error,
-    },
-    /// A container's device.
-    #[error("{doing} of container {id}")]
-    Attach {
-        /// The step and device.
-        doing: &'static str,
-        /// Whose.
-        id: ContainerId,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-impl Error {
-    /// What a caller can do about it.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::NotABridge(_) | Self::Overlap { .. } => Kind::Conflict,
-            Self::Filter(source) => source.kind(),
-            Self::Sysctl(source) => source.kind(),
-            Self::Address { source, .. } => source.kind(),
-            Self::Link { source, .. } | Self::Forwarding(source) | Self::Attach { source, .. } => {
-                match source.raw_os_error() {
-                    Some(libc::EPERM | libc::EACCES) => Kind::Denied,
-                    Some(libc::EOPNOTSUPP) => Kind::Unsupported,
-                    _ => Kind::Internal,
-                }
-            }
         }
     }
 }
@@ -436,8 +284,8 @@ impl Bridge {
             return Ok(false);
         }
         let mut netlink = Netlink::open().map_err(link("open netlink for", &self.name))?;
-        let link =
-            delete_if_there(&mut netlink, &self.name.0).map_err(link("delete bridge", &self.name));
+        let link = delete_if_there(&mut netlink, self.name.as_str())
+            .map_err(link("delete bridge", &self.name));
         filter::remove(&self.name)?;
         link.map(|()| true)
     }
@@ -537,148 +385,10 @@ impl Namespace {
     }
 }
 
-fn ensure_link(netlink: &mut Netlink, name: &InterfaceName, plan: &Plan) -> Result<u32, Error> {
-    let gateway = plan.layout.gateway;
-    // A MAC of its own: else the bridge takes that of its newest port, and neighbours lose it.
-    match netlink.add_bridge(&name.0, Some(mac_of(gateway))) {
-        Err(source) if source.raw_os_error() != Some(libc::EEXIST) => {
-            return Err(link("make bridge", name)(source));
-        }
-        _ => {}
-    }
-    let index = match netlink.link(&name.0).map_err(link("find bridge", name))? {
-        Some(found) if found.is_bridge => found.index,
-        _ => return Err(Error::NotABridge(name.clone())),
-    };
-    if let Some(mtu) = plan.mtu {
-        netlink.set_mtu(index, mtu).map_err(link("set the MTU of", name))?;
-    }
-    let ours = |source| link("set up IPv6 of", name)(source);
-    sysctl::trust_no_router(&name.0).map_err(ours)?;
-    let six = plan.layout6.as_ref().map(address_of);
-    if six.is_some() {
-        sysctl::set_ipv6(&name.0, true).map_err(ours)?;
-    }
-    for address in std::iter::once(address_of(&plan.layout)).chain(six) {
-        match netlink.add_address(index, address) {
-            Err(source) if source.raw_os_error() != Some(libc::EEXIST) => {
-                return Err(link("set the address of", name)(source));
-            }
-            _ => {}
-        }
-    }
-    netlink.set_up(index, true).map_err(link("bring up", name))?;
-    Ok(index)
-}
-
-/// The bridge's own address.
-fn address_of<A: Family>(layout: &Layout<A>) -> Address {
-    Address { ip: layout.gateway.into(), prefix: layout.subnet.prefix() }
-}
-
-fn refuse_overlap<A: Family>(
-    netlink: &mut Netlink,
-    name: &InterfaceName,
-    subnet: Subnet<A>,
-    there: &[(u32, Address)],
-) -> Result<(), Error> {
-    let own = netlink.link(&name.0).map_err(link("find bridge", name))?.map(|link| link.index);
-    let overlaps = |(index, Address { ip, prefix }): &&(u32, Address)| {
-        Some(*index) != own && subnet.overlaps(*ip, *prefix)
-    };
-    let Some((index, Address { ip, prefix })) = there.iter().find(overlaps) else { return Ok(()) };
-    let links = netlink.links().map_err(link("list the host's devices for", name))?;
-    let device = links.into_iter().find(|link| link.index == *index);
-    Err(Error::Overlap {
-        subnet: subnet.to_string(),
-        device: device.map_or_else(|| format!("device {index}"), |device| device.name),
-        address: format!("{ip}/{prefix}"),
-    })
-}
-
-/// Where the host's addresses and routes lead, default routes left out: what no network should cover
-/// that may be anywhere.
-///
-/// # Errors
-///
-/// Those of rtnetlink(7).
-pub fn in_use() -> io::Result<Vec<(IpAddr, u8)>> {
-    let mut netlink = Netlink::open()?;
-    let addresses = netlink.all_addresses()?.into_iter().map(|(_, address)| address);
-    let all = addresses.chain(netlink.destinations()?);
-    Ok(all.map(|Address { ip, prefix }| (ip, prefix)).collect())
-}
-
-fn ensure_forwarding() -> Result<(), Error> {
-    let on = fs::read_to_string(IP_FORWARD).is_ok_and(|text| text.trim() != "0");
-    if on { Ok(()) } else { fs::write(IP_FORWARD, "1").map_err(Error::Forwarding) }
-}
-
-fn delete_if_there(netlink: &mut Netlink, name: &str) -> io::Result<()> {
-    let Some(link) = netlink.link(name)? else { return Ok(()) };
-    match netlink.delete_link(link.index) {
-        Err(error) if error.raw_os_error() != Some(libc::ENODEV) => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// The host's end of the pair for `address`: its eight hex digits make the name unique on the host.
-fn host_end(address: Ipv4Addr) -> String {
-    format!("veth-{:08x}", address.to_bits())
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
-fn mac_text<S: Serializer>(mac: &Mac, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(mac)
-}
-
-fn mac_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Mac, D::Error> {
-    String::deserialize(from)?.parse().map_err(D::Error::custom)
-}
-
 fn link(doing: &'static str, name: &InterfaceName) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Link { doing, name: name.0.clone(), source }
+    move |source| Error::Link { doing, name: name.to_string(), source }
 }
 
 fn attach(doing: &'static str, id: &ContainerId) -> impl Fn(io::Error) -> Error {
     move |source| Error::Attach { doing, id: id.clone(), source }
-}
-
-impl InterfaceName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for InterfaceName {
-    type Err = InvalidName;
-
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        let valid = text.len() <= 15
-            && text.bytes().next().is_some_and(|first| first.is_ascii_alphabetic())
-            && text.bytes().all(legal);
-        valid.then(|| Self(text.to_owned())).ok_or_else(|| InvalidName(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for InterfaceName {
-    type Error = InvalidName;
-
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        text.parse()
-    }
-}
-
-impl From<InterfaceName> for String {
-    fn from(name: InterfaceName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for InterfaceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }

@@ -27,7 +27,8 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use spec::Kind;
 
-use crate::bridge::{InterfaceName, Plan};
+use crate::bridge::Plan;
+use crate::name::InterfaceName;
 
 /// Priority of source address translation on the postrouting hook.
 const SRCNAT: i32 = 100;

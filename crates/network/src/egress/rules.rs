@@ -24,8 +24,9 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::{Host, Policy, Ports, Rule, Transport};
-use crate::bridge::{Endpoint, InterfaceName};
+use crate::endpoint::Endpoint;
 use crate::filter::{self, Error};
+use crate::name::InterfaceName;
 
 /// What the tables' names begin with.
 const PREFIX: &str = "hull-egress-";
