@@ -102,17 +102,7 @@ impl Netlink {
     /// Where the unicast routes of the main table lead, but for default routes and those to
     /// neighbours by link-local addresses.
     pub fn destinations(&mut self) -> io::Result<Vec<Address>> {
-        let mut found = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut message = RouteMessage::default();
-            message.header.address_family = family;
-            for answer in self.dump(RouteNetlinkMessage::GetRoute(message))? {
-                if let RouteNetlinkMessage::NewRoute(message) = answer {
-                    found.extend(destination_of(&message));
-                }
-            }
-        }
-        Ok(found)
+        self.routes_that(destination_of)
     }
 
     /// Has what is for IPv6's loopback address taken in when it comes by the interface, too. From
@@ -194,13 +184,21 @@ impl Netlink {
     /// The unicast routes of the main table through the interface, without those that the kernel
     /// made itself for the interface's addresses.
     pub fn routes(&mut self, index: u32) -> io::Result<Vec<Route>> {
+        self.routes_that(|message| route_of(message, index))
+    }
+
+    /// What `wanted` makes of the routes of both families.
+    fn routes_that<T>(
+        &mut self,
+        wanted: impl Fn(&RouteMessage) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
         let mut found = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = RouteMessage::default();
             message.header.address_family = family;
             for answer in self.dump(RouteNetlinkMessage::GetRoute(message))? {
                 if let RouteNetlinkMessage::NewRoute(message) = answer {
-                    found.extend(route_of(&message, index));
+                    found.extend(wanted(&message));
                 }
             }
         }
