@@ -15,7 +15,7 @@ use crate::event::Events;
 use crate::list;
 use crate::log::{self, LogLine, LogRequest};
 use crate::logging::LogDriver;
-use crate::owner::Handle;
+use crate::owner::{Handle, blocking};
 use crate::recover;
 use crate::request::{
     Change, Condition, Exec, ExecCreate, ExecStart, Info, List, Remove, Stop, Streams, Top, Waited,
@@ -50,9 +50,16 @@ impl Engine {
         recover::open(settings).await.map(|shared| Self { shared })
     }
 
-    /// Returns when everything is on disk. Containers go on.
+    /// Returns when everything is on disk, and networks that no container is on are put away. Containers go
+    /// on, on theirs.
     pub async fn close(&self) -> Result<(), Error> {
-        Ok(self.shared.store.flush().done().await?)
+        self.shared.store.flush().done().await?;
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            shared.put_bridges_away();
+            Ok(())
+        })
+        .await
     }
 
     /// What it was opened with.

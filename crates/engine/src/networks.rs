@@ -9,6 +9,7 @@
 //! refused it at the engine's start.
 
 mod addresses;
+mod bridges;
 mod names;
 
 use std::collections::BTreeMap;
@@ -27,8 +28,9 @@ use crate::error::{Error, NetworkError};
 use crate::event::EventKind;
 use crate::owner::{Bindings, blocking};
 use crate::shared::Shared;
+pub(crate) use addresses::of_default;
 pub use addresses::{AddressPool, Asked, InvalidPool};
-pub(crate) use addresses::{of_default, usual};
+use bridges::{anywhere, make_bridge};
 
 /// The name of the network that containers are on where nobody says.
 pub(crate) const DEFAULT: &str = "bridge";
@@ -102,8 +104,8 @@ pub(crate) struct Site {
 #[derive(Debug, Default)]
 pub(crate) struct Networks {
     table: Mutex<BTreeMap<String, Entry>>,
-    /// Held by who tells containers of each other.
-    turn: tokio::sync::Mutex<()>,
+    /// What containers are told of each other.
+    telling: names::Telling,
 }
 
 #[derive(Debug, Clone)]
@@ -123,7 +125,7 @@ impl Networks {
             (network.id.clone(), Entry { network, bridge: bridge.ok().map(Arc::new) })
         };
         let table = Mutex::new(records.into_iter().map(entry).collect());
-        Self { table, turn: tokio::sync::Mutex::default() }
+        Self { table, telling: names::Telling::default() }
     }
 
     /// All of them.
@@ -378,65 +380,5 @@ fn asked(request: &NetworkCreate) -> Result<(Option<Layout>, Option<Layout<Ipv6A
             let four = four.first().map(|asked| asked.layout()).transpose()?;
             Ok((four, six.first().map(|asked| asked.layout()).transpose()?))
         }
-    }
-}
-
-/// Blocks.
-fn make_bridge(name: &str, plan: Plan) -> Result<Bridge, Error> {
-    let name = name.parse().map_err(|error: network::name::InvalidName| Error::Invalid {
-        field: "com.docker.network.bridge.name",
-        problem: error.to_string(),
-    })?;
-    Ok(Bridge::ensure(&name, plan)?)
-}
-
-/// A bridge with the first of these subnets that nobody on the host has. Blocks.
-fn anywhere(
-    name: &str,
-    fours: &[Layout],
-    sixes: &[Option<Layout<Ipv6Addr>>],
-    plan: impl Fn(Layout, Option<Layout<Ipv6Addr>>) -> Plan,
-) -> Result<(Bridge, Plan), Error> {
-    let mut last = Error::NoSubnet;
-    for four in fours {
-        for six in sixes {
-            let plan = plan(four.clone(), six.clone());
-            match make_bridge(name, plan.clone()) {
-                Err(error @ Error::Bridge(network::bridge::Error::Overlap { .. })) => last = error,
-                made => return made.map(|bridge| (bridge, plan)),
-            }
-        }
-    }
-    Err(last)
-}
-
-impl Shared {
-    /// Subnets that nobody uses. Blocks.
-    fn free_four(&self) -> Result<Vec<Layout>, Error> {
-        let pools = self.address_pools();
-        let free = addresses::free(addresses::fours(&pools), &addresses::used()?);
-        if free.is_empty() {
-            Err(Error::NoSubnet)
-        } else {
-            Ok(free.into_iter().map(Layout::from).collect())
-        }
-    }
-
-    /// Subnets of IPv6 that nobody uses. Blocks.
-    fn free_six(&self) -> Result<Vec<Option<Layout<Ipv6Addr>>>, Error> {
-        let pools = self.address_pools();
-        let free = addresses::free(addresses::sixes(&pools), &addresses::used()?);
-        let free: Vec<_> = free.into_iter().map(|subnet| Some(Layout::from(subnet))).collect();
-        if free.is_empty() { Err(Error::NoSubnet6) } else { Ok(free) }
-    }
-
-    /// The administrator's pools, and the usual ones of a family that those leave out.
-    fn address_pools(&self) -> Vec<AddressPool> {
-        let mut pools = self.settings.address_pools.clone();
-        let is_six = |pool: &AddressPool| matches!(pool, AddressPool::Six(..));
-        let has = [false, true].map(|six| pools.iter().any(|pool| is_six(pool) == six));
-        let usual = usual(self.store.engine_id());
-        pools.extend(usual.into_iter().filter(|pool| !has[usize::from(is_six(pool))]));
-        pools
     }
 }

@@ -30,7 +30,9 @@ use crate::name::InterfaceName;
 use crate::netns::Namespace;
 use crate::{address, egress, filter, sysctl};
 pub use device::in_use;
-use device::{delete_if_there, ensure_forwarding, ensure_link, host_end, refuse_overlap};
+use device::{
+    delete_if_there, delete_ours, ensure_forwarding, ensure_link, host_end, refuse_overlap,
+};
 pub use error::Error;
 
 /// A bridge on this host. Shared by reference; calls may come from many threads at once.
@@ -87,8 +89,8 @@ impl Bridge {
     /// Makes the bridge `name` with the first address of `subnet`, or takes the one that is there
     /// from an earlier run; turns on forwarding and puts the packet filter in place.
     ///
-    /// `ip_forward` is written only where it is 0. The bridge stays when the engine ends, so that
-    /// containers keep their network; [`Bridge::remove`] takes it away.
+    /// `ip_forward` is written only where it is 0. While a container is on the bridge it stays when the
+    /// engine ends; [`Bridge::remove`] takes it away.
     ///
     /// # Errors
     ///
@@ -277,17 +279,19 @@ impl Bridge {
         }
     }
 
-    /// Removes the bridge and its packet filter unless a container is attached; says whether it did.
-    /// Forwarding stays as it is: others may have come to rely on it.
+    /// Removes the packet filter, and the bridge if it was [`ensure`](Self::ensure) that made it, unless a
+    /// container is attached; says whether it did. Forwarding stays as it is: others may have come to rely
+    /// on it.
     pub fn remove(&self) -> Result<bool, Error> {
-        if !self.pools().four.is_empty() {
+        let pools = self.pools();
+        if !pools.four.is_empty() {
             return Ok(false);
         }
         let mut netlink = Netlink::open().map_err(link("open netlink for", &self.name))?;
-        let link = delete_if_there(&mut netlink, self.name.as_str())
-            .map_err(link("delete bridge", &self.name));
+        let deleted = delete_ours(&mut netlink, &self.name);
         filter::remove(&self.name)?;
-        link.map(|()| true)
+        drop(pools);
+        deleted.map(|()| true).map_err(link("delete bridge", &self.name))
     }
 
     fn connect(

@@ -164,6 +164,7 @@ const SUITE: Suite = Suite {
         once!(networks::links_and_extra_hosts_are_names_of_ones_own),
         once!(networks::a_link_is_shown_and_follows_its_container),
         once!(networks::an_id_comes_before_a_name),
+        once!(networks::an_engine_that_ends_leaves_only_what_containers_need),
         once!(networks::a_vm_has_interfaces_for_four_networks),
         both!(networks::names_are_served_as_they_come_and_go),
         both!(ipv6::a_network_has_addresses_of_both_families),

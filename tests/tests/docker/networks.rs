@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use spec::Isolation;
+use sys::netlink::Netlink;
 use tests::Host;
-use tests::host::IMAGE;
+use tests::command::eventually;
+use tests::host::{Engine, IMAGE};
 
 use super::{detached, field};
 
@@ -184,7 +186,11 @@ pub(crate) fn names_are_served_as_they_come_and_go(host: &mut Host, isolation: I
     };
     let one = start(host, "one");
     assert_eq!(found(host, "one"), [one.as_str()]);
+    let in_file = ["exec", "asker", "grep", "-c", "pool", "/etc/hosts"];
+    eventually("the file has what one container has", || host.docker(&in_file).out == "1\n");
     let two = start(host, "two");
+    // Of what both have it would always give the same.
+    eventually("a name of two is left to the server", || host.docker(&in_file).out == "0\n");
     let mut both = vec![one.clone(), two];
     both.sort();
     assert_eq!(found(host, "pool"), both);
@@ -260,6 +266,52 @@ pub(crate) fn a_link_is_shown_and_follows_its_container(host: &mut Host) {
     assert_eq!(field(host, "web", "{{index .HostConfig.Links 0}}"), "/old:/web/store");
     host.docker(&["restart", "-t", "0", "web"]).ok();
     assert_eq!(host.docker(&["exec", "web", "grep", "-c", "store", "/etc/hosts"]).ok(), "1");
+}
+
+/// What an engine leaves to the next one is what runs: with nothing there, no device and no rule is.
+pub(crate) fn an_engine_that_ends_leaves_only_what_containers_need(host: &mut Host) {
+    let mut engine = host.another_engine_with(&[]);
+    engine.docker(&["pull", "-q", IMAGE]).ok();
+    engine.on_host("ip", &["link", "add", "br-theirs", "type", "bridge"]).ok();
+    let theirs = ["network", "create", "-o", "com.docker.network.bridge.name=br-theirs", "theirs"];
+    engine.docker(&theirs).ok();
+    engine
+        .docker(&["network", "create", "-o", "com.docker.network.bridge.name=br-ours", "ours"])
+        .ok();
+    let serve = "mkdir /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www";
+    let flags = ["run", "-d", "--name=web", "-p=127.0.0.1:8093:80", "--network=ours", IMAGE];
+    engine.docker(&[&flags[..], &["sh", "-c", serve]].concat()).ok();
+    let serves = |engine: &Engine| engine.fetch("127.0.0.1:8093").as_deref() == Some("hello\n");
+    eventually("it serves", || serves(&engine));
+    let there = |engine: &Engine| {
+        let links = engine.within(|| Netlink::open()?.links()).expect("links");
+        let links = links.into_iter().map(|link| link.name);
+        let tables = engine.on_host("nft", &["list", "tables"]).ok();
+        let tables = tables.lines().map(|line| line.trim_start_matches("table inet ").to_owned());
+        let all = links.chain(tables);
+        let mut all: Vec<_> = all
+            .filter(|name| {
+                let name = name.trim_start_matches("hull-").trim_start_matches("ports-");
+                matches!(name, "hull9" | "br-ours" | "br-theirs")
+            })
+            .collect();
+        all.sort();
+        all
+    };
+
+    engine.stop();
+    assert_eq!(there(&engine), ["br-ours", "br-theirs", "hull-br-ours", "hull-ports-hull9"]);
+    assert!(serves(&engine), "the container goes on, and its port");
+    engine.start();
+    assert!(serves(&engine));
+    engine.docker(&["rm", "-f", "web"]).ok();
+    engine.stop();
+    assert_eq!(there(&engine), ["br-theirs"], "nobody else's device is taken away");
+    engine.start();
+    engine.docker(&["run", "--rm", "--network=ours", IMAGE, "true"]).ok();
+    engine.docker(&["network", "rm", "ours", "theirs"]).ok();
+    assert_eq!(there(&engine), ["br-theirs", "hull-hull9", "hull9"]);
+    engine.on_host("ip", &["link", "delete", "br-theirs"]).ok();
 }
 
 /// A network may have the id of another as its name: the id comes first.

@@ -1,8 +1,10 @@
 //! The three small files that connect a container's names with its network.
 
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::net::IpAddr;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use network::Endpoint;
@@ -60,7 +62,27 @@ pub(crate) fn introduce(
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{address}\t{names}");
     }
-    put(&container.files.hosts, &text)
+    change(&container.files.hosts, &text)
+}
+
+/// Has the file hold `text`, and writes only what that lacks: whoever reads it meanwhile finds a beginning
+/// of the one or of the other, and whoever watches it hears of no change that is none.
+fn change(path: &Path, text: &str) -> Result<(), Error> {
+    let failed = |source| Error::File { action: "write", path: path.to_owned(), source };
+    // The container may have written to it, and however much.
+    let (length, most) = (fs::metadata(path).map_or(0, |file| file.len()), text.len() as u64);
+    let mut old = Vec::new();
+    if let Ok(file) = File::open(path) {
+        file.take(most).read_to_end(&mut old).map_err(failed)?;
+    }
+    let same = old.iter().zip(text.as_bytes()).take_while(|(old, new)| old == new).count();
+    if same == text.len() && length == most {
+        return Ok(());
+    }
+    let file =
+        File::options().write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    file.write_all_at(&text.as_bytes()[same..], same as u64).map_err(failed)?;
+    if length > most { file.set_len(most).map_err(failed) } else { Ok(()) }
 }
 
 /// Writes `text` to `path` in place: the file may be mounted somewhere.
@@ -168,6 +190,19 @@ mod tests {
         assert_eq!(text, "nameserver 10.0.0.2\nsearch a b\n");
         assert!(resolv_conf(host, &wanted, false).contains("127.0.0.53"));
         assert!(resolv_conf("nameserver ::1\n", &wanted, true).contains("8.8.8.8"));
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("hosts");
+        for text in ["a\nb\n", "a\nb\nc\n", "a\nc\n", "", "a\n"] {
+            change(&path, text).expect("written");
+            assert_eq!(fs::read_to_string(&path).expect("text"), text);
+        }
+        let before = fs::metadata(&path).and_then(|file| file.modified()).expect("a time");
+        change(&path, "a\n").expect("nothing to write");
+        assert_eq!(fs::metadata(&path).and_then(|file| file.modified()).expect("a time"), before);
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Asked {
 
 /// The pools where the administrator names none: Docker's of IPv4, and a /48 of the engine's own of IPv6,
 /// as RFC 4193 wants it.
-pub(crate) fn usual(engine: &str) -> Vec<AddressPool> {
+pub(super) fn usual(engine: &str) -> Vec<AddressPool> {
     let pool = |text: &str, size| AddressPool::Four(text.parse().expect("a network"), size);
     let large = (18..32).map(|second| pool(&format!("172.{second}.0.0/16"), 16));
     large.chain([pool("192.168.0.0/16", 20), AddressPool::Six(own_prefix(engine), 64)]).collect()

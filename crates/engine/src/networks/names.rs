@@ -2,13 +2,17 @@
 //!
 //! On a network of a user's everybody knows everybody, by names and aliases; links are names that one
 //! container alone has for others. The [name server](crate::dns) is asked for them, and all of them are in
-//! `/etc/hosts` too, for when the engine is away: whoever comes or goes has it written anew for all whom
-//! that concerns.
+//! `/etc/hosts` too, for when the engine is away, but for those that several containers have: the server
+//! alone gives all their addresses in turn. Whoever comes or goes is told to all whom that concerns, once
+//! for all who do so at a time; they are listed in the order in which they came, so that a file mostly
+//! grows by a line.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use network::Endpoint;
+use spec::ContainerId;
 
 use super::DEFAULT;
 use crate::bundle;
@@ -18,6 +22,33 @@ use crate::error::{Error, StateError};
 use crate::owner::blocking;
 use crate::shared::Shared;
 
+/// Who is still to be told of others.
+#[derive(Debug, Default)]
+pub(super) struct Telling {
+    untold: Mutex<Untold>,
+    /// Held by who tells them.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Untold {
+    containers: BTreeSet<ContainerId>,
+    networks: BTreeSet<String>,
+}
+
+/// A line of `/etc/hosts`.
+type Line = (IpAddr, String);
+
+/// What all on a network are told of each other.
+type Directories = BTreeMap<String, Vec<Line>>;
+
+impl Telling {
+    fn untold(&self) -> MutexGuard<'_, Untold> {
+        // Sets of names: whole whatever happened to who added to them.
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Shared {
     /// Those that run.
     pub(crate) fn live(&self) -> Vec<Arc<Container>> {
@@ -25,23 +56,23 @@ impl Shared {
         all.filter(|one| one.status.is_live()).collect()
     }
 
-    /// The lines of `/etc/hosts` by which a container finds others, and itself.
-    pub(crate) fn neighbours(
-        &self,
-        container: &Container,
-        live: &[Arc<Container>],
-    ) -> Vec<(IpAddr, String)> {
-        let mut lines: Vec<(String, IpAddr, String)> = Vec::new();
-        for (network, address, name) in self.names(container, live) {
-            match lines.last_mut() {
-                Some((last, at, names)) if *last == network && *at == address => {
-                    names.push(' ');
-                    names.push_str(&name);
-                }
-                _ => lines.push((network, address, name)),
-            }
-        }
-        lines.into_iter().map(|(_, address, names)| (address, names)).collect()
+    /// The lines of `/etc/hosts` by which a container that is about to run finds others, and itself.
+    pub(crate) fn neighbours(&self, container: &Container, live: &[Arc<Container>]) -> Vec<Line> {
+        let others = live.iter().map(Arc::as_ref).filter(|other| other.id != container.id);
+        let all: Vec<&Container> = others.chain([container]).collect();
+        let networks = container.endpoints.keys().filter(|name| *name != DEFAULT);
+        let known = networks.map(|name| (name.clone(), directory(&all, name))).collect();
+        self.lines(container, &all, &known)
+    }
+
+    /// What is known on its networks, and what it calls others itself.
+    fn lines(&self, container: &Container, all: &[&Container], known: &Directories) -> Vec<Line> {
+        let here = |network: &String| known.get(network).into_iter().flatten().cloned();
+        let mut lines: Vec<_> = container.endpoints.keys().flat_map(here).collect();
+        let linked =
+            container.endpoints.keys().flat_map(|network| self.linked(container, network, all));
+        lines.extend(linked.map(|(ip, name)| (ip, name.to_owned())));
+        lines
     }
 
     /// All names by which a container finds others and itself: on which network, where, and the name.
@@ -58,18 +89,30 @@ impl Shared {
                 let known = all.iter().flat_map(|one| names_on(one, network));
                 found.extend(known.map(|(address, name)| (network.clone(), address, name)));
             }
-            for (name, alias) in links_on(container, network) {
-                let Ok(other) = self.find(name) else { continue };
-                // The table's newest state may be newer than the list's.
-                let id = other.now().container.id.clone();
-                let one = all.iter().find(|one| one.id == id);
-                if let Some(endpoint) = one.and_then(|one| one.endpoints.get(network)) {
-                    let addresses = endpoint.addresses();
-                    found.extend(addresses.map(|(ip, _)| (network.clone(), ip, alias.to_owned())));
-                }
-            }
+            let linked = self.linked(container, network, &all);
+            found.extend(linked.map(|(ip, name)| (network.clone(), ip, name.to_owned())));
         }
         found
+    }
+
+    /// Where those are that the container finds on the network by names of its own.
+    fn linked<'a>(
+        &self,
+        container: &'a Container,
+        network: &str,
+        all: &[&Container],
+    ) -> impl Iterator<Item = (IpAddr, &'a str)> + use<'a> {
+        let mut found = Vec::new();
+        for (name, alias) in links_on(container, network) {
+            let Ok(other) = self.find(name) else { continue };
+            // The table's newest state may be newer than the list's.
+            let id = other.now().container.id.clone();
+            let one = all.iter().find(|one| one.id == id);
+            if let Some(endpoint) = one.and_then(|one| one.endpoints.get(network)) {
+                found.extend(endpoint.addresses().map(|(ip, _)| (ip, alias)));
+            }
+        }
+        found.into_iter()
     }
 
     /// The containers that `container` was linked to on the default network, each with the name that it
@@ -108,17 +151,31 @@ impl Shared {
 
     /// Has the names told that the container and those who find it know.
     pub(crate) async fn tell_names(&self, container: &Container) {
-        // One at a time: the last to write has seen what the others changed.
-        let _turn = self.networks.turn.lock().await;
+        let networks = container.host.attachments.keys().filter(|name| *name != DEFAULT).cloned();
+        {
+            let mut untold = self.networks.telling.untold();
+            untold.containers.insert(container.id.clone());
+            untold.networks.extend(networks);
+        }
+        // One at a time: the last to write has seen what the others changed, and has told that, too.
+        let _turn = self.networks.telling.turn.lock().await;
+        let Untold { containers, networks } = std::mem::take(&mut *self.networks.telling.untold());
+        if containers.is_empty() {
+            return;
+        }
         let live = self.live();
-        let shares = |one: &Container| {
-            let mut networks = one.host.attachments.keys();
-            networks.any(|name| name != DEFAULT && container.host.attachments.contains_key(name))
+        let all: Vec<&Container> = live.iter().map(Arc::as_ref).collect();
+        let concerns = |one: &Container| {
+            let shares = one.host.attachments.keys().any(|name| networks.contains(name));
+            shares || containers.contains(&one.id) || has_links(one)
         };
-        let told =
-            live.iter().filter(|one| one.id == container.id || shares(one) || has_links(one));
-        let told = told.filter(|one| one.host.openings.network == Share::Own);
-        let told: Vec<_> = told.map(|one| (Arc::clone(one), self.neighbours(one, &live))).collect();
+        let told = live.iter().filter(|one| one.host.openings.network == Share::Own);
+        let told: Vec<_> = told.filter(|one| concerns(one)).collect();
+        let concerned: BTreeSet<_> = told.iter().flat_map(|one| one.endpoints.keys()).collect();
+        let known = concerned.into_iter().filter(|name| *name != DEFAULT);
+        let known = known.map(|name| (name.clone(), directory(&all, name))).collect();
+        let told: Vec<_> =
+            told.iter().map(|one| (Arc::clone(one), self.lines(one, &all, &known))).collect();
         let gateways = self.bridge.gateways();
         let write = move || {
             told.iter().try_for_each(|(one, names)| bundle::introduce(one, &gateways, names))
@@ -194,6 +251,31 @@ fn names_on(container: &Container, network: &str) -> Vec<(IpAddr, String)> {
     let names: Vec<_> = own.chain(attachment.aliases.iter().map(String::as_str)).collect();
     let at = |(ip, _)| names.iter().map(move |name| (ip, (*name).to_owned())).collect::<Vec<_>>();
     endpoint.addresses().flat_map(at).collect()
+}
+
+/// The lines that tell who is on a network, who came first in front; without names that several have.
+fn directory(all: &[&Container], network: &str) -> Vec<Line> {
+    let mut here: Vec<_> = all.iter().filter(|one| one.endpoints.contains_key(network)).collect();
+    here.sort_by_key(|one| (one.started, &one.id));
+    let names: Vec<_> = here.iter().map(|one| names_on(one, network)).collect();
+    let mut owners: BTreeMap<&str, usize> = BTreeMap::new();
+    for names in &names {
+        let own: BTreeSet<_> = names.iter().map(|(_, name)| name.as_str()).collect();
+        for name in own {
+            *owners.entry(name).or_default() += 1;
+        }
+    }
+    let mut lines: Vec<Line> = Vec::new();
+    for (address, name) in names.iter().flatten().filter(|(_, name)| owners[name.as_str()] == 1) {
+        match lines.last_mut() {
+            Some((last, names)) if last == address => {
+                names.push(' ');
+                names.push_str(name);
+            }
+            _ => lines.push((*address, name.clone())),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]

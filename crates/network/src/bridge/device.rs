@@ -11,6 +11,8 @@ use crate::address::{Family, Layout, Subnet, mac_of};
 use crate::name::InterfaceName;
 use crate::sysctl;
 
+/// What is noted of a bridge that we made: nobody else's is ever deleted.
+const OURS: &str = "hull";
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 pub(super) fn ensure_link(
@@ -20,16 +22,19 @@ pub(super) fn ensure_link(
 ) -> Result<u32, Error> {
     let gateway = plan.layout.gateway;
     // A MAC of its own: else the bridge takes that of its newest port, and neighbours lose it.
-    match netlink.add_bridge(name.as_str(), Some(mac_of(gateway))) {
+    let made = match netlink.add_bridge(name.as_str(), Some(mac_of(gateway))) {
         Err(source) if source.raw_os_error() != Some(libc::EEXIST) => {
             return Err(link("make bridge", name)(source));
         }
-        _ => {}
-    }
+        made => made.is_ok(),
+    };
     let index = match netlink.link(name.as_str()).map_err(link("find bridge", name))? {
         Some(found) if found.is_bridge => found.index,
         _ => return Err(Error::NotABridge(name.clone())),
     };
+    if made {
+        netlink.set_alias(index, OURS).map_err(link("note who made", name))?;
+    }
     if let Some(mtu) = plan.mtu {
         netlink.set_mtu(index, mtu).map_err(link("set the MTU of", name))?;
     }
@@ -49,6 +54,14 @@ pub(super) fn ensure_link(
     }
     netlink.set_up(index, true).map_err(link("bring up", name))?;
     Ok(index)
+}
+
+/// Deletes the bridge if it is one that we made.
+pub(super) fn delete_ours(netlink: &mut Netlink, name: &InterfaceName) -> io::Result<()> {
+    match netlink.link(name.as_str())? {
+        Some(link) if link.alias.as_deref() == Some(OURS) => delete_if_there(netlink, &link.name),
+        _ => Ok(()),
+    }
 }
 
 /// The bridge's own address.

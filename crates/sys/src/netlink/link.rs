@@ -35,6 +35,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// Whether it is a bridge itself.
     pub is_bridge: bool,
+    /// What somebody noted of it.
+    pub alias: Option<String>,
 }
 
 /// The far end of a new veth pair.
@@ -167,6 +169,11 @@ impl Netlink {
         self.set(index, LinkAttribute::Mtu(mtu))
     }
 
+    /// Notes something of the interface, at most 255 bytes.
+    pub fn set_alias(&mut self, index: u32, text: &str) -> io::Result<()> {
+        self.set(index, LinkAttribute::IfAlias(text.to_owned()))
+    }
+
     /// Renames the interface, which must be down.
     pub fn set_name(&mut self, index: u32, name: &str) -> io::Result<()> {
         self.set(index, LinkAttribute::IfName(name.to_owned()))
@@ -220,12 +227,14 @@ impl From<LinkMessage> for Link {
             up: message.header.flags.contains(LinkFlags::Up),
             master: None,
             is_bridge: false,
+            alias: None,
         };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(Mac),
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::IfAlias(text) => link.alias = Some(text),
                 LinkAttribute::Controller(index) => link.master = Some(index),
                 LinkAttribute::LinkInfo(info) => {
                     link.is_bridge = info.contains(&LinkInfo::Kind(InfoKind::Bridge));
