@@ -20,6 +20,7 @@ use crate::programs;
 use crate::pty::Pty;
 use crate::registry::Registry;
 use crate::relay::{Relay, Wire};
+use crate::wall;
 
 /// The image that the registry serves, as a client names it there.
 pub const IMAGE: &str = "127.0.0.1:5000/busybox";
@@ -220,6 +221,7 @@ impl Engine {
             .arg(self.data_root().join("certs"))
             .arg("--cdi-spec-dirs")
             .arg(self.data_root().join("cdi"))
+            .args(wall::arguments(&self.arguments))
             .args(&self.arguments)
             // What hulld starts inherits this, and so is told from another engine's.
             .env("HULL_TEST", self.exec_root())

@@ -24,6 +24,7 @@ pub mod random;
 pub mod registry;
 pub mod relay;
 pub mod suite;
+pub mod wall;
 
 pub use command::{Ran, Running};
 pub use host::{Engine, Host};

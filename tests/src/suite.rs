@@ -10,6 +10,7 @@ use std::time::Instant;
 use spec::Isolation;
 
 use crate::host::Host;
+use crate::wall;
 
 /// One test, or two: a body that knows its isolation mode runs in both.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +100,8 @@ fn runs(case: &Case) -> Vec<Run> {
         Body::Once(body) => vec![Run { name: case.name.to_owned(), body: Box::new(body) }],
         Body::Both(body) => [Isolation::Process, Isolation::Vm]
             .into_iter()
+            // Who asks for a wall gets the same again.
+            .filter(|isolation| wall::usual().shares_kernel() || !isolation.shares_kernel())
             .map(|isolation| Run {
                 name: format!("{}::{isolation}", case.name),
                 body: Box::new(move |host: &mut Host| body(host, isolation)),

@@ -1,5 +1,8 @@
 //! The daemon's configuration: each key of `hulld.toml` is a flag too, and flags go first.
 
+mod json;
+mod walls;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +11,6 @@ use clap::Parser;
 use engine::{AddressPool, Logging, Settings};
 use image::Registries;
 use serde::{Deserialize, Deserializer, Serialize};
-use spec::Isolation;
 use spec::options::{Accel, Vm};
 use toml::Table;
 use tracing_subscriber::EnvFilter;
@@ -35,8 +37,9 @@ const SHIM: &str = "containerd-shim-hull-v2";
 #[derive(Debug, Clone, Parser)]
 #[command(name = "hulld", version, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// Configuration file, /etc/hull/hulld.toml if it exists; its keys are these flags' names.
-    #[arg(long, value_name = "FILE")]
+    /// Configuration file, /etc/hull/hulld.toml if it exists; its keys are these flags' names. A file
+    /// called *.json has dockerd's.
+    #[arg(long, visible_alias = "config-file", value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
     options: Options,
@@ -117,9 +120,16 @@ struct Options {
     /// Option of that driver; repeatable.
     #[arg(long, value_name = "NAME=VALUE")]
     log_opt: Vec<String>,
-    /// Wall of containers that ask for none: process or hyperv [process].
+    /// What this host is: auto, server or workstation [auto].
+    #[arg(long, value_name = "KIND")]
+    host_kind: Option<String>,
+    /// Wall of containers that ask for none: process or hyperv
+    /// [process on a server, hyperv on a workstation where a VM can be started].
     #[arg(long, value_name = "WALL")]
     isolation: Option<String>,
+    /// Docker's spelling of the same, isolation=WALL; repeatable.
+    #[arg(long, value_name = "NAME=VALUE")]
+    exec_opt: Vec<String>,
     /// Wall that containers may have; repeatable [process and hyperv].
     #[arg(long, value_name = "WALL")]
     allowed_isolation: Vec<String>,
@@ -204,6 +214,9 @@ impl Arguments {
 fn read(path: &Path) -> Result<Options, Error> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    if path.extension().is_some_and(|extension| extension == "json") {
+        return json::parse(path, &text);
+    }
     toml::from_str(&text).map_err(|error| Error::Syntax {
         path: path.to_owned(),
         line: line_of(&text, error.span().map_or(0, |span| span.start)),
@@ -250,7 +263,9 @@ impl Options {
             label: list(self.label, other.label),
             log_driver: self.log_driver.or(other.log_driver),
             log_opt: list(self.log_opt, other.log_opt),
+            host_kind: self.host_kind.or(other.host_kind),
             isolation: self.isolation.or(other.isolation),
+            exec_opt: list(self.exec_opt, other.exec_opt),
             allowed_isolation: list(self.allowed_isolation, other.allowed_isolation),
             vm_accel: self.vm_accel.or(other.vm_accel),
             vm_kernel: self.vm_kernel.or(other.vm_kernel),
@@ -286,7 +301,13 @@ impl Options {
             _ => {}
         }
         let metrics = self.metrics_addr.as_deref().map(loopback).transpose()?;
-        let (isolation, allowed) = walls(self.isolation.as_deref(), &self.allowed_isolation)?;
+        let walls = walls::Said {
+            isolation: self.isolation.as_deref(),
+            exec: &self.exec_opt,
+            allowed: &self.allowed_isolation,
+            kind: self.host_kind.as_deref(),
+        };
+        let walls = walls.walls()?;
         let log = level(self.log_level, self.debug)?;
         let log_format = format(self.log_format.as_deref())?;
         let usual = Vm::default();
@@ -299,12 +320,11 @@ impl Options {
             memory_mib: self.vm_memory.unwrap_or(usual.memory_mib),
             scratch_mib: usual.scratch_mib,
         };
-        let settings = Settings {
+        let mut settings = Settings {
             data_root,
             exec_root,
             shim: self.shim.map_or_else(sibling, Ok)?,
-            isolation,
-            allowed,
+            walls,
             logging: logging(self.log_driver.as_deref(), &self.log_opt)?,
             bridge: self.bridge.unwrap_or_else(|| "hull0".to_owned()),
             subnet: self.subnet.unwrap_or_else(|| "172.30.0.0/16".to_owned()),
@@ -328,6 +348,7 @@ impl Options {
             },
             vm,
         };
+        walls::fall_back(&mut settings);
         let (group, said) = (self.group, Table::new());
         Ok(Configuration { settings, host, tcp, tls, metrics, group, log, log_format, said })
     }
@@ -344,26 +365,6 @@ fn pools(given: &[String]) -> Result<Vec<AddressPool>, Error> {
         })
     };
     given.iter().map(parse).collect()
-}
-
-/// The wall of containers that ask for none, and those that they may have.
-fn walls(usual: Option<&str>, allowed: &[String]) -> Result<(Isolation, Vec<Isolation>), Error> {
-    let parse = |flag: &'static str, text: &str| {
-        text.parse().map_err(|error: spec::isolation::InvalidIsolation| {
-            value(flag, text, error.to_string())
-        })
-    };
-    let allowed: Vec<Isolation> =
-        allowed.iter().map(|text| parse("allowed-isolation", text)).collect::<Result<_, _>>()?;
-    let usual = match usual {
-        None | Some("default") => allowed.first().copied().unwrap_or_default(),
-        Some(text) => parse("isolation", text)?,
-    };
-    if !allowed.is_empty() && !allowed.contains(&usual) {
-        let problem = "it is not among --allowed-isolation";
-        return Err(value("isolation", &usual.to_string(), problem));
-    }
-    Ok((usual, allowed))
 }
 
 /// A root directory, absolute. Overlayfs splits its options at `:` and `,`.

@@ -8,6 +8,7 @@
 
 mod config;
 mod error;
+mod kind;
 mod lock;
 mod log;
 mod metrics;

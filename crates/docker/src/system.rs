@@ -135,12 +135,17 @@ fn facts(info: &Info) -> Value {
         "Runtimes": { "hull": { "path": "hull-runtime" } },
         "DefaultRuntime": "hull",
         "LiveRestoreEnabled": true,
-        "Isolation": info.isolation.to_string(),
+        "Isolation": info.usual.usual.to_string(),
         "Labels": info.labels,
         "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
         "Warnings": weak_walls(info),
         // Whom to ask to end: of a socket of systemd's the kernel names systemd.
-        "Hull": { "Walls": info.walls, "Pid": std::process::id() },
+        "Hull": {
+            "Walls": info.walls,
+            "HostKind": info.usual.host.kind.to_string(),
+            "HostKindSource": info.usual.host.because,
+            "Pid": std::process::id(),
+        },
     })
 }
 
@@ -180,10 +185,11 @@ fn surroundings() -> Value {
 fn weak_walls(info: &Info) -> Vec<String> {
     let emulated = |wall: &&engine::Wall| wall.get("accelerator") == Some(&json!("tcg"));
     let weak = info.walls.iter().filter(|(_, wall)| emulated(wall));
-    weak.map(|(isolation, _)| {
+    let emulated = weak.map(|(isolation, _)| {
         format!("WARNING: {isolation} runs on QEMU's emulator here: no hardware isolation")
-    })
-    .collect()
+    });
+    let weakened = info.usual.of_host().map(|said| format!("WARNING: {said}"));
+    weakened.into_iter().chain(emulated).collect()
 }
 
 /// `GET /plugins`.
@@ -207,6 +213,8 @@ pub(crate) fn no_swarm() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use engine::{HostKind, HostProfile, Walls, Weakened};
+
     use super::*;
 
     #[test]
@@ -217,7 +225,13 @@ mod tests {
             paused: 0,
             stopped: 2,
             images: 3,
-            isolation: spec::Isolation::Process,
+            usual: Walls {
+                usual: spec::Isolation::Process,
+                said: true,
+                allowed: Vec::new(),
+                host: HostProfile { kind: HostKind::Workstation, because: "a lid".to_owned() },
+                weakened: Some(Weakened::Configured),
+            },
             logging: LogDriver::Local,
             listeners: 0,
             data_root: "/var/lib/hull".into(),
@@ -226,7 +240,8 @@ mod tests {
             labels: vec!["rack=7".into()],
         };
         let document = facts(&info);
-        assert_eq!(document["Warnings"].as_array().map(Vec::len), Some(1));
+        assert_eq!(document["Warnings"].as_array().map(Vec::len), Some(2));
+        assert_eq!(document["Hull"]["HostKind"], "workstation");
         assert_eq!(document["Labels"], json!(["rack=7"]));
         assert_eq!(
             (&document["Containers"], &document["Isolation"]),

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use image::Snapshot;
 use serde_json::{Value, json};
-use spec::annotation;
+use spec::{annotation, kernel};
 
 pub(crate) use files::{introduce, resolve, split_host};
 
@@ -129,10 +129,12 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
             "sysctl": limits::sysctls(host),
         },
     });
-    for key in [annotation::KERNEL_MINIMUM, annotation::KERNEL] {
-        if let Some(asked) = config.labels.get(key) {
-            spec["annotations"][key] = asked.as_str().into();
-        }
+    if let Some(asked) = config.labels.get(annotation::KERNEL) {
+        spec["annotations"][annotation::KERNEL] = asked.as_str().into();
+    }
+    let label = config.labels.get(annotation::KERNEL_MINIMUM);
+    if let Some(least) = kernel::newest([label, container.os_version.as_ref()]) {
+        spec["annotations"][annotation::KERNEL_MINIMUM] = least.into();
     }
     if let Some(mib) = host.storage_mib {
         spec["annotations"][annotation::SCRATCH_MIB] = mib.to_string().into();

@@ -23,6 +23,9 @@ pub struct Container {
     pub created: SystemTime,
     /// The id of its image: its configuration's digest, `sha256:…`.
     pub image: String,
+    /// The Linux that its image was made for, by the image's `os.version`; an older one will not do.
+    #[serde(default)]
+    pub os_version: Option<String>,
     /// The program and its surroundings, merged with the image's.
     pub config: Config,
     /// Walls, limits and connections, as asked; the isolation is resolved.

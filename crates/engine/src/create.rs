@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use image::Image;
 use spec::Kind;
+use spec::kernel::Version;
 
 use crate::config::{
     Attachment, Config, Create, HostConfig, NetworkMode, Share, split_link, usual, wanted,
@@ -176,17 +177,13 @@ impl Engine {
             config.shell = image.extension.shell.clone().unwrap_or_default();
         }
         let ((path, args), mut warnings) = merge::merge(&mut config, &image.config)?;
-        let isolation = host.isolation.unwrap_or(self.shared().settings.isolation);
+        let walls = &self.shared().settings.walls;
+        let isolation = host.isolation.unwrap_or(walls.usual);
         host.isolation = Some(isolation);
-        self.shared().settings.allows(isolation)?;
-        if isolation.shares_kernel() && !self.shared().settings.isolation.shares_kernel() {
-            let usual = self.shared().settings.isolation;
-            let weaker = format!(
-                "{isolation} isolation shares the host's kernel: this host's default, {usual}, \
-                 does not"
-            );
-            warnings.push(weaker);
-        }
+        walls.check(isolation)?;
+        warnings.extend(walls.of_container(isolation));
+        let (os_version, unread) = made_for(image.config.os_version().as_deref());
+        warnings.extend(unread);
         merge::check_wall(&host, isolation)?;
         self.join(&mut config, &mut host)?;
         if config.hostname.is_empty() {
@@ -215,6 +212,7 @@ impl Engine {
             name: String::new(),
             created: SystemTime::now(),
             image: image.id.to_string(),
+            os_version,
             config,
             host,
             isolation,
@@ -239,6 +237,17 @@ impl Engine {
         };
         Ok((container, warnings))
     }
+}
+
+/// The kernel that an image was made for, and what is said where its `os.version` names none.
+fn made_for(version: Option<&str>) -> (Option<String>, Option<String>) {
+    let Some(version) = version.filter(|version| !version.is_empty()) else { return (None, None) };
+    if Version::parse(version).is_some() {
+        return (Some(version.to_owned()), None);
+    }
+    let unread =
+        format!("the image's os.version, {version:?}, is no version of Linux: not checked");
+    (None, Some(unread))
 }
 
 /// Makes what a container has on disk, and its owner. Its name is reserved.

@@ -333,7 +333,7 @@ impl Engine {
             paused: count(|status| matches!(status, Status::Paused { .. })),
             stopped: count(|status| !status.is_live()),
             images: self.shared.images.list().len(),
-            isolation: self.shared.settings.isolation,
+            usual: self.shared.settings.walls.clone(),
             logging: self.shared.settings.logging.driver,
             listeners: self.shared.broker.listeners(),
             data_root: self.shared.settings.data_root.clone(),

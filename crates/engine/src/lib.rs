@@ -45,6 +45,7 @@ mod top;
 mod update;
 mod volume;
 mod volumes;
+mod walls;
 
 pub use attach::Attached;
 pub use bundle::user::Error as UserError;
@@ -82,3 +83,4 @@ pub use stats::Sample;
 pub use store::Error as StoreError;
 pub use update::Update;
 pub use volume::{ANONYMOUS, DRIVER, Error as VolumeError, NewVolume, Volume};
+pub use walls::{HostKind, HostProfile, Walls, Weakened};

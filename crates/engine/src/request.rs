@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::config::Size;
 use crate::container::Wall;
 use crate::logging::LogDriver;
+use crate::walls::Walls;
 
 /// Answer to a create.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,8 +199,8 @@ pub struct Info {
     pub stopped: usize,
     /// Images.
     pub images: usize,
-    /// The wall of a container that asks for none.
-    pub isolation: Isolation,
+    /// Which wall is usual, and why.
+    pub usual: Walls,
     /// How the output of a container that does not say it is kept.
     pub logging: LogDriver,
     /// Who listens to events.

@@ -14,6 +14,7 @@ pub(crate) fn container(id: &str, name: &str, age: u64) -> Container {
         name: name.to_owned(),
         created: SystemTime::UNIX_EPOCH + Duration::from_secs(age),
         image: "sha256:1".to_owned(),
+        os_version: None,
         config: Config::default(),
         host: HostConfig::default(),
         isolation: Isolation::Process,

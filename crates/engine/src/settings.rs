@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use image::Registries;
-use spec::Isolation;
 use spec::options::{Options, Vm};
 
-use crate::error::Error;
 use crate::logging::Logging;
 use crate::networks::AddressPool;
+use crate::walls::Walls;
 
 /// Where things are, and the defaults of what a container does not say itself.
 #[derive(Debug, Clone)]
@@ -19,10 +18,8 @@ pub struct Settings {
     pub exec_root: PathBuf,
     /// The shim's program.
     pub shim: PathBuf,
-    /// The wall of a container that asks for none.
-    pub isolation: Isolation,
-    /// The walls that containers may have; none means all.
-    pub allowed: Vec<Isolation>,
+    /// The walls of containers.
+    pub walls: Walls,
     /// Name of the bridge that containers are attached to.
     pub bridge: String,
     /// Its subnet, `ADDRESS/PREFIX`.
@@ -53,15 +50,6 @@ impl Settings {
             exec_root: self.exec_root.clone(),
             vm: self.vm.clone(),
         }
-    }
-
-    /// Refuses a wall that containers may not have here.
-    pub(crate) fn allows(&self, isolation: Isolation) -> Result<(), Error> {
-        if self.allowed.is_empty() || self.allowed.contains(&isolation) {
-            return Ok(());
-        }
-        let allowed: Vec<_> = self.allowed.iter().map(ToString::to_string).collect();
-        Err(Error::IsolationForbidden { isolation, allowed: allowed.join(", ") })
     }
 
     /// The program that is PID 1 where a container asks for one: the guest's agent, which can be both.

@@ -1,7 +1,7 @@
 //! Which kernel a container asks for, and whether one is it.
 //!
-//! An image or a client asks by the labels [`KERNEL_MINIMUM`] and [`KERNEL`], which reach the configuration as
-//! annotations. Whoever makes the container, on either side of the wall, holds them against its own kernel; a
+//! An image or a client asks by the labels [`KERNEL_MINIMUM`] and [`KERNEL`], an image also by the `os.version`
+//! of its configuration; they reach the bundle as annotations. Whoever makes the container, on either side of the wall, holds them against its own kernel; a
 //! VM is started with one that fits.
 
 use std::collections::HashMap;
@@ -26,6 +26,16 @@ impl Version {
         }
         Some(Self(parts))
     }
+}
+
+/// The newest of what is asked for; what is no version goes before all, to be refused.
+#[must_use]
+pub fn newest<'a>(asked: impl IntoIterator<Item = Option<&'a String>>) -> Option<&'a str> {
+    let asked = asked.into_iter().flatten();
+    asked.map(String::as_str).max_by_key(|text| {
+        let version = Version::parse(text);
+        (version.is_none(), version)
+    })
 }
 
 /// The kernel that a container asks for.
@@ -129,6 +139,21 @@ mod tests {
         }
         for text in ["", "six", "6..1", "-1"] {
             assert_eq!(wish(KERNEL_MINIMUM, text), Err(Error::Version(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn of_two_wishes_the_newer_counts() {
+        let text = |text: &str| Some(text.to_owned());
+        for (one, other, want) in [
+            (None, None, None),
+            (text("6.1"), None, Some("6.1")),
+            (text("6.9"), text("6.10"), Some("6.10")),
+            (text("7"), text("6.10"), Some("7")),
+            (text("soon"), text("6.10"), Some("soon")),
+        ] {
+            assert_eq!(newest([one.as_ref(), other.as_ref()]), want);
+            assert_eq!(newest([other.as_ref(), one.as_ref()]), want);
         }
     }
 

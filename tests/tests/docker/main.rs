@@ -266,6 +266,7 @@ const SUITE: Suite = Suite {
         both!(crash::a_killed_shim_means_a_dead_container),
         once!(policy::an_image_that_asks_for_a_newer_kernel_has_one_or_none),
         once!(policy::only_walls_that_are_allowed_are_had),
+        once!(policy::a_workstations_containers_have_kernels_of_their_own),
         once!(machines::ten_machines_run_at_once_and_leave_nothing),
         once!(machines::a_machine_that_dies_is_a_container_that_was_killed),
         once!(machines::a_machine_that_dies_while_the_engine_is_away_is_found_dead),

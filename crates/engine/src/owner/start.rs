@@ -56,7 +56,7 @@ impl Owner {
     }
 
     async fn launch(&mut self) -> Result<(), Error> {
-        self.shared.settings.allows(self.container.isolation)?;
+        self.shared.settings.walls.check(self.container.isolation)?;
         let snapshot = self.shared.images.snapshot(&self.container.id)?;
         self.make_streams()?;
         let (shared, id) = (Arc::clone(&self.shared), self.id().to_owned());

@@ -22,6 +22,7 @@ fn container() -> Container {
         name: "web".into(),
         created: UNIX_EPOCH,
         image: format!("sha256:{}", "cd".repeat(32)),
+        os_version: None,
         config: Config {
             image: "alpine".into(),
             cmd: Some(vec!["sleep".into()]),
