@@ -22,6 +22,7 @@ use crate::dockerfile::{Dockerfile, Kind};
 use crate::error::Error;
 use crate::expand;
 use crate::ignore::Ignore;
+use crate::link::Link;
 use crate::plan::{self, Plan};
 use crate::run::Runner;
 use crate::stage;
@@ -66,6 +67,10 @@ pub struct Request {
     pub cache_from: Vec<String>,
     /// Where files may lie meanwhile.
     pub scratch: PathBuf,
+    /// A directory for mounts of memory.
+    pub memory: PathBuf,
+    /// The client, where it can be asked for secrets.
+    pub link: Option<Arc<Link>>,
 }
 
 /// What became of a stage; one with nothing in it has no image.

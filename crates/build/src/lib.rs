@@ -16,10 +16,12 @@
 //!   context  what the client sent     ┐
 //!   layers   other stages and images  ┴─▶ source ─▶ copy: files into a layer
 //!   run      what the engine is asked for
+//!   link     what the client is asked for ─▶ room, agent: secrets in memory, its ssh agent
 //! ```
 //!
 //! Spec: Dockerfile reference, docs.docker.com/reference/dockerfile.
 
+pub mod agent;
 pub mod builder;
 pub mod caches;
 mod config;
@@ -29,8 +31,10 @@ pub mod dockerfile;
 pub mod error;
 pub mod ignore;
 pub mod layers;
+pub mod link;
 pub mod lint;
 pub mod plan;
+mod room;
 pub mod run;
 pub mod source;
 mod stage;
@@ -41,4 +45,6 @@ pub use context::Context;
 pub use dockerfile::{Dockerfile, Instruction, Kind};
 pub use error::Error;
 pub use image::expand;
+pub use link::Link;
+pub use room::Hidden;
 pub use told::Event;

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use image::{Draft, Image, Platform, Reference};
 use spec::{Digest, Kind};
+
+use crate::room::Hidden;
 
 /// A command that is run in a container.
 #[derive(Debug, Clone)]
@@ -25,6 +28,8 @@ pub struct Command {
     pub insecure: bool,
     /// What it sees besides.
     pub mounts: Vec<Mount>,
+    /// What of it must be on no disk; to live as long as the command's container.
+    pub hidden: Option<Arc<Hidden>>,
 }
 
 /// Something that a command sees but that is not in its layer.

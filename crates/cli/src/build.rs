@@ -12,6 +12,7 @@
 
 mod context;
 mod dockerfile;
+mod given;
 mod output;
 mod view;
 
@@ -26,6 +27,7 @@ use serde_json::{Value, json};
 
 use self::context::Context;
 use self::dockerfile::Dockerfile;
+use self::given::Given;
 use self::output::Output;
 use self::view::View;
 use crate::client::{Client, Page};
@@ -41,6 +43,7 @@ use crate::verb::Verb;
 Examples:
   hull build -t app .
   hull build -t app --isolation=hyperv --build-arg VERSION=2 .
+  hull build --secret id=token,src=token.txt --ssh default .
   hull build -f - . < Dockerfile
   hull build -o type=local,dest=out --target files .
   tar c src Dockerfile | hull build -t app -")]
@@ -146,11 +149,11 @@ pub(crate) struct Build {
     /// A limit of their processes
     #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = "Commands")]
     ulimit: Vec<String>,
-    /// A secret; refused, as the engine's builder takes none
-    #[arg(long, value_name = "id=…", hide = true)]
+    /// Something that RUN --mount=type=secret may read, and no image, log or disk holds
+    #[arg(long, value_name = "id=ID,src=FILE|env=NAME", help_heading = "Commands")]
     secret: Vec<String>,
-    /// An ssh agent; refused, as the engine's builder takes none
-    #[arg(long, value_name = "default|…", hide = true)]
+    /// An ssh agent that RUN --mount=type=ssh may ask: ours, or the one at this socket
+    #[arg(long, value_name = "default[=SOCKET]", help_heading = "Commands")]
     ssh: Vec<String>,
 
     /// A directory, or - for an archive or a Dockerfile on standard input
@@ -166,7 +169,7 @@ pub(crate) struct Built {
 
 impl Verb for Build {
     async fn run(self, client: &Client) -> Result<u8, Error> {
-        self.refuse()?;
+        let given = Given::read(&self.secret, &self.ssh)?;
         let outputs =
             self.output.iter().map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let dockerfile = Dockerfile::find(self.file.as_deref(), &self.context)?;
@@ -177,7 +180,10 @@ impl Verb for Build {
         }
         checked.judge()?;
         let mut view = View::new(self.shown()?, outputs.iter().any(Output::is_printed));
-        let page = Page::new(&["build"]).query(&as_str(&self.query(context.dockerfile())?));
+        let mut query = self.query(context.dockerfile())?;
+        let offered = given.offer(client).await?;
+        query.extend(offered.as_ref().map(|offered| ("link", offered.name.clone())));
+        let page = Page::new(&["build"]).query(&as_str(&query));
         let logins = URL_SAFE.encode(Credentials::read()?.all()?.to_string());
         let headers = [("X-Registry-Config", logins.as_str())];
         let sending = context.stream();
@@ -201,23 +207,6 @@ impl Verb for Build {
 }
 
 impl Build {
-    fn refuse(&self) -> Result<(), Error> {
-        let no = |option, why: &str| Err(Error::Unsupported { option, why: why.to_owned() });
-        if !self.secret.is_empty() {
-            return no(
-                "--secret",
-                "the engine's builder takes no secrets yet; give a command what it may know with --build-arg",
-            );
-        }
-        if !self.ssh.is_empty() {
-            return no(
-                "--ssh",
-                "the engine's builder reaches no agent; copy what is needed into the context",
-            );
-        }
-        Ok(())
-    }
-
     fn shown(&self) -> Result<view::How, Error> {
         if self.quiet && self.progress == "tty" {
             return Err(Error::Exclude("--quiet", "--progress=tty"));

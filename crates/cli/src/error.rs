@@ -59,9 +59,6 @@ pub(crate) enum Error {
     /// Both walls cannot be compared.
     #[error("compare: {0}")]
     Compare(String),
-    /// An option that the engine has nothing for.
-    #[error("{option} is not supported: {why}")]
-    Unsupported { option: &'static str, why: String },
     /// There is nothing to build from.
     #[error("unable to prepare context: {what}")]
     Context { what: String, source: Option<io::Error> },

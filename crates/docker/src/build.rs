@@ -4,10 +4,11 @@
 //! look for: `Step 1/2 : FROM …`, ` ---> 0123456789ab`, `Successfully built 0123456789ab`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use build::Event;
 use build::run::Told;
+use build::{Event, Link};
 use engine::build::Surroundings;
 use engine::{HostConfig, Resources};
 use image::{Platform, Reference};
@@ -18,6 +19,7 @@ use crate::auth;
 use crate::call::Call;
 use crate::containers::create::{UlimitBody, isolation};
 use crate::error::Error;
+use crate::hijack;
 use crate::images::pull::{archive, message};
 use crate::images::told::{self, Tell};
 use crate::route::Answer;
@@ -32,10 +34,16 @@ pub(crate) async fn build(call: &mut Call) -> Answer {
     let request = Wanted::read(call)?;
     let quiet = call.query.flag("q");
     let engine = call.engine.clone();
+    let link = call.query.text("link").map(|name| {
+        let link = engine.take_link(name);
+        link.ok_or_else(|| Error::invalid(format!("no client is linked by the name {name:?}")))
+    });
+    let link = link.transpose()?;
     let body = archive(call)?;
     Ok(told::in_stream(move |tell| async move {
         let context = engine.build_context(body).await?;
-        let request = request.with(engine.build_scratch()?);
+        let mut request = request.with(engine.build_scratch()?, engine.build_memory());
+        request.link = link;
         let names: Vec<String> = request.names.iter().map(Reference::to_string).collect();
         let words = Words { tell, quiet, held: Mutex::default(), rest: Mutex::default() };
         let built = engine.build(context, request, surroundings, &|event| words.hear(&event)).await;
@@ -44,6 +52,19 @@ pub(crate) async fn build(call: &mut Call) -> Answer {
         Ok(())
     })
     .await)
+}
+
+/// `POST /build/link`: a client that can be asked for secrets and its ssh agent while it builds, see
+/// [`build::link`]. Its build names it by the same `id`.
+pub(crate) fn link(call: &mut Call) -> Answer {
+    let name = call.query.text("id").filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| Error::invalid("id: want the name of the link"))?.to_owned();
+    let engine = call.engine.clone();
+    hijack::hand_over(call, move |from, to| async move {
+        if !engine.offer_link(&name, Link::new(from, to)).await {
+            tracing::warn!("a build's link was refused: its name is taken, or too many wait");
+        }
+    })
 }
 
 /// What the classic builder has and Hull has not.
@@ -99,7 +120,7 @@ impl Wanted {
         })
     }
 
-    fn with(self, scratch: std::path::PathBuf) -> build::Request {
+    fn with(self, scratch: PathBuf, memory: PathBuf) -> build::Request {
         build::Request {
             dockerfile: self.dockerfile,
             target: self.target,
@@ -111,6 +132,8 @@ impl Wanted {
             pull: self.pull,
             cache_from: self.cache_from,
             scratch,
+            memory,
+            link: None,
         }
     }
 }

@@ -34,6 +34,7 @@ use hyper::{StatusCode, ext::ReasonPhrase};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::task::JoinSet;
 use tracing::debug;
 
@@ -97,6 +98,32 @@ pub(crate) fn take_over(call: &mut Call, line: Line) -> Reply {
             debug!(%error, "stream ended");
         }
     });
+    switched(content_type)
+}
+
+/// Gives the connection to `take`, as what comes in and what goes out, once the client has been told.
+pub(crate) fn hand_over<F: Future<Output = ()> + Send>(
+    call: &mut Call,
+    take: impl FnOnce(Box<dyn AsyncRead + Send + Unpin>, OwnedWriteHalf) -> F + Send + 'static,
+) -> Result<Reply, Error> {
+    if !call.request.headers().contains_key(UPGRADE) {
+        return Err(Error::invalid("this page wants Connection: Upgrade, Upgrade: tcp"));
+    }
+    let upgrade = hyper::upgrade::on(&mut call.request);
+    tokio::spawn(async move {
+        match upgrade.await.map_err(io::Error::other).and_then(socket) {
+            Ok((client, early)) => {
+                let (from, to) = client.into_split();
+                take(Box::new(Cursor::new(early).chain(from)), to).await;
+            }
+            Err(error) => debug!(%error, "connection not taken over"),
+        }
+    });
+    Ok(switched(RAW))
+}
+
+/// The answer to a client whose connection is taken over.
+fn switched(content_type: &'static str) -> Reply {
     let mut reply = reply::empty(StatusCode::SWITCHING_PROTOCOLS);
     reply.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
     let headers = reply.headers_mut();

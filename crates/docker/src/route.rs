@@ -153,6 +153,7 @@ async fn system_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("GET", ["plugins"]) => Ok(system::plugins()),
         ("POST", ["auth"]) => auth::login(call).await,
         ("POST", ["build"]) => build::build(call).await,
+        ("POST", ["build", "link"]) => build::link(call),
         ("POST", ["build", "prune"]) => usage::prune_builds(call).await,
         ("POST", ["commit"]) => commit::commit(call).await,
         ("GET", ["system", "df"]) => usage::usage(call).await,

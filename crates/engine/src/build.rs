@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use build::Event;
 use build::run::{Command, Error as RunError, Later, Mount, Runner, Told};
+use build::{Event, Link};
 use image::{Auth, Draft, Healthcheck, Image, Platform, Progress, Reference};
 use spec::Digest;
 use spec::files::Request;
@@ -20,10 +21,15 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::EventKind;
 use crate::files::{Blocking, receive, taken};
+use crate::hidden::Hidden;
 use crate::logging::{LogDriver, Logging};
 use crate::mountpoint;
 use crate::owner::blocking;
 use crate::request::{Condition, Remove, Streams};
+
+mod links;
+
+pub(crate) use links::Links;
 
 /// Bytes in front of each piece of output, see [`crate::Attached`].
 const FRAME: usize = 8;
@@ -49,6 +55,21 @@ impl Engine {
         let made = std::fs::create_dir_all(root.join("empty"));
         made.map_err(|source| Error::File { action: "make", path: root.clone(), source })?;
         Ok(root)
+    }
+
+    /// A directory for what builds keep in memory: what an engine leaves there, the next one unmounts.
+    pub fn build_memory(&self) -> PathBuf {
+        self.settings().shm()
+    }
+
+    /// Takes in a client that can be asked while it builds, and tells it; false when it cannot be kept.
+    pub async fn offer_link(&self, name: &str, link: Link) -> bool {
+        self.shared().links.put(name, link).await
+    }
+
+    /// The client that was taken in under this name.
+    pub fn take_link(&self, name: &str) -> Option<Arc<Link>> {
+        self.shared().links.take(name)
     }
 
     /// Takes in a build's context: an archive, plain or compressed.
@@ -124,6 +145,8 @@ struct Builds<'a> {
 struct Guard {
     engine: Engine,
     id: Option<String>,
+    /// Stays as long as it.
+    hidden: Option<Arc<build::Hidden>>,
 }
 
 impl Guard {
@@ -140,13 +163,14 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let Some(id) = self.id.take() else { return };
-        let engine = self.engine.clone();
+        let (engine, hidden) = (self.engine.clone(), self.hidden.take());
         // The runtime is there: this is dropped by one of its tasks.
         tokio::spawn(async move {
             let how = Remove { force: true, volumes: true };
             if let Err(error) = engine.remove(&id, how).await {
                 tracing::warn!(container = id, %error, "container of a build not removed");
             }
+            drop(hidden);
         });
     }
 }
@@ -194,8 +218,13 @@ impl Builds<'_> {
         told: &(dyn Fn(Told) + Send + Sync),
     ) -> Result<Draft, BuildError> {
         let engine = self.engine;
-        let id = engine.create(self.create(&command)?).await?.id;
-        let guard = Guard { engine: engine.clone(), id: Some(id.clone()) };
+        let hidden = command
+            .hidden
+            .as_ref()
+            .map(|hidden| Hidden { env: hidden.env().to_vec(), dir: hidden.dir().to_owned() });
+        let id = engine.create_hiding(self.create(&command)?, hidden).await?.id;
+        let hidden = command.hidden.clone();
+        let guard = Guard { engine: engine.clone(), id: Some(id.clone()), hidden };
         told(Told::Made(id.clone()));
         let streams = Streams { stdin: false, stdout: true, stderr: true };
         let attached = engine.attach(&id, streams).await?;
@@ -207,7 +236,10 @@ impl Builds<'_> {
         });
         started?;
         let code = ended.await.code;
-        let Surroundings { keep, keep_failed, .. } = self.surroundings;
+        // What was hidden goes now: its container could never run again.
+        let may_keep = command.hidden.is_none();
+        let (keep, keep_failed) =
+            (self.surroundings.keep && may_keep, self.surroundings.keep_failed && may_keep);
         if code != 0 {
             if keep || keep_failed {
                 guard.keep();
@@ -218,7 +250,7 @@ impl Builds<'_> {
             let command = command.words.join(" ");
             return Err(RunError::Failed { command, code }.into());
         }
-        let draft = self.written(&id, command.image.as_ref()).await?;
+        let draft = self.written(&id, command.image.as_ref(), keep).await?;
         if keep {
             guard.keep();
         } else {
@@ -229,10 +261,10 @@ impl Builds<'_> {
     }
 
     /// What a container has written, as a layer.
-    async fn written(&self, id: &str, image: Option<&Digest>) -> Result<Draft, Error> {
+    async fn written(&self, id: &str, image: Option<&Digest>, keep: bool) -> Result<Draft, Error> {
         let images = self.engine.images();
         let container = self.engine.find(id)?.now().container;
-        if container.isolation.files_on_host() && !self.surroundings.keep {
+        if container.isolation.files_on_host() && !keep {
             return Ok(images.taken(&container.id).await?);
         }
         let mut pieces = taken(self.engine.reach(id).await?, Request::Layer);

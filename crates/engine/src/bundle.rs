@@ -76,8 +76,14 @@ pub(crate) fn write(inputs: &Inputs<'_>) -> Result<(), Error> {
     for point in &inputs.container.mounts {
         mounts::source(point)?;
     }
-    let config = spec(inputs)?;
-    files::put(&inputs.bundle.join("config.json"), &config.to_string())
+    let (mut config, path) = (spec(inputs)?, inputs.bundle.join("config.json"));
+    let Some(hidden) = &inputs.container.hidden else {
+        return files::put(&path, &config.to_string());
+    };
+    if let Some(env) = config["process"]["env"].as_array_mut() {
+        env.extend(hidden.env.iter().map(|variable| variable.as_str().into()));
+    }
+    hidden.put(&path, &config.to_string())
 }
 
 /// The image's users, as the container sees them: what it wrote itself comes first.

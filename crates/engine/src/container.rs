@@ -10,6 +10,7 @@ use spec::{ContainerId, Isolation, Pid};
 
 use crate::config::{Config, HostConfig};
 use crate::health::Health;
+use crate::hidden::Hidden;
 use crate::logging::{LogDriver, Logging};
 
 /// Everything known of a container at one instant.
@@ -71,6 +72,9 @@ pub struct Container {
     /// Execs that are made or running; filled in by `inspect`, never stored.
     #[serde(skip)]
     pub execs: Vec<String>,
+    /// What it is told besides, for as long as the engine runs; never stored.
+    #[serde(skip)]
+    pub hidden: Option<Hidden>,
     /// What it sees besides its image.
     #[serde(default)]
     pub mounts: Vec<crate::mountpoint::MountPoint>,

@@ -18,6 +18,7 @@ use crate::config::{
 use crate::container::{Container, Files, Status};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::hidden::Hidden;
 use crate::networks::DEFAULT;
 use crate::owner::{Owner, blocking};
 use crate::request::Created;
@@ -32,11 +33,21 @@ impl Engine {
     /// [`Error::NoSuchImage`], [`Error::NameInUse`], [`Error::Invalid`] and [`Error::Unsupported`] by
     /// the field's name.
     pub async fn create(&self, request: Create) -> Result<Created, Error> {
+        self.create_hiding(request, None).await
+    }
+
+    /// The same for a container that is told what no record may hold.
+    pub(crate) async fn create_hiding(
+        &self,
+        request: Create,
+        hidden: Option<Hidden>,
+    ) -> Result<Created, Error> {
         let Create { name, config, host } = request;
         merge::check(&config, &host)?;
         let image = self.image(&config.image)?;
         let id = names::fresh_id();
         let (mut container, mut warnings) = self.describe(&id, config, host, &image)?;
+        container.hidden = hidden;
         container.mounts = self.mount_points(&container)?;
         let (shared, names) = (Arc::clone(self.shared()), container.host.openings.cdi.clone());
         // Described anew at each start; what nobody describes now is told at once.
@@ -232,6 +243,7 @@ impl Engine {
             wall: None,
             shim: None,
             execs: Vec::new(),
+            hidden: None,
             mounts: Vec::new(),
             files,
         };

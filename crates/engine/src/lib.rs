@@ -17,6 +17,7 @@ mod error;
 pub mod event;
 mod files;
 mod health;
+mod hidden;
 mod images;
 mod list;
 mod log;

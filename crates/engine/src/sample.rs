@@ -34,6 +34,7 @@ pub(crate) fn container(id: &str, name: &str, age: u64) -> Container {
         wall: None,
         shim: None,
         execs: Vec::new(),
+        hidden: None,
         mounts: Vec::new(),
         files: Files::default(),
     }

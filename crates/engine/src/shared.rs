@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use image::Images;
 use network::{Bridge, Namespaces, Ports};
 
+use crate::build::Links;
 use crate::container::Container;
 use crate::error::Error;
 use crate::event::{Broker, EventKind};
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) bridge: Arc<Bridge>,
     pub(crate) ports: Ports,
     pub(crate) networks: Networks,
+    /// Clients of builds that can be asked.
+    pub(crate) links: Links,
     /// What the engine is called by.
     pub(crate) labels: Mutex<Vec<String>>,
     table: Mutex<Table>,
@@ -67,6 +70,7 @@ impl Shared {
             bridge,
             ports,
             networks,
+            links: Links::default(),
             labels,
             table,
         }

@@ -14,6 +14,9 @@ use super::{Stage, shown};
 
 mod mounts;
 
+/// By which programs find the ssh agent.
+const AGENT: &str = "SSH_AUTH_SOCK";
+
 impl Stage<'_> {
     /// Runs a command in a container of the stage's image.
     pub(super) async fn run(
@@ -44,15 +47,20 @@ impl Stage<'_> {
             ));
         }
         let prepared = self.mount(instruction, mounts, script.file).await?;
+        let mut env = self.environment();
+        if let Some(socket) = prepared.agent.as_ref().filter(|_| !has(&env, AGENT)) {
+            env.push(format!("{AGENT}={socket}"));
+        }
         let command = Command {
             image: self.image.as_ref().map(|image| image.id.clone()),
             words: script.words,
-            env: self.environment(),
+            env,
             working_dir: self.config.working_dir().to_owned(),
             user: self.config.user().to_owned(),
             network: run.network.clone().filter(|mode| mode != "default"),
             insecure: run.security.as_deref() == Some("insecure"),
             mounts: prepared.mounts.clone(),
+            hidden: prepared.hidden.clone(),
         };
         let told = |told| self.tell(Event::Run(told));
         let draft = self.builder.runner.run(command, &told).await?;
@@ -103,7 +111,7 @@ impl Stage<'_> {
     fn environment(&self) -> Vec<String> {
         let mut env = self.config.env();
         let mut add = |name: &str, value: &str| {
-            if !env.iter().any(|entry| entry.split('=').next() == Some(name)) {
+            if !has(&env, name) {
                 env.push(format!("{name}={value}"));
             }
         };
@@ -117,6 +125,11 @@ impl Stage<'_> {
         }
         env
     }
+}
+
+/// Whether a variable is among `env`.
+fn has(env: &[String], name: &str) -> bool {
+    env.iter().any(|entry| entry.split('=').next() == Some(name))
 }
 
 /// A command, and a file that is to be seen at a path.

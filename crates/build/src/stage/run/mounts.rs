@@ -2,27 +2,35 @@
 //!
 //! Files of the context, of stages and images are copied out for the command: nobody else sees what it
 //! does to them, and nothing of that stays. Caches lie beneath the builder's own directory and live on.
+//! Secrets and the sockets of agents are in memory; the words of a step hold their names alone.
 
 use std::fmt::Write as _;
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use spec::Digest;
 
 use super::Stage;
+use crate::agent::Agent;
 use crate::caches::{self, Wanted};
 use crate::copy;
 use crate::dockerfile::{self, Instruction, MountKind};
 use crate::error::Error;
+use crate::link::{Link, Question};
+use crate::room::Hidden;
 use crate::run::Mount;
 
 /// Mounts, and what has to be there as long as they are.
 #[derive(Default)]
 pub(super) struct Prepared {
     pub(super) mounts: Vec<Mount>,
+    pub(super) hidden: Option<Arc<Hidden>>,
+    /// Where the first agent's socket is in the container.
+    pub(super) agent: Option<String>,
     scratch: Vec<Scratch>,
     locks: Vec<File>,
 }
@@ -80,9 +88,19 @@ impl Stage<'_> {
             prepared.mounts.push(Mount { source: Some(path), target, readonly: true, size: None });
             prepared.scratch.push(dir);
         }
+        let mut hidden = None;
         for mount in mounts {
-            self.mount_one(instruction, mount, &mut prepared).await?;
+            match mount.kind {
+                MountKind::Secret => {
+                    self.secret(instruction, &mount, &mut prepared, &mut hidden).await?;
+                }
+                MountKind::Ssh => {
+                    self.agent(instruction, &mount, &mut prepared, &mut hidden).await?;
+                }
+                _ => self.mount_one(instruction, mount, &mut prepared).await?,
+            }
         }
+        prepared.hidden = hidden.map(Arc::new);
         Ok(prepared)
     }
 
@@ -121,19 +139,102 @@ impl Stage<'_> {
                 prepared.locks.push(lock);
                 (Some(dir), None)
             }
-            MountKind::Secret | MountKind::Ssh if !mount.required => return Ok(()),
-            MountKind::Secret | MountKind::Ssh => {
-                return Err(Error::Unsupported {
-                    line: instruction.line,
-                    what: format!("RUN --mount={}", mount.text),
-                    why: "the classic build API carries no secrets; without required=true the command \
-                          runs without it",
-                });
-            }
+            // Neither is a directory or file of the builder's, see `mount`.
+            MountKind::Secret | MountKind::Ssh => return Ok(()),
         };
         let target = target.ok_or_else(no_target)?;
         prepared.mounts.push(Mount { source, target, readonly: mount.readonly, size });
         Ok(())
+    }
+
+    /// A secret of the client as a file, a variable, or both.
+    async fn secret(
+        &self,
+        instruction: &Instruction,
+        mount: &dockerfile::Mount,
+        prepared: &mut Prepared,
+        hidden: &mut Option<Hidden>,
+    ) -> Result<(), Error> {
+        let last = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let id = mount.id.clone().or(mount.target.as_ref().map(last)).unwrap_or_default();
+        let question = Question::Secret { id: id.clone() };
+        let Some(content) = self.asked(instruction, question).await? else {
+            return absent(
+                instruction,
+                mount,
+                &format!("secret {id}: not found"),
+                "--secret id=…,src=FILE|env=NAME",
+            );
+        };
+        let hidden = self.hidden(hidden)?;
+        if let Some(name) = &mount.env {
+            let text = str::from_utf8(&content).ok().filter(|text| !text.contains('\0'));
+            let problem = || format!("secret {id} cannot be the variable {name}: it is no text");
+            hidden.add_variable(name, text.ok_or_else(|| Error::at(instruction, problem()))?);
+        }
+        if mount.target.is_none() && mount.env.is_some() {
+            return Ok(());
+        }
+        let target = mount.target.as_deref().map(|target| self.absolute(target));
+        let target = target.unwrap_or_else(|| format!("/run/secrets/{}", last(&id)));
+        let added = hidden.add_file(&content, owner(mount), mount.mode.unwrap_or(0o400));
+        let source = Some(added.map_err(scratch("a secret of RUN"))?);
+        prepared.mounts.push(Mount { source, target, readonly: true, size: None });
+        Ok(())
+    }
+
+    /// The client's ssh agent as a socket.
+    async fn agent(
+        &self,
+        instruction: &Instruction,
+        mount: &dockerfile::Mount,
+        prepared: &mut Prepared,
+        hidden: &mut Option<Hidden>,
+    ) -> Result<(), Error> {
+        let id = mount.id.clone().unwrap_or_else(|| "default".to_owned());
+        let there = self.asked(instruction, Question::Agent { id: id.clone() }).await?;
+        let Some(link) = self.link().filter(|_| there.is_some()) else {
+            return absent(
+                instruction,
+                mount,
+                &format!("no SSH key {id:?} forwarded from the client"),
+                "--ssh default[=SOCKET]",
+            );
+        };
+        let number =
+            prepared.mounts.iter().filter(|mount| mount.target.starts_with(AGENTS)).count();
+        let target = mount.target.as_deref().map(|target| self.absolute(target));
+        let target = target.unwrap_or_else(|| format!("{AGENTS}{number}"));
+        let (link, mode) = (Arc::clone(link), mount.mode.unwrap_or(0o600));
+        let listen = |path: &std::path::Path| Agent::listen(link, id, path, owner(mount), mode);
+        let added = self.hidden(hidden)?.add_agent(listen);
+        let source = Some(added.map_err(scratch("an agent's socket"))?);
+        prepared.agent.get_or_insert_with(|| target.clone());
+        prepared.mounts.push(Mount { source, target, readonly: true, size: None });
+        Ok(())
+    }
+
+    fn link(&self) -> Option<&Arc<Link>> {
+        self.builder.request.link.as_ref()
+    }
+
+    /// What the client says; nothing where it is one that cannot be asked.
+    async fn asked(
+        &self,
+        instruction: &Instruction,
+        question: Question,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let Some(link) = self.link() else { return Ok(None) };
+        let answer = link.ask(question).await;
+        answer.map_err(|error| Error::at(instruction, format!("ask the client: {error}")))
+    }
+
+    fn hidden<'a>(&self, hidden: &'a mut Option<Hidden>) -> Result<&'a mut Hidden, Error> {
+        if hidden.is_none() {
+            let made = Hidden::new(&self.builder.request.memory);
+            *hidden = Some(made.map_err(scratch("secrets of RUN in memory"))?);
+        }
+        Ok(hidden.as_mut().expect("made just now"))
     }
 
     /// A cache's directory, and what keeps others from it meanwhile.
@@ -154,6 +255,27 @@ impl Stage<'_> {
         std::fs::create_dir(&dir).map_err(scratch("files for RUN"))?;
         Ok(Scratch(dir))
     }
+}
+
+/// Where sockets of agents are unless a mount says otherwise; their numbers come behind.
+const AGENTS: &str = "/run/buildkit/ssh_agent.";
+
+fn owner(mount: &dockerfile::Mount) -> (u32, u32) {
+    (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0))
+}
+
+/// What the client does not have: an error where the mount says that it must.
+fn absent(
+    instruction: &Instruction,
+    mount: &dockerfile::Mount,
+    what: &str,
+    option: &str,
+) -> Result<(), Error> {
+    if !mount.required {
+        return Ok(());
+    }
+    let hint = format!("give it by hull build {option}; docker's classic client can send none");
+    Err(Error::at(instruction, format!("{what}: {hint}")))
 }
 
 fn scratch(what: &str) -> impl Fn(io::Error) -> Error {

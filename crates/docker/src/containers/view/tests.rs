@@ -57,6 +57,7 @@ fn container() -> Container {
         wall: wall.as_object().cloned(),
         shim: None,
         execs: Vec::new(),
+        hidden: None,
         mounts: vec![bind("/a", "/b", false), bind("/c", "/d", true)],
         files: Files::default(),
     }
