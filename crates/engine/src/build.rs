@@ -251,6 +251,8 @@ impl Builds<'_> {
             return Err(RunError::Failed { command, code }.into());
         }
         let draft = self.written(&id, command.image.as_ref(), keep).await?;
+        let targets: Vec<String> = command.mounts.into_iter().map(|mount| mount.target).collect();
+        let draft = blocking(move || Ok(draft.clear(&targets).map(|()| draft)?)).await?;
         if keep {
             guard.keep();
         } else {

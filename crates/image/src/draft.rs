@@ -97,6 +97,16 @@ impl Draft {
         Ok(draft)
     }
 
+    /// Takes away the places that were only made to mount something on: what stands empty at `targets`, and
+    /// the directories above that no layer beneath has and nothing else is in. As BuildKit does it, so that a
+    /// mount leaves no trace. Blocks.
+    pub fn clear(&self, targets: &[String]) -> Result<(), disk::Error> {
+        let files = self.files();
+        let beneath = view::layers(&self.lower, None).on("open", &self.lower[0])?;
+        let root = self.root().on("open", &files)?;
+        changes::clear(&root, &beneath, targets).on("clear", &files)
+    }
+
     /// Ends it: packs what was written. `None` if that is nothing. No file is younger than `epoch`, seconds
     /// since 1970, if there is one. Blocks.
     pub(crate) fn seal(self, store: &Store, epoch: Option<i64>) -> Result<Option<Sealed>, Error> {

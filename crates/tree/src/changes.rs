@@ -1,7 +1,9 @@
 //! What a container's writable layer adds to its image, changes and hides: `diff` and `commit`.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -108,6 +110,52 @@ pub fn strip(layers: &Layers) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes away from the tree at `root` what was only made to mount something on it: what stands empty at
+/// `targets`, and the directories above that are not in the tree `beneath` either and hold nothing else.
+/// Links lead no way out of a tree. Blocks.
+pub fn clear(root: &OwnedFd, beneath: &OwnedFd, targets: &[String]) -> io::Result<()> {
+    for target in targets {
+        let mut place = Path::new(target);
+        while let (Some(dir), Some(name)) = (place.parent(), place.file_name()) {
+            if is_there(beneath, place)? || !remove_empty(root, dir, name)? {
+                break;
+            }
+            place = dir;
+        }
+    }
+    Ok(())
+}
+
+fn is_there(root: &OwnedFd, path: &Path) -> io::Result<bool> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    match sys::resolve::open(root, path, flags, ResolveFlags::IN_ROOT) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+        found => Ok(found.map(|_| true)?),
+    }
+}
+
+/// Removes `name` in `dir` if nothing is in it; false if it stays.
+fn remove_empty(root: &OwnedFd, dir: &Path, name: &OsStr) -> io::Result<bool> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = match sys::resolve::open(root, dir, flags, ResolveFlags::IN_ROOT) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(true),
+        dir => dir?,
+    };
+    let stat = match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(true),
+        stat => stat?,
+    };
+    let flags = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => AtFlags::REMOVEDIR,
+        FileType::RegularFile if stat.st_size == 0 => AtFlags::empty(),
+        _ => return Ok(false),
+    };
+    match rustix::fs::unlinkat(&dir, name, flags) {
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+        removed => Ok(removed.map(|()| true)?),
+    }
+}
+
 impl Layers {
     /// Whether `path` is in the writable layer only because something is mounted on it or beneath it:
     /// then it is no change, and not for an image.
@@ -188,4 +236,53 @@ fn is_opaque(root: &OwnedFd, path: &str) -> io::Result<bool> {
 
 fn change(path: &str, kind: ChangeKind) -> Change {
     Change { path: format!("/{path}"), kind }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_was_made_to_mount_on_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let at = |path: &str| dir.path().join(path);
+        for made in ["beneath/run", "root/run/secrets", "root/kept/full", "root/kept/mount"] {
+            fs::create_dir_all(at(made)).expect("a directory");
+        }
+        for (path, text) in [
+            ("root/run/secrets/token", ""),
+            ("root/run/full", "x"),
+            ("root/kept/full/x", ""),
+            ("outside", ""),
+        ] {
+            fs::write(at(path), text).expect("a file");
+        }
+        symlink("/run", at("root/var")).expect("a link");
+        symlink("../../..", at("root/up")).expect("a link");
+        let open = |path: &str| crate::view::open(&at(path)).expect("a directory");
+        let targets = [
+            "/var/secrets/token",
+            "/run/full",
+            "/kept/full",
+            "/kept/mount",
+            "/up/outside",
+            "/var",
+            "/never/made",
+            "/",
+        ];
+        clear(&open("root"), &open("beneath"), &targets.map(str::to_owned)).expect("cleared");
+        for (path, stays) in [
+            ("root/run/secrets", false),
+            ("root/run/full", true),
+            ("root/kept/full/x", true),
+            ("root/kept/mount", false),
+            ("outside", true),
+            ("root/var", true),
+        ] {
+            assert_eq!(at(path).symlink_metadata().is_ok(), stays, "{path}");
+        }
+    }
 }
