@@ -165,6 +165,6 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
     (
         "a secret that must be there",
         "FROM BASE\nRUN --mount=type=secret,id=s,required=true true\n",
-        "is not supported",
+        "secret s: not found",
     ),
 ];
