@@ -69,6 +69,7 @@ const SUITE: Suite = Suite {
         both!(build::cache::a_build_that_nobody_waits_for_ends),
         both!(build::secrets::a_secret_is_seen_by_its_command_and_is_nowhere_else),
         once!(build::secrets::an_agent_is_refused_where_there_is_none),
+        both!(build::secrets::a_command_signs_by_the_clients_agent),
         once!(build::contexts::no_context_reaches_outside),
         once!(build::contexts::names_with_every_byte_are_copied),
         once!(build::contexts::a_context_larger_than_the_disk_leaves_nothing),

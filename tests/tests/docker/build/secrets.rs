@@ -1,11 +1,12 @@
 //! Secrets and ssh agents of `hull build`: in the command, and nowhere else.
 
 use std::fs;
-use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use spec::Isolation;
 use tests::Host;
+use tests::command::eventually;
 use tests::host::IMAGE;
 
 use crate::hull::typed;
@@ -14,12 +15,12 @@ use crate::hull::typed;
 const TOKEN: &str = "token-4f1c9a-never-kept";
 const VARIABLE: &str = "variable-83be02-never-kept";
 
-/// Whether a file beneath `dir` holds any of the secrets.
+/// The files beneath `dir` that hold any of the secrets; with `-z` holes of disks are no endless lines.
 fn holds(dir: &Path) -> Vec<String> {
     let pattern = format!("{TOKEN}|{VARIABLE}");
     let dir = dir.to_string_lossy();
-    let words = ["-rlaE", "--devices=skip", &pattern, &dir];
-    let ran = std::process::Command::new("grep").args(words).output().expect("grep");
+    let words = ["-rlazE", "--devices=skip", &pattern, &dir];
+    let ran = Command::new("grep").args(words).output().expect("grep");
     String::from_utf8_lossy(&ran.stdout).lines().map(str::to_owned).collect()
 }
 
@@ -55,6 +56,7 @@ pub(crate) fn a_secret_is_seen_by_its_command_and_is_nowhere_else(
     let words =
         ["build", "-t", "secretive", &wall, "--secret", &one, "--secret", &two, &at("context")];
     typed(host, &words, b"").ok();
+    assert_eq!(holds(&dir).len(), 2, "the client's own are found");
     assert_eq!(holds(host.engine.data_root()), [""; 0], "on disk");
     assert_eq!(holds(host.engine.exec_root()), [""; 0], "in the state");
     let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
@@ -77,13 +79,83 @@ pub(crate) fn an_agent_is_refused_where_there_is_none(host: &mut Host) {
     fs::create_dir_all(&dir).expect("a directory");
     let text = format!("FROM {IMAGE}\nRUN --mount=type=ssh,required=true test -S $SSH_AUTH_SOCK\n");
     fs::write(dir.join("Dockerfile"), text).expect("a file");
-    let context = dir.to_string_lossy();
-    let ran = typed(host, &["build", &context], b"");
+    let ran = typed(host, &["build", &dir.to_string_lossy()], b"");
     assert!(ran.err.contains("no SSH key \"default\" forwarded from the client"), "{ran}");
-    let socket = dir.join("agent");
-    let _agent = UnixListener::bind(&socket).expect("a socket");
-    let agent = format!("default={}", socket.display());
-    typed(host, &["build", "--no-cache", "-t", "agent", "--ssh", &agent, &context], b"").ok();
-    host.docker(&["rmi", "agent"]).ok();
+    host.docker(&["image", "prune", "-f"]).ok();
+}
+
+/// An `ssh-agent` with one key. It ends when this is dropped.
+struct Agent {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Agent {
+    /// With a new key, of which `dir/key.pub` is the public half.
+    fn start(dir: &Path) -> Self {
+        let (socket, key) = (dir.join("agent"), dir.join("key"));
+        let mut command = Command::new("ssh-agent");
+        let child = command.arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn();
+        let child = child.expect("ssh-agent: apt-get install openssh-client");
+        let agent = Self { child, socket };
+        let words = ["-q", "-t", "ed25519", "-N", "", "-f"];
+        let made = Command::new("ssh-keygen").args(words).arg(&key).status();
+        assert!(made.expect("ssh-keygen").success());
+        eventually("the agent listens", || agent.socket.exists());
+        assert_eq!(agent.add(&["-q", &key.to_string_lossy()]).0, 0);
+        agent
+    }
+
+    /// `ssh-add`: its status, and what it prints.
+    fn add(&self, words: &[&str]) -> (i32, String) {
+        let mut command = Command::new("ssh-add");
+        let ran = command.args(words).env("SSH_AUTH_SOCK", &self.socket).output();
+        let ran = ran.expect("ssh-add");
+        let told = String::from_utf8_lossy(&ran.stdout).trim().to_owned();
+        (ran.status.code().unwrap_or(-1), told)
+    }
+}
+
+/// Copies the host's `ssh-add` and its libraries, at their places beneath `dir`.
+fn copy_client(dir: &Path) {
+    let program = "/usr/bin/ssh-add";
+    let needs = Command::new("ldd").arg(program).output().expect("ldd");
+    let needs = String::from_utf8_lossy(&needs.stdout).into_owned();
+    let paths = needs.split_whitespace().filter(|word| word.starts_with('/'));
+    for path in paths.chain([program]) {
+        let copy = dir.join(path.trim_start_matches('/'));
+        fs::create_dir_all(copy.parent().expect("a directory above")).expect("a directory");
+        fs::copy(path, copy).expect("a copy");
+    }
+}
+
+pub(crate) fn a_command_signs_by_the_clients_agent(host: &mut Host, isolation: Isolation) {
+    let dir = host.dir().join(format!("by-agent-{isolation}"));
+    let context = dir.join("context");
+    copy_client(&context.join("root"));
+    let agent = Agent::start(&dir);
+    fs::copy(dir.join("key.pub"), context.join("root/key.pub")).expect("a copy");
+    let (_, keys) = agent.add(&["-l"]);
+    let print = keys.split(' ').nth(1).expect("a fingerprint").to_owned();
+    let text = format!(
+        "FROM {IMAGE}\nCOPY root /\n\
+         RUN --mount=type=ssh,required=true ssh-add -l | grep -qF {print} \
+         && ssh-add -T /key.pub && ! ssh-add -D\n\
+         RUN test -z \"$SSH_AUTH_SOCK\" && test ! -e /run/buildkit && ! ssh-add -l\n"
+    );
+    fs::write(context.join("Dockerfile"), text).expect("a file");
+    let (wall, context) = (format!("--isolation={isolation}"), context.to_string_lossy());
+    let socket = format!("default={}", agent.socket.display());
+    let name = format!("by-agent-{isolation}");
+    typed(host, &["build", "-t", &name, &wall, "--ssh", &socket, &context], b"").ok();
+    assert_eq!(agent.add(&["-l"]), (0, keys), "no command takes the key away");
+    host.docker(&["rmi", &name]).ok();
     host.docker(&["image", "prune", "-f"]).ok();
 }
