@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod changes;
+pub mod copy;
 pub mod disk;
 pub mod files;
 pub mod graft;
