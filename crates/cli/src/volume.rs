@@ -30,6 +30,10 @@ verbs! {
         Prune: Prune,
         /// Make the size of a volume larger, used or not
         Resize: Resize,
+        /// Make a volume with the files of another
+        Clone: Clone,
+        /// Keep a volume's files as they are now, to be read or cloned
+        Snapshot: Snapshot,
     }
 }
 
@@ -104,6 +108,32 @@ pub(crate) struct Resize {
     name: String,
     /// Its new size, as 2G or 512M
     size: String,
+}
+
+/// `hull volume clone`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  hull volume clone db db-test")]
+pub(crate) struct Clone {
+    /// The volume that is copied; no container that runs has it
+    source: String,
+    /// The new one's name
+    name: String,
+}
+
+/// `hull volume snapshot`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hull volume snapshot db before-upgrade
+  hull run --rm -v before-upgrade:/db:ro alpine ls /db
+  hull volume clone before-upgrade db-again")]
+pub(crate) struct Snapshot {
+    /// The volume that is copied; no container that runs has it
+    source: String,
+    /// The snapshot's name [SOURCE-snapshot-N]
+    name: Option<String>,
 }
 
 /// `hull volume prune`.
@@ -182,6 +212,25 @@ impl Verb for Resize {
         output::line(&self.name);
         Ok(0)
     }
+}
+
+impl Verb for Clone {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        copy(client, &self.source, "clone", Some(&self.name)).await
+    }
+}
+
+impl Verb for Snapshot {
+    async fn run(self, client: &Client) -> Result<u8, Error> {
+        copy(client, &self.source, "snapshot", self.name.as_deref()).await
+    }
+}
+
+/// Has a volume copied, and prints the copy's name.
+async fn copy(client: &Client, of: &str, how: &str, name: Option<&str>) -> Result<u8, Error> {
+    let made = client.post(&Page::new(&["volumes", of, how]), &json!({ "Name": name })).await?;
+    output::line(made["Name"].as_str().unwrap_or_default());
+    Ok(0)
 }
 
 impl Verb for Prune {

@@ -139,6 +139,8 @@ async fn volume_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("GET", [name]) => volumes::inspect(call, name),
         ("DELETE", [name]) => volumes::remove(call, name).await,
         ("POST", [name, "resize"]) => volumes::resize(call, name).await,
+        ("POST", [name, "clone"]) => volumes::clone(call, name).await,
+        ("POST", [name, "snapshot"]) => volumes::snapshot(call, name).await,
         ("PUT", [_]) => Err(system::no_swarm()),
         _ => Err(Error::no_page()),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::{ANONYMOUS, DRIVER, NewVolume, Volume};
+use engine::{ANONYMOUS, DRIVER, NewVolume, Volume, VolumeCopy};
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -81,6 +81,30 @@ struct ResizeBody {
 pub(crate) async fn resize(call: &mut Call, name: &str) -> Answer {
     let body: ResizeBody = call.json().await?;
     Ok(reply::ok(&document(&call.engine.grow_volume(name, &body.size).await?)))
+}
+
+/// The body of `POST /volumes/NAME/clone` and `/volumes/NAME/snapshot`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct CopyBody {
+    name: Option<String>,
+}
+
+/// `POST /volumes/NAME/clone`, of Hull's own: a volume with the same files, `{"Name": "NEW"}`. The answer is the
+/// new volume; 409 while a container that runs has the one that is copied.
+pub(crate) async fn clone(call: &mut Call, name: &str) -> Answer {
+    let body: CopyBody = call.json().await?;
+    let copy = VolumeCopy::Clone { name: body.name.unwrap_or_default() };
+    let volume = call.engine.copy_volume(name, copy).await?;
+    Ok(reply::json(StatusCode::CREATED, &document(&volume)))
+}
+
+/// `POST /volumes/NAME/snapshot`, of Hull's own: the same, but nobody writes it, and its name may be left out.
+pub(crate) async fn snapshot(call: &mut Call, name: &str) -> Answer {
+    let body: CopyBody = call.json().await?;
+    let copy = VolumeCopy::Snapshot { name: body.name.filter(|name| !name.is_empty()) };
+    let volume = call.engine.copy_volume(name, copy).await?;
+    Ok(reply::json(StatusCode::CREATED, &document(&volume)))
 }
 
 /// `POST /volumes/prune`: removes what no container refers to; what has a name only if asked.

@@ -83,5 +83,5 @@ pub use shim::Error as ShimError;
 pub use stats::Sample;
 pub use store::Error as StoreError;
 pub use update::Update;
-pub use volume::{ANONYMOUS, DRIVER, Error as VolumeError, NewVolume, Volume};
+pub use volume::{ANONYMOUS, DRIVER, Error as VolumeError, NewVolume, Volume, VolumeCopy};
 pub use walls::{HostKind, HostProfile, Walls, Weakened};

@@ -4,7 +4,7 @@
 //!   volumes/NAME/_data         what containers see; where a volume with options is mounted
 //!   volumes/NAME/volume.json   when it was made, its labels and options
 //!   volumes/NAME/disk.ext4     its files, where a size limits them
-//!   volumes/*.tmp              being made or removed
+//!   volumes/*.tmp              being made, copied or removed
 //! ```
 //!
 //! Invariant: a directory with a volume's name is complete and on disk. It is made under another name and
@@ -13,6 +13,8 @@
 //! Invariant: what a container that exists refers to is not removed. Who refers to what is in the records
 //! of containers; here it is only counted.
 
+mod copy;
+mod error;
 mod local;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,8 +26,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use spec::Kind;
 use tree::image;
+
+pub(crate) use copy::SNAPSHOT;
+pub use copy::VolumeCopy;
+pub use error::Error;
 
 use crate::names;
 use crate::size::bytes;
@@ -69,84 +74,6 @@ pub struct NewVolume {
     pub labels: BTreeMap<String, String>,
 }
 
-/// Why nothing was done with a volume. The texts are those that Docker's clients know.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is none of that name.
-    #[error("get {0}: no such volume")]
-    NotFound(String),
-    /// Containers refer to it.
-    #[error("remove {name}: volume is in use - [{}]", users.join(", "))]
-    InUse {
-        /// Which.
-        name: String,
-        /// The containers' ids.
-        users: Vec<String>,
-    },
-    /// It cannot be a name.
-    #[error(
-        "create {0}: {0:?} includes invalid characters for a local volume name, only \
-         \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use \
-         absolute path"
-    )]
-    Name(String),
-    /// There is one driver.
-    #[error("error looking up volume plugin {0}: plugin {0:?} not found")]
-    Driver(String),
-    /// The driver does not know or cannot honour an option.
-    #[error("create {name}: {problem}")]
-    Options {
-        /// Of which volume.
-        name: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The volume has that name and other options.
-    #[error("create {0}: a volume of that name exists with other options")]
-    Exists(String),
-    /// What its options say could not be mounted.
-    #[error("error while mounting volume '{}': failed to mount local volume: mount {device}:{}, data: {data}",
-        at.display(), at.display())]
-    Mount {
-        /// Its directory.
-        at: PathBuf,
-        /// What was to be mounted.
-        device: String,
-        /// Its file system's options.
-        data: String,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// Its files.
-    #[error("{action} {}", path.display())]
-    File {
-        /// The verb.
-        action: &'static str,
-        /// Of what.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-impl Error {
-    /// What a caller can do about it.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::NotFound(_) | Self::Driver(_) => Kind::NotFound,
-            Self::InUse { .. } | Self::Exists(_) => Kind::Conflict,
-            Self::Name(_) | Self::Options { .. } => Kind::Invalid,
-            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Kind::Exhausted
-            }
-            Self::File { source, .. } if source.kind() == io::ErrorKind::Unsupported => {
-                Kind::Unsupported
-            }
-            Self::Mount { .. } | Self::File { .. } => Kind::Internal,
-        }
-    }
-}
-
 /// What is on disk of a volume besides its data.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Record {
@@ -176,6 +103,19 @@ struct Entry {
     users: BTreeSet<String>,
     /// Those of them that run.
     mounted: BTreeSet<String>,
+    /// How many copies of it are being made.
+    copied: usize,
+}
+
+impl Entry {
+    fn new(record: Record) -> Self {
+        Self { record, users: BTreeSet::new(), mounted: BTreeSet::new(), copied: 0 }
+    }
+
+    /// Refuses to change one that is being copied.
+    fn still(&self, name: &str) -> Result<(), Error> {
+        if self.copied == 0 { Ok(()) } else { Err(Error::Copied(name.to_owned())) }
+    }
 }
 
 impl Volumes {
@@ -194,8 +134,7 @@ impl Volumes {
             }
             match read(&path) {
                 Ok(record) => {
-                    let entry = Entry { record, users: BTreeSet::new(), mounted: BTreeSet::new() };
-                    table.insert(name.to_owned(), entry);
+                    table.insert(name.to_owned(), Entry::new(record));
                 }
                 Err(error) => {
                     tracing::error!(volume = name, error = %spec::chain(&error), "volume is damaged");
@@ -229,7 +168,7 @@ impl Volumes {
         let options = new.options.clone();
         let record = Record { created: SystemTime::now(), labels, options };
         self.make(&name, &record)?;
-        let entry = Entry { record, users: BTreeSet::new(), mounted: BTreeSet::new() };
+        let entry = Entry::new(record);
         let volume = self.describe(&name, &entry);
         table.insert(name, entry);
         Ok((volume, true))
@@ -291,6 +230,7 @@ impl Volumes {
             let users = entry.users.iter().cloned().collect();
             return Err(Error::InUse { name: name.to_owned(), users });
         }
+        entry.still(name)?;
         let (path, gone) = (self.root.join(name), self.root.join(format!("{name}.tmp")));
         local::unmount(&path.join("_data"))?;
         fs::rename(&path, &gone).map_err(failed("rename", &path))?;
@@ -304,6 +244,7 @@ impl Volumes {
     pub(crate) fn mount(&self, name: &str, container: &str) -> Result<(), Error> {
         let mut table = self.table();
         let entry = table.get_mut(name).ok_or_else(|| Error::NotFound(name.to_owned()))?;
+        entry.still(name)?;
         let (dir, options) = (self.root.join(name), &entry.record.options);
         let data = dir.join("_data");
         if entry.mounted.is_empty() && entry.record.limit().is_some() {
@@ -374,6 +315,7 @@ impl Volumes {
         };
         let mut table = self.table();
         let entry = table.get_mut(name).ok_or_else(|| Error::NotFound(name.to_owned()))?;
+        entry.still(name)?;
         let Some(now) = entry.record.limit() else {
             return refuse("it has no size: only what was made with -o size= grows");
         };
@@ -397,6 +339,12 @@ impl Volumes {
         let data = self.root.join(name).join("_data");
         if !self.get(name)?.options.contains_key("size") {
             return Ok(size(&data));
+        }
+        if self.table().get(name).is_some_and(|entry| entry.copied > 0) {
+            // Nobody mounts it now: what its files take is known, what they hold is not.
+            use std::os::unix::fs::MetadataExt;
+            let disk = self.root.join(name).join(DISK);
+            return disk.metadata().map(|disk| disk.blocks() * 512).map_err(failed("stat", &disk));
         }
         let user = format!("size of {name} {}", names::fresh_id());
         self.mount(name, &user)?;

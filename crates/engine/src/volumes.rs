@@ -13,7 +13,7 @@ use crate::mountpoint::{self, Asked, MountKind, MountPoint};
 use crate::owner::blocking;
 use crate::shared::Shared;
 use crate::staged;
-use crate::volume::{self, DRIVER, NewVolume, Volume};
+use crate::volume::{self, DRIVER, NewVolume, SNAPSHOT, Volume, VolumeCopy};
 
 impl Engine {
     /// Makes a volume, unless there is one of that name.
@@ -42,6 +42,17 @@ impl Engine {
     pub async fn grow_volume(&self, name: &str, size: &str) -> Result<Volume, Error> {
         let (shared, name, size) = (Arc::clone(self.shared()), name.to_owned(), size.to_owned());
         blocking(move || Ok(shared.volumes.grow(&name, &size)?)).await
+    }
+
+    /// Makes a copy of a volume that no container which runs has.
+    pub async fn copy_volume(&self, source: &str, copy: VolumeCopy) -> Result<Volume, Error> {
+        let (shared, source) = (Arc::clone(self.shared()), source.to_owned());
+        blocking(move || {
+            let volume = shared.volumes.copy(&source, &copy)?;
+            shared.tell_volume("create", &volume.name, &[("source", &source)]);
+            Ok(volume)
+        })
+        .await
     }
 
     /// Bytes of all files in a volume.
@@ -126,6 +137,14 @@ impl Shared {
                 let volume = self.make_volume(&point.new)?;
                 point.name.clone_from(&volume.name);
                 point.source = volume.mountpoint.to_string_lossy().into_owned();
+                if let Some(of) = volume.labels.get(SNAPSHOT) {
+                    if point.writable {
+                        let (name, of) = (volume.name.clone(), of.clone());
+                        return Err(volume::Error::Snapshot { name, of }.into());
+                    }
+                    // An empty one stays so.
+                    point.copy_up = false;
+                }
                 self.volumes.hold(&point.name, &id)?;
                 if point.copy_up {
                     self.fill_volume(point, &volume, snapshot)?;

@@ -125,6 +125,10 @@ const FILES: &[Line] = &[
     ("run --rm committed:1 cat /root/t/made /root/u/made", 0, "x\nx"),
     ("rmi committed:1", 0, "Untagged: committed:1"),
     ("rm filed", 0, "filed"),
+    ("volume clone vol twin", 0, "twin"),
+    ("volume clone vol twin", 1, "a volume of that name exists"),
+    ("volume snapshot vol", 0, "vol-snapshot-1"),
+    ("volume rm twin vol-snapshot-1", 0, "vol-snapshot-1"),
     ("volume rm vol", 0, "vol"),
     ("volume prune -f", 0, "Total reclaimed space"),
 ];

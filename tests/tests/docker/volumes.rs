@@ -87,21 +87,82 @@ pub(crate) fn an_images_volume_works_behind_both_walls(host: &mut Host, isolatio
     host.docker(&["rmi", "seeded"]).ok();
 }
 
-pub(crate) fn a_volume_can_be_what_its_options_say(host: &mut Host) {
+pub(crate) fn a_volume_can_be_what_its_options_say(host: &mut Host, isolation: Isolation) {
+    let flag = &format!("--isolation={isolation}");
     let memory = ["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=1m,mode=700"];
     host.docker(&[&["volume", "create"], &memory[..], &["mem"]].concat()).ok();
-    let id = host.docker(&["run", "-d", "-v", "mem:/m", IMAGE, "sleep", "1000"]).ok();
-    let said = host.docker(&["exec", &id, "stat", "-f", "-c", "%T", "/m"]).ok();
-    assert_eq!(said, "tmpfs");
+    let id = detached(host, isolation, &["-v", "mem:/m"], &["sleep", "1000"]);
+    let look = "stat -c %a /m; dd if=/dev/zero of=/m/big bs=64k count=32 2>&1 | grep -o 'No space'; \
+                rm /m/big";
+    assert_eq!(host.docker(&["exec", &id, "sh", "-c", look]).ok(), "700\nNo space");
     host.docker(&["exec", &id, "touch", "/m/shared"]).ok();
-    assert_eq!(host.docker(&["run", "--rm", "-v", "mem:/m", IMAGE, "ls", "/m"]).ok(), "shared");
+    let list = |host: &Host| host.docker(&["run", "--rm", flag, "-v", "mem:/m", IMAGE, "ls", "/m"]);
+    assert_eq!(list(host).ok(), "shared");
+    let said = host.engine.post("/volumes/mem/clone", &json!({ "Name": "again" }));
+    assert_eq!(said.0, 409, "{}", said.1);
     host.docker(&["rm", "-f", &id]).ok();
-    assert_eq!(host.docker(&["run", "--rm", "-v", "mem:/m", IMAGE, "ls", "/m"]).ok(), "");
+    assert_eq!(list(host).ok(), "");
+    let said = host.engine.post("/volumes/mem/clone", &json!({ "Name": "again" }));
+    assert!(said.0 == 400 && said.1.contains("where its options say"), "{}", said.1);
     host.docker(&["volume", "rm", "mem"]).ok();
     let said = host.docker(&["volume", "create", "--opt", "what=x", "bad"]).fails(1);
     assert!(said.contains("invalid option: \"what\""), "{said}");
     let said = host.docker(&["volume", "create", "-d", "netapp", "bad"]).fails(1);
     assert!(said.contains("plugin \"netapp\" not found"), "{said}");
+    let tmpfs = ["--tmpfs=/t:size=1m,mode=1700,exec", IMAGE, "sh", "-c"];
+    let script = "stat -c %a /t; cp /bin/busybox /t/true 2>&1 | grep -o 'No space'; rm -f /t/true; \
+                  printf '#!/bin/sh\\necho ran' >/t/run; chmod +x /t/run; /t/run";
+    let said = super::run(host, isolation, &[&tmpfs[..], &[script]].concat()).ok();
+    assert!(said.starts_with("1700") && said.ends_with("ran"), "{said}");
+}
+
+pub(crate) fn a_volume_is_cloned_and_kept_as_it_was(host: &mut Host, isolation: Isolation) {
+    let other = match isolation {
+        Isolation::Process => Isolation::Vm,
+        Isolation::Vm => Isolation::Process,
+    };
+    for (name, flags) in [("tree", &[][..]), ("disk", &["--opt=size=32M"])] {
+        host.docker(&[&["volume", "create", "--label=k=v"], flags, &[name]].concat()).ok();
+        let mount = format!("-v={name}:/v");
+        let script = "echo first >/v/file; ln /v/file /v/link; chown 7:8 /v/file; chmod 4711 /v/file; \
+                      touch /v/done; exec sleep 1000";
+        let id = detached(host, isolation, &[&mount], &["sh", "-c", script]);
+        tests::command::eventually("it is written", || {
+            host.docker(&["exec", &id, "test", "-e", "/v/done"]).code == 0
+        });
+        let copy = |how: &str, new: &str| {
+            let page = format!("/volumes/{name}/{how}");
+            host.engine.post(&page, &json!({ "Name": new }))
+        };
+        let (status, said) = copy("clone", "new");
+        assert!(status == 409 && said.contains("has it mounted"), "{said}");
+        host.docker(&["kill", &id]).ok();
+        host.docker(&["wait", &id]).ok();
+        assert_eq!(copy("clone", "new").0, 201);
+        let (status, said) = copy("snapshot", "");
+        assert!(status == 201 && said.contains("dev.hull.snapshot.of"), "{said}");
+        assert_eq!(copy("clone", "new").0, 409);
+        host.docker(&["rm", &id]).ok();
+
+        // Either is what the source was, whatever becomes of that.
+        host.docker(&["volume", "rm", name]).ok();
+        let look = "cat /v/link; stat -c '%h %u:%g %a' /v/file; ls /v";
+        let snapshot = format!("{name}-snapshot-1");
+        let seen = |host: &Host, volume: &str, by: Isolation| {
+            super::run(host, by, &["-v", &format!("{volume}:/v:ro"), IMAGE, "sh", "-c", look]).ok()
+        };
+        let want = "first\n2 7:8 4711\ndone\nfile\nlink";
+        assert_eq!(seen(host, "new", other), want);
+        assert_eq!(seen(host, &snapshot, isolation), want);
+        let label =
+            host.docker(&["volume", "inspect", "-f", "{{.Labels.k}} {{.Options.size}}", "new"]);
+        assert!(label.ok().starts_with("v "));
+        let write = ["-v", &format!("{snapshot}:/v"), IMAGE, "true"].map(str::to_owned);
+        let write: Vec<_> = write.iter().map(String::as_str).collect();
+        let said = super::run(host, isolation, &write).fails(125);
+        assert!(said.contains(&format!("{snapshot} is a snapshot of {name}")), "{said}");
+        host.docker(&["volume", "rm", "new", &snapshot]).ok();
+    }
 }
 
 pub(crate) fn binds_show_the_hosts_files(host: &mut Host, isolation: Isolation) {

@@ -1,3 +1,5 @@
+use spec::Kind;
+
 use super::*;
 
 fn named(name: &str) -> NewVolume {
