@@ -319,6 +319,7 @@ impl Options {
             agent: absolute("vm-agent", self.vm_agent)?,
             memory_mib: self.vm_memory.unwrap_or(usual.memory_mib),
             scratch_mib: usual.scratch_mib,
+            cpus: usual.cpus,
         };
         let mut settings = Settings {
             data_root,

@@ -393,7 +393,7 @@ fn start_in(
         container: id.clone(),
         hostname: guest.spec.hostname().clone().unwrap_or_else(|| id.to_string()),
         memory_mib: memory(&guest.spec, options),
-        cpus: processors(&guest.spec),
+        cpus: options.vm.cpus.unwrap_or_else(|| processors(&guest.spec)).clamp(1, MAX_CPUS),
         netns: guest.netns,
         outside,
         disks: host_disks,
@@ -465,5 +465,5 @@ fn processors(spec: &oci::Spec) -> u32 {
         let period = cpu.period().filter(|period| *period > 0).unwrap_or(100_000);
         u32::try_from(quota.div_ceil(period)).ok()
     };
-    quota().unwrap_or(1).clamp(1, MAX_CPUS)
+    quota().unwrap_or(1)
 }

@@ -53,9 +53,9 @@ impl Process {
         *self.lock()
     }
 
-    /// Whether whoever made it understands our types: only our engine lets us keep the streams.
-    pub(crate) fn serves_our_engine(&self) -> bool {
-        self.wanted.directory().is_some()
+    /// Whether whoever made it understands our types.
+    pub(crate) fn serves_hull(&self) -> bool {
+        self.wanted.are_ours()
     }
 
     /// How it ended, once it has.

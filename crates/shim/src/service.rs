@@ -90,7 +90,7 @@ impl Service {
     /// The details go only to our own engine: containerd's clients fail on types that they do not
     /// know.
     fn listed(&self, id: &str) -> std::result::Result<Vec<ProcessInfo>, Error> {
-        let detailed = self.find(id, "")?.serves_our_engine();
+        let detailed = self.find(id, "")?.serves_hull();
         let entry = |process: spec::ProcessInfo| {
             let mut entry = ProcessInfo::new();
             entry.pid = process.pid.unsigned_abs();
@@ -126,8 +126,8 @@ impl Service {
 
     /// Told to our own engine only: containerd's clients want types of their own.
     fn counted(&self, id: &str) -> std::result::Result<Any, Error> {
-        if !self.find(id, "")?.serves_our_engine() {
-            return Err(Error::Unsupported("stats: usage is told to Hull's own engine only"));
+        if !self.find(id, "")?.serves_hull() {
+            return Err(Error::Unsupported("stats: usage is told to Hull's own programs only"));
         }
         let value = serde_json::to_vec(&self.tasks.usage(&id.parse()?)?);
         let value = value.expect("strings and numbers");

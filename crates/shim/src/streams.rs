@@ -4,6 +4,7 @@
 //!   ""           /dev/null
 //!   /PATH        a FIFO that containerd's client has opened (also fifo:///PATH)
 //!   file:///PATH a file that output is appended to
+//!   fd:///PID/N  a descriptor of the caller's own, who waits for the answer meanwhile
 //!   hull:DIR     this shim keeps the streams: DIR/attach.sock or DIR/exec-ID.sock; the log is as
 //!                DIR/log.json says
 //! ```
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use sandbox::Stdio;
 use spec::journal::Plan;
 use spec::{ExecId, Kind};
@@ -28,6 +30,9 @@ use crate::keeper::{Door, Streams, journal};
 
 /// The prefix of streams that the shim keeps.
 const KEPT: &str = "hull:";
+
+/// The prefix of a caller's own descriptors, as [`spec::options::LENT`] has it.
+const LENT: &str = spec::options::LENT;
 
 /// The longest path of a unix socket.
 const SOCKET_PATH_MAX: usize = 107;
@@ -53,6 +58,9 @@ pub(crate) enum Error {
     /// The socket's path is too long for the kernel.
     #[error("attach socket {}: path is longer than {SOCKET_PATH_MAX} bytes", .0.display())]
     TooLong(PathBuf),
+    /// It names no process and descriptor.
+    #[error("{field} {value:?}: want fd:///PID/NUMBER")]
+    Lent { field: &'static str, value: String },
     /// The place cannot be opened.
     #[error("open {}", path.display())]
     Open { path: PathBuf, source: io::Error },
@@ -65,7 +73,7 @@ impl Error {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Unsupported { .. } => Kind::Unsupported,
-            Self::Mixed { .. } | Self::TooLong(_) => Kind::Invalid,
+            Self::Mixed { .. } | Self::TooLong(_) | Self::Lent { .. } => Kind::Invalid,
             Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => Kind::NotFound,
             Self::Pipe(_) => Kind::Exhausted,
             Self::Open { .. } => Kind::Internal,
@@ -106,6 +114,13 @@ impl Wanted {
         Ok((stdio, streams))
     }
 
+    /// Whether whoever asks is Hull's own and understands its types: the engine lets the shim keep the
+    /// streams, `hull-runtime` lends its own.
+    pub(crate) fn are_ours(&self) -> bool {
+        let mut given = [&self.stdin, &self.stdout, &self.stderr].into_iter();
+        self.directory().is_some() || given.any(|text| text.starts_with(LENT))
+    }
+
     /// The directory with the attach sockets that [`Wanted::open`] makes, for those who clean up
     /// after a dead shim.
     pub(crate) fn directory(&self) -> Option<PathBuf> {
@@ -141,7 +156,11 @@ impl Wanted {
             ("stderr", stderr, Wants { stderr: true, ..none }),
         ];
         let given = streams.into_iter().filter(|(_, value, _)| !value.is_empty());
-        given.map(|(field, value, wants)| fifo(field, value, wants)).collect()
+        let open = |field, value: &str, wants| match value.strip_prefix(LENT) {
+            Some(rest) => lent(field, value, rest, wants),
+            None => fifo(field, value, wants),
+        };
+        given.map(|(field, value, wants)| open(field, value, wants)).collect()
     }
 }
 
@@ -204,6 +223,19 @@ fn fifo(field: &'static str, value: &str, wants: Wants) -> Result<Peer, Error> {
     Ok(Peer::fifo(file.into(), wants))
 }
 
+/// Takes over a descriptor of the caller's, who may write to it as well.
+fn lent(field: &'static str, value: &str, rest: &str, wants: Wants) -> Result<Peer, Error> {
+    let named = rest.split_once('/').and_then(|(pid, number)| {
+        Some((Pid::from_raw(pid.parse().ok()?)?, number.parse().ok().filter(|fd| *fd >= 0)?))
+    });
+    let (pid, number) = named.ok_or_else(|| Error::Lent { field, value: value.to_owned() })?;
+    let taken = pidfd_open(pid, PidfdFlags::empty())
+        .and_then(|process| pidfd_getfd(process, number, PidfdGetfdFlags::empty()));
+    let failed =
+        |error: rustix::io::Errno| Error::Open { path: value.into(), source: error.into() };
+    Ok(Peer::lent(taken.map_err(failed)?, wants))
+}
+
 fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
     pipe_with(PipeFlags::CLOEXEC).map_err(|error| Error::Pipe(error.into()))
 }
@@ -237,6 +269,25 @@ mod tests {
         let (stdio, streams) = wanted("", "", "").open(None).expect("nothing to open");
         assert!(stdio.stdin.is_none() && stdio.stdout.is_none() && stdio.stderr.is_none());
         assert!(streams.peers.is_empty() && streams.door.is_none());
+    }
+
+    #[test]
+    fn a_lent_descriptor_is_the_callers_own() {
+        let (read, write) = pipe().expect("a pipe");
+        let number = std::os::fd::AsRawFd::as_raw_fd(&write);
+        let (_, streams) = wanted("", &format!("fd:///{}/{number}", std::process::id()), "")
+            .open(None)
+            .expect("it is there");
+        let mut peers = streams.peers;
+        peers[0].deliver(crate::keeper::Output::Stdout, b"said");
+        let mut said = [0; 8];
+        assert_eq!(rustix::io::read(&read, &mut said).expect("read"), 4);
+        assert_eq!(&said[..4], b"said");
+        for value in ["fd:///1", "fd:///x/1", "fd:///0/1", "fd:///1/-1"] {
+            let error = wanted("", value, "").open(None).err().expect(value);
+            assert_eq!(error.kind(), Kind::Invalid, "{value}: {error}");
+        }
+        assert!(wanted("", "fd:///1/1", "").are_ours() && !wanted("", "/fifo", "").are_ours());
     }
 
     #[test]

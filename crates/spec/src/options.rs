@@ -11,6 +11,10 @@ pub use variables::InvalidVariable;
 /// The type URL under which [`Options`] travel, as JSON, in containerd's `CreateTaskRequest.options`.
 pub const TYPE_URL: &str = "dev.hull.Options";
 
+/// What a stream of a process is called, in containerd's requests, that is a descriptor of the caller's
+/// own: this, its process's number, `/`, and the descriptor's.
+pub const LENT: &str = "fd:///";
+
 /// Where things are and how virtual machines are made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -41,6 +45,8 @@ pub struct Vm {
     pub memory_mib: u32,
     /// Size of a container's writable layer in a VM, in MiB; the file behind it is sparse.
     pub scratch_mib: u32,
+    /// Virtual processors; `None` for as many as the container's quota can use.
+    pub cpus: Option<u32>,
 }
 
 /// The hypervisor's accelerator.
@@ -72,6 +78,7 @@ impl Default for Vm {
             agent: None,
             memory_mib: 256,
             scratch_mib: 10_240,
+            cpus: None,
         }
     }
 }

@@ -40,14 +40,20 @@ impl Config {
         let qemu =
             program(&vm.qemu, &search).ok_or_else(|| Error::NoQemu { name: vm.qemu.clone() })?;
         let kernel = match &vm.kernel {
-            Some(kernel) => existing(kernel, "kernel", "set --vm-kernel to another")?,
+            Some(kernel) => {
+                existing(kernel, "kernel", "set --vm-kernel or HULL_VM_KERNEL to another")?
+            }
             None => newest_kernel(&options.kernel_dir().join("boot"))?,
         };
         let modules = match &vm.modules {
             Some(modules) => modules.clone(),
             None => modules_beside(&kernel)?,
         };
-        existing(&modules.join("modules.dep"), "module list", "run depmod, or set --vm-modules")?;
+        existing(
+            &modules.join("modules.dep"),
+            "module list",
+            "run depmod, or set --vm-modules or HULL_VM_MODULES",
+        )?;
         let agent = vm.agent.clone().map_or_else(sibling_agent, Ok)?;
         let agent =
             existing(&agent, "guest agent", "install hull-agent beside the other programs")?;
@@ -130,19 +136,19 @@ fn sibling_agent() -> Result<PathBuf, Error> {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No hypervisor.
-    #[error("no hypervisor {}: install qemu-system-x86 or set --vm-qemu", name.display())]
+    #[error("no hypervisor {}: install qemu-system-x86 or set --vm-qemu or HULL_VM_QEMU", name.display())]
     NoQemu {
         /// The program that was looked for.
         name: PathBuf,
     },
     /// No kernel was named, and none is in the place where they are unpacked.
-    #[error("no guest kernel in {}: run `make vm-kernel` or set --vm-kernel", boot.display())]
+    #[error("no guest kernel in {}: run `make vm-kernel` or set --vm-kernel or HULL_VM_KERNEL", boot.display())]
     NoKernel {
         /// Where it was looked for.
         boot: PathBuf,
     },
     /// The kernel's modules are not where its name says.
-    #[error("no modules for guest kernel {}: set --vm-modules", kernel.display())]
+    #[error("no modules for guest kernel {}: set --vm-modules or HULL_VM_MODULES", kernel.display())]
     NoModules {
         /// The kernel.
         kernel: PathBuf,
@@ -187,12 +193,15 @@ mod tests {
         let mut options = Options { data_root: "/nowhere".into(), ..Options::default() };
         options.vm.qemu = "no-such-qemu".into();
         let message = Config::locate(&options).unwrap_err().to_string();
-        assert_eq!(message, "no hypervisor no-such-qemu: install qemu-system-x86 or set --vm-qemu");
+        assert_eq!(
+            message,
+            "no hypervisor no-such-qemu: install qemu-system-x86 or set --vm-qemu or HULL_VM_QEMU"
+        );
         options.vm.qemu = "/bin/sh".into();
         let message = Config::locate(&options).unwrap_err().to_string();
         assert_eq!(
             message,
-            "no guest kernel in /nowhere/vm/kernel/boot: run `make vm-kernel` or set --vm-kernel"
+            "no guest kernel in /nowhere/vm/kernel/boot: run `make vm-kernel` or set --vm-kernel or HULL_VM_KERNEL"
         );
         options.vm.kernel = Some("/bin/sh".into());
         let message = Config::locate(&options).unwrap_err().to_string();

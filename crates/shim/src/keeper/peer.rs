@@ -1,4 +1,5 @@
-//! Someone who reads a process's output and feeds its input: an attached client, or a FIFO.
+//! Someone who reads a process's output and feeds its input: an attached client, a FIFO, or a descriptor
+//! of the caller's.
 //!
 //! ```text
 //!   Greeting --one JSON line, answered by '\n'--> Streaming --last byte sent, or hung up--> Gone
@@ -7,7 +8,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::Deserialize;
 
@@ -15,6 +16,8 @@ use crate::keeper::Output;
 
 /// The longest greeting.
 const GREETING_MAX: usize = 1024;
+/// As much as a pipe takes without blocking once it takes anything: pipe(7), `PIPE_BUF`.
+const PIECE: usize = 4096;
 
 /// Which streams a peer takes part in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -42,7 +45,7 @@ enum Phase {
     Gone,
 }
 
-/// One peer. Its descriptor never blocks.
+/// One peer. Its descriptor never blocks, but for a lent one, which is looked at before it is used.
 #[derive(Debug)]
 pub(crate) struct Peer {
     fd: OwnedFd,
@@ -55,6 +58,8 @@ pub(crate) struct Peer {
     sending: bool,
     /// A FIFO hangs up when its last writer does; a client, when it is gone for good.
     fifo: bool,
+    /// Others have the descriptor too: whether it blocks is for them to say.
+    lent: bool,
     /// To be gone once the queue is empty.
     leaving: bool,
 }
@@ -82,6 +87,16 @@ impl Peer {
         Self { fifo: true, sending: wants.stdin, ..Self::streaming(fd, wants, Framing::Raw) }
     }
 
+    /// A caller's own descriptor for one stream.
+    pub(crate) fn lent(fd: OwnedFd, wants: Wants) -> Self {
+        Self { lent: true, ..Self::fifo(fd, wants) }
+    }
+
+    /// Whether what its caller reads must be there before the end of the process is told.
+    pub(crate) fn owes(&self) -> bool {
+        self.lent && !self.queue.is_empty()
+    }
+
     fn streaming(fd: OwnedFd, wants: Wants, framing: Framing) -> Self {
         Self {
             fd,
@@ -91,6 +106,7 @@ impl Peer {
             queue: VecDeque::new(),
             sending: false,
             fifo: false,
+            lent: false,
             leaving: false,
         }
     }
@@ -136,7 +152,14 @@ impl Peer {
     /// Sends what can be sent now.
     pub(crate) fn send(&mut self) {
         while !self.queue.is_empty() {
-            match rustix::io::write(&self.fd, self.queue.as_slices().0) {
+            let mut piece = self.queue.as_slices().0;
+            if self.lent {
+                if !self.ready(PollFlags::OUT) {
+                    return;
+                }
+                piece = &piece[..piece.len().min(PIECE)];
+            }
+            match rustix::io::write(&self.fd, piece) {
                 Ok(sent) => drop(self.queue.drain(..sent)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,
@@ -159,6 +182,9 @@ impl Peer {
             }
             return Input::Nothing;
         }
+        if self.lent && !self.ready(PollFlags::IN) {
+            return Input::Nothing;
+        }
         let mut bytes = vec![0; 16 << 10];
         match rustix::io::read(&self.fd, bytes.as_mut_slice()) {
             Ok(0) => self.ended(hung_up),
@@ -172,6 +198,13 @@ impl Peer {
                 Input::Nothing
             }
         }
+    }
+
+    /// Whether the descriptor can be used now, be it to learn that it cannot any more.
+    fn ready(&self, flags: PollFlags) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut polled = [PollFd::new(&self.fd, flags)];
+        poll(&mut polled, Some(&now)).is_ok_and(|found| found > 0)
     }
 
     /// A client that closes its sending side ends the input; one that leaves altogether is detached,

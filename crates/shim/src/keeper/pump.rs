@@ -163,7 +163,8 @@ impl Pump {
         if !self.closed && (over || ended.silence() >= PATIENCE) {
             self.close();
         }
-        if !self.drained && (over || ended.silence() >= SILENCE) {
+        let written = !self.peers.iter().any(Peer::owes);
+        if !self.drained && written && (over || ended.silence() >= SILENCE) {
             self.drained = true;
             self.shared.answer(|orders| orders.drained = true);
         }
@@ -239,7 +240,8 @@ impl Pump {
     /// there is anything.
     fn patience(&self) -> Option<Timespec> {
         let ended = self.ended.filter(|_| !self.closed)?;
-        let limit = if self.drained { PATIENCE } else { SILENCE };
+        let waiting = !self.drained && ended.silence() < SILENCE;
+        let limit = if waiting { SILENCE } else { PATIENCE };
         let rest = match ended.silent {
             // One more millisecond, so that the time is over when poll returns.
             Some(since) => limit.saturating_sub(since.elapsed()) + Duration::from_millis(1),

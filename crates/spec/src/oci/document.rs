@@ -8,6 +8,7 @@ use getset::{Getters, MutGetters, Setters};
 use oci_spec::runtime::{Hooks, Linux, Mount, Root, get_default_mounts};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use super::process::Process;
 
@@ -46,12 +47,12 @@ pub struct Spec {
     /// Another platform's section.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     solaris: Option<Foreign>,
-    /// Another platform's section.
+    /// Another platform's section, of which a runtime reads the layers' directories.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    windows: Option<Foreign>,
+    windows: Option<Value>,
     /// The section of containers that are machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    vm: Option<Foreign>,
+    vm: Option<Value>,
     /// Another platform's section.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     zos: Option<Foreign>,
@@ -110,8 +111,8 @@ mod tests {
 
     #[test]
     fn another_platform_s_section_is_only_noticed() {
-        let text = r#"{"ociVersion": "1.3.0", "windows": {"layerFolders": ["a"]}, "vm": null}"#;
+        let text = r#"{"ociVersion": "1.3.0", "solaris": {"milestone": "a"}, "vm": null}"#;
         let spec: Spec = serde_json::from_str(text).expect("valid");
-        assert_eq!((spec.windows(), spec.vm()), (&Some(Foreign), &None));
+        assert_eq!((spec.solaris(), spec.vm()), (&Some(Foreign), &None));
     }
 }
