@@ -4,6 +4,7 @@
 //!   ROOT/ID/state.json    Record, replaced by rename
 //!   ROOT/ID/gate          unix socket on which init waits; gone once started
 //!   ROOT/ID/seccomp       the compiled filter, for exec
+//!   ROOT/ID/vm.json       instead of all these: somebody else's record of a container in a VM
 //! ```
 //!
 //! The directory itself is locked (flock) by whoever creates, starts or deletes. One without a record
@@ -39,6 +40,9 @@ use crate::{CreateOptions, Error, Exec, ExecOptions, Launched, create, exec, hoo
 
 /// Name of the start gate's socket.
 pub(crate) const GATE: &str = "gate";
+
+/// The record of a container that is none of this crate's, but whose name is taken in the store.
+pub const FOREIGN_RECORD: &str = "vm.json";
 
 /// How long a killed init may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -124,6 +128,11 @@ impl Store {
 
     /// Every container, in order of id. One that is being made or deleted meanwhile may be left out.
     pub fn list(&self) -> Result<Vec<Container>, Error> {
+        Ok(self.ids()?.iter().filter_map(|id| self.load(id).ok()).collect())
+    }
+
+    /// Every name that is taken, in order, also by what is none of this crate's containers.
+    pub fn ids(&self) -> Result<Vec<ContainerId>, Error> {
         let entries = match fs::read_dir(&self.root) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -134,10 +143,17 @@ impl Store {
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .collect();
         ids.sort();
-        Ok(ids.iter().filter_map(|id| self.load(id).ok()).collect())
+        Ok(ids)
     }
 
-    fn directory(&self, id: &ContainerId) -> PathBuf {
+    /// Takes the name `id` for a container that is none of this crate's: gives its directory, empty and
+    /// locked. Whoever calls writes [`FOREIGN_RECORD`] there before the lock goes.
+    pub fn reserve(&self, id: &ContainerId) -> Result<(PathBuf, File), Error> {
+        self.make_directory(id)
+    }
+
+    /// Where the container `id` is, if there is one.
+    pub fn directory(&self, id: &ContainerId) -> PathBuf {
         self.root.join(id.as_str())
     }
 
@@ -145,7 +161,7 @@ impl Store {
     /// for one that is still at it. False when there is a container.
     pub fn clear(&self, id: &ContainerId) -> Result<bool, Error> {
         let path = self.directory(id);
-        let taken = || path.join(RECORD).exists();
+        let taken = || [RECORD, FOREIGN_RECORD].iter().any(|name| path.join(name).exists());
         if taken() {
             return Ok(false);
         }
