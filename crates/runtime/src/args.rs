@@ -61,6 +61,7 @@ pub(crate) enum Action {
     Pause { id: ContainerId },
     Restore(Box<Restore>),
     Resume { id: ContainerId },
+    ResizeTty { id: ContainerId, columns: u16, rows: u16 },
     Update(Box<update::Flags>),
     Events(events::Flags),
     Spec { bundle: PathBuf, rootless: bool },
@@ -250,6 +251,7 @@ fn action(command: &str, mut line: Line) -> Result<Action, Error> {
         "start" => Ok(Action::Start { id: id(&mut line)? }),
         "state" => Ok(Action::State { id: id(&mut line)? }),
         "pause" => Ok(Action::Pause { id: id(&mut line)? }),
+        "resize-tty" => resize(line),
         "resume" => Ok(Action::Resume { id: id(&mut line)? }),
         "update" => Ok(Action::Update(Box::new(update::flags(id(&mut line)?, &line)?))),
         "events" => Ok(Action::Events(events::flags(id(&mut line)?, &line)?)),
@@ -330,6 +332,16 @@ fn exec(mut line: Line) -> Result<Action, Error> {
         ignore_paused: line.switch("ignore-paused"),
         args: rest.into_iter().map(flag::text).collect::<Result<_, _>>()?,
     })))
+}
+
+fn resize(mut line: Line) -> Result<Action, Error> {
+    let id = id(&mut line)?;
+    let mut size = |name: &'static str| {
+        let text = flag::text(line.arguments.remove(0))?;
+        let number = text.parse::<u16>().ok().filter(|number| *number > 0);
+        number.ok_or_else(|| Error::value(name, &text, "a number of characters, 1 to 65535"))
+    };
+    Ok(Action::ResizeTty { id, columns: size("width")?, rows: size("height")? })
 }
 
 fn kill(mut line: Line) -> Result<Action, Error> {

@@ -3,6 +3,7 @@
 mod checkpoint;
 pub(crate) mod events;
 mod exec;
+mod machine;
 mod ps;
 mod restore;
 mod show;
@@ -14,13 +15,13 @@ use std::path::{Path, PathBuf};
 
 use container::{Console, Container, CreateOptions, Launched, Recipients, Store};
 use spec::oci::runtime as oci;
-use spec::{ContainerId, Kind, Signal};
+use spec::{ContainerId, Isolation, Kind, Signal};
 
 use crate::args::{Action, Create, Global};
 use crate::foreground::Foreground;
 use crate::inherit::Inherited;
 use crate::log::Log;
-use crate::{console, root, socket, wall};
+use crate::{console, root, socket, vm, wall};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,16 @@ pub(crate) enum Error {
         /// Why.
         source: wall::Error,
     },
+    /// The container in a VM could not be made, changed or removed.
+    #[error("{action} {id}")]
+    Vm {
+        /// The command.
+        action: &'static str,
+        /// The container.
+        id: String,
+        /// Why.
+        source: vm::Error,
+    },
     /// criu did not do it.
     #[error(transparent)]
     Criu(#[from] crate::criu::Error),
@@ -113,13 +124,14 @@ impl Error {
                 1 => 255,
                 status => status,
             },
-            Self::Container { source, .. } => match source.kind() {
-                Kind::CommandNotFound => 127,
-                Kind::CommandNotExecutable => 126,
-                _ => 1,
-            },
+            Self::Container { source, .. } => of_kind(source.kind()),
+            Self::Vm { source, .. } => of_kind(source.kind()),
             _ => 1,
         }
+    }
+
+    fn vm(action: &'static str, id: impl ToString) -> impl FnOnce(vm::Error) -> Self {
+        move |source| Self::Vm { action, id: id.to_string(), source }
     }
 
     /// For `map_err` on an inherited descriptor.
@@ -144,6 +156,14 @@ impl Error {
     }
 }
 
+fn of_kind(kind: Kind) -> u8 {
+    match kind {
+        Kind::CommandNotFound => 127,
+        Kind::CommandNotExecutable => 126,
+        _ => 1,
+    }
+}
+
 /// Runs the command; the exit status is 0 but for a process in the foreground.
 pub(crate) fn run(
     global: &Global,
@@ -156,6 +176,9 @@ pub(crate) fn run(
         None => root::default()?,
     };
     let store = Store::open(root);
+    if let Some(machine) = machine::of(&store, &action)? {
+        return machine::run(&machine, action, &inherited?, log);
+    }
     let load = |action, id| store.load(id).map_err(Error::container(action, id));
     match action {
         Action::Checkpoint(flags) => {
@@ -165,13 +188,8 @@ pub(crate) fn run(
             restore::run(&Making { store: &store, global, log, detached: flags.detach }, &flags)
         }
         Action::Create(flags) => {
-            make(
-                &Making { store: &store, global, log, detached: true },
-                &flags,
-                inherited?,
-                "create",
-            )?;
-            Ok(0)
+            let making = Making { store: &store, global, log, detached: true };
+            create(&making, &flags, inherited?)
         }
         Action::Run { create, keep, detach, subreaper } => {
             let making = Making { store: &store, global, log, detached: detach };
@@ -206,6 +224,7 @@ pub(crate) fn run(
         }
         Action::Update(flags) => update::run(load("update", &flags.id)?, &flags, log),
         Action::Events(flags) => events::run(&load("events", &flags.id)?, &flags),
+        Action::ResizeTty { id, columns, rows } => resize(&load("resize-tty", &id)?, columns, rows),
         Action::Spec { bundle, rootless } => template::write(&bundle, rootless),
         Action::Features => show::features(),
         Action::Version => show::version(),
@@ -220,6 +239,21 @@ fn kill(container: &Container, signal: Option<Signal>, all: bool) -> Result<(), 
         return if alive { Ok(()) } else { Err(container::Error::NotRunning) };
     };
     container.signal(signal, if all { Recipients::All } else { Recipients::Init })
+}
+
+/// Sets the size of the terminal that init has for its input, output or errors.
+fn resize(container: &Container, columns: u16, rows: u16) -> Result<u8, Error> {
+    let id = &container.record().id;
+    let not_running = || Error::container("resize-tty", id)(container::Error::NotRunning);
+    let pid = container.pid().ok_or_else(not_running)?;
+    for number in 0..3 {
+        let path = PathBuf::from(format!("/proc/{pid}/fd/{number}"));
+        if let Ok(terminal) = console::open(&path) {
+            console::set_size(&terminal, columns, rows).map_err(Error::step("set the size"))?;
+            return Ok(0);
+        }
+    }
+    Err(Error::Usage(format!("resize-tty {id}: its init process has no terminal")))
 }
 
 /// Deletes the container; with `force` it is no error that there is none.
@@ -246,21 +280,66 @@ struct Making<'a> {
     detached: bool,
 }
 
+/// The configuration in the bundle, and the wall that it asks for.
+fn wanted(
+    making: &Making<'_>,
+    flags: &Create,
+    action: &'static str,
+) -> Result<(oci::Spec, Isolation), Error> {
+    let spec = config(&flags.bundle, making.log)?;
+    let wall = wall::of(&spec).and_then(|wall| {
+        if wall.shares_kernel() {
+            let kernel = rustix::system::uname();
+            wall::check_kernel(&spec, &kernel.release().to_string_lossy())?;
+        }
+        Ok(wall)
+    });
+    let id = || flags.id.to_string();
+    let wall = wall.map_err(|source| Error::Wall { action, id: id(), source })?;
+    Ok((spec, wall))
+}
+
+/// Makes a container whose init waits at its gate.
+fn create(making: &Making<'_>, flags: &Create, inherited: Inherited) -> Result<u8, Error> {
+    let (spec, wall) = wanted(making, flags, "create")?;
+    match wall {
+        Isolation::Process => make(making, flags, spec, inherited, "create").map(|_| 0),
+        Isolation::Vm => {
+            let in_vm = in_vm(making, flags, &spec, &inherited)?;
+            vm::create(&in_vm).map(|_| 0).map_err(Error::vm("create", &flags.id))
+        }
+    }
+}
+
+/// How a container in a VM is made.
+fn in_vm<'a>(
+    making: &'a Making<'_>,
+    flags: &'a Create,
+    spec: &'a oci::Spec,
+    inherited: &Inherited,
+) -> Result<vm::Making<'a>, Error> {
+    let terminal = spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true));
+    Ok(vm::Making {
+        store: making.store,
+        flags,
+        spec,
+        console: console_for(terminal, making.detached, flags.console_socket.as_ref())?,
+        detached: making.detached,
+        descriptors: inherited.fds.len(),
+        systemd_cgroup: making.global.systemd_cgroup,
+    })
+}
+
 /// Makes a container from its bundle.
 fn make(
     making: &Making<'_>,
     flags: &Create,
+    mut spec: oci::Spec,
     inherited: Inherited,
     action: &'static str,
 ) -> Result<(Container, Launched), Error> {
     // Before the directory changes.
     let pid_file = flags.pid_file.as_deref().map(absolute).transpose()?;
-    let mut spec = config(&flags.bundle, making.log)?;
-    let kernel = rustix::system::uname();
-    wall::check(&spec, &kernel.release().to_string_lossy()).map_err(|source| {
-        let id = flags.id.to_string();
-        Error::Wall { action, id, source }
-    })?;
     add_variables(&mut spec, inherited.variables());
     // A configuration's relative paths begin at the bundle.
     std::env::set_current_dir(&flags.bundle).map_err(Error::file("enter", &flags.bundle))?;
@@ -333,9 +412,14 @@ fn run_container(
     keep: bool,
     subreaper: bool,
 ) -> Result<u8, Error> {
+    let (spec, wall) = wanted(making, flags, "run")?;
+    if wall == Isolation::Vm {
+        let in_vm = in_vm(making, flags, &spec, &inherited)?;
+        return vm::run(&in_vm, keep).map_err(Error::vm("run", &flags.id));
+    }
     let subreaper = subreaper && !making.detached;
     let foreground = Foreground::begin(subreaper).map_err(Error::step("hold back signals"))?;
-    let (container, process) = make(making, flags, inherited, "run")?;
+    let (container, process) = make(making, flags, spec, inherited, "run")?;
     if let Err(source) = container.start() {
         // The first failure is the one that is told.
         let _ = container.delete(true);

@@ -1,7 +1,10 @@
 //! The caller's own terminal, while a container's is in the foreground.
 
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{
     OptionalActions, OutputModes, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr,
@@ -36,6 +39,24 @@ pub(crate) fn copy_size(pty: &impl AsFd) {
     if let Some(size) = size {
         let _ = rustix::termios::tcsetwinsize(pty, size);
     }
+}
+
+/// Opens a terminal without making it this process's own; `ENOTTY` for what is none.
+pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
+    let found = std::fs::metadata(path)?;
+    if !std::os::unix::fs::FileTypeExt::is_char_device(&found.file_type()) {
+        return Err(rustix::io::Errno::NOTTY.into());
+    }
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened = rustix::fs::open(path, flags, Mode::empty())?;
+    tcgetwinsize(&opened)?;
+    Ok(opened)
+}
+
+/// Sets a terminal's size.
+pub(crate) fn set_size(terminal: &impl AsFd, columns: u16, rows: u16) -> io::Result<()> {
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    Ok(rustix::termios::tcsetwinsize(terminal, size)?)
 }
 
 /// Makes the container's terminal pass line ends as they are, so that what it writes can be compared

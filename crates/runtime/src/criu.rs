@@ -9,8 +9,6 @@
 //!
 //! See criu.org "RPC", and `rpc.proto` of criu 3.17 for the numbers of fields.
 
-mod message;
-
 use std::fs;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -24,7 +22,7 @@ use rustix::net::{
     SocketFlags, SocketType, recvmsg, send, socketpair,
 };
 
-pub(crate) use message::{Message, Value, fields};
+pub(crate) use crate::protobuf::{Message, Value, fields};
 
 /// The oldest version that answers these requests.
 const OLDEST: u64 = 30_000;

@@ -14,10 +14,13 @@ mod console;
 mod criu;
 mod foreground;
 mod inherit;
+mod layers;
 mod log;
+mod protobuf;
 mod root;
 mod socket;
 mod table;
+mod vm;
 mod wall;
 
 use std::process::ExitCode;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::command::{self, Ran};
-use tests::programs::program;
+use tests::programs::{has_kernel, kernel, program};
 
 /// What an image without a shell of its own would lack.
 const APPLETS: [&str; 24] = [
@@ -23,6 +23,8 @@ pub(crate) struct Bundle {
     scratch: TempDir,
     /// The container's name, which no other test on this machine uses.
     pub(crate) id: String,
+    /// What the environment has besides.
+    variables: Vec<(&'static str, PathBuf)>,
     /// Its `config.json`, written by each command that reads it.
     pub(crate) config: Value,
 }
@@ -38,7 +40,7 @@ impl Bundle {
         let scratch = TempDir::with_prefix("hull-oci-").expect("a scratch directory");
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let id = format!("hull-oci-{}-{number}", std::process::id());
-        let bundle = Self { scratch, id, config: config() };
+        let bundle = Self { scratch, id, variables: Vec::new(), config: config() };
         fill(&bundle.rootfs());
         Some(bundle.program(&["sh", "-c", script]))
     }
@@ -89,7 +91,33 @@ impl Bundle {
         self.write_config();
         let mut command = Command::new(program("hull-runtime"));
         command.arg("--root").arg(self.state_root()).args(args).current_dir(self.path());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// The same behind a VM's wall, whose things lie in the scratch directory; `None` without a kernel for
+    /// guests.
+    pub(crate) fn in_vm(mut self) -> Option<Self> {
+        if !has_kernel() {
+            println!("skipped: no kernel for guests, see make vm-kernel");
+            return None;
+        }
+        let (kernel, modules) = kernel();
+        self.variables = vec![
+            ("HULL_EXEC_ROOT", self.path().join("exec")),
+            ("HULL_DATA_ROOT", self.path().join("data")),
+            ("HULL_VM_KERNEL", kernel),
+            ("HULL_VM_MODULES", modules),
+            // To probe for KVM takes longer than the cases.
+            ("HULL_VM_ACCEL", "tcg".into()),
+        ];
+        Some(self.with("/annotations", json!({"dev.hull.isolation": "hyperv"})))
+    }
+
+    /// The same behind a VM's wall, with the things of another.
+    pub(crate) fn beside(mut self, other: &Self) -> Self {
+        self.variables.clone_from(&other.variables);
+        self.with("/annotations", other.config["annotations"].clone())
     }
 
     pub(crate) fn write_config(&self) {

@@ -16,6 +16,7 @@ mod guest;
 mod hooks;
 mod hostile;
 mod life;
+mod machines;
 mod mounts;
 mod namespaces;
 mod netdevices;

@@ -11,7 +11,7 @@ use tests::command::Seen;
 use crate::bundle::Bundle;
 
 /// The master that the runtime sends to the console socket.
-fn master(listener: &UnixListener) -> OwnedFd {
+pub(crate) fn master(listener: &UnixListener) -> OwnedFd {
     let (stream, _) = listener.accept().expect("the runtime connects");
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

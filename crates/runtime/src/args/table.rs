@@ -220,6 +220,14 @@ pub(crate) const COMMANDS: &[Command] = &[
         program: true,
         flags: &[FORMAT],
     },
+    Command {
+        name: "resize-tty",
+        about: "set the size of the terminal of the container's init process",
+        arguments: "<container-id> <width> <height>",
+        count: (3, 3),
+        program: false,
+        flags: &[],
+    },
     on_container(
         "restore",
         "restore a container from a previous checkpoint",

@@ -43,6 +43,13 @@ pub(crate) fn flags(id: ContainerId, line: &Line) -> Result<Flags, args::Error> 
     Ok(Flags { id, interval, once: line.switch("stats") })
 }
 
+impl Flags {
+    /// How often to tell what is used; `None` for once.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        (!self.once).then_some(self.interval)
+    }
+}
+
 /// A duration as Go writes it: `5s`, `1m30s`, `100ms`.
 fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;

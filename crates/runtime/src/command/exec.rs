@@ -20,7 +20,8 @@ pub(super) fn run(
     inherited: Inherited,
     log: &Log,
 ) -> Result<u8, Error> {
-    let process = process(container, flags, log)?;
+    let own = container.record().process.clone().unwrap_or_default();
+    let process = process(&own, flags, log)?;
     let foreground = Foreground::begin(false).map_err(Error::step("hold back signals"))?;
     let mut options = ExecOptions::new(&process);
     let terminal = process.terminal() == Some(true);
@@ -51,11 +52,10 @@ pub(super) fn run(
 }
 
 /// The file that `--process` names, or the container's own process with what the flags change.
-fn process(container: &Container, flags: &Exec, log: &Log) -> Result<Process, Error> {
-    let own = container.record().process.clone().unwrap_or_default();
+pub(super) fn process(own: &Process, flags: &Exec, log: &Log) -> Result<Process, Error> {
     let mut process = match &flags.process {
-        Some(path) => return Ok(inherited(read(path, log)?, &own)),
-        None => own,
+        Some(path) => return Ok(inherited(read(path, log)?, own)),
+        None => own.clone(),
     };
     process.set_args(Some(flags.args.clone()));
     process.set_terminal(Some(flags.tty));

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use container::Container;
+use spec::ProcessInfo;
 
 use super::{Error, show};
 use crate::args::Format;
+use crate::table::layout;
 
 /// Prints the container's processes: their numbers as JSON, or the lines of ps(1) that are theirs.
 pub(super) fn run(
@@ -42,6 +44,30 @@ fn lines(pids: &[i32], arguments: &[OsString]) -> Result<String, Error> {
         return Err(Error::Ps { status: said.status, output });
     }
     choose(&String::from_utf8_lossy(&said.stdout), pids).ok_or(Error::NoPids)
+}
+
+/// Processes in the columns of `ps -ef`, by what their own side knows of them.
+pub(super) fn table(processes: &[ProcessInfo]) -> String {
+    let header = ["UID", "PID", "PPID", "STAT", "TTY", "TIME", "CMD"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    rows.extend(processes.iter().map(|process| {
+        let seconds = process.cpu_ms / 1000;
+        let time = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let command = match process.args.as_slice() {
+            [] => format!("[{}]", process.comm),
+            args => args.join(" "),
+        };
+        vec![
+            process.uid.to_string(),
+            process.pid.to_string(),
+            process.ppid.to_string(),
+            process.state.to_string(),
+            process.tty.clone(),
+            time,
+            command,
+        ]
+    }));
+    layout(&rows)
 }
 
 /// The header and the lines whose column `PID` holds one of `pids`; `None` without such a column.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use container::features::Features;
 use container::{Container, Store};
@@ -13,6 +13,7 @@ use super::Error;
 use crate::args::{Command, Format};
 use crate::log::timestamp;
 use crate::table::layout;
+use crate::vm::{self, Machine};
 
 /// Whether `checkpoint` and `restore` are there.
 const CHECKPOINT: &str = "true";
@@ -55,6 +56,28 @@ pub(super) fn print_json_line(value: &impl Serialize) -> Result<u8, Error> {
     print(&(text + "\n"))
 }
 
+/// The state document of a container in a VM.
+pub(super) fn machine(machine: &Machine) -> Result<u8, Error> {
+    let id = &machine.record.id;
+    print_json(&listed_machine(machine, String::new()).map_err(Error::vm("state", id))?)
+}
+
+fn listed_machine(machine: &Machine, owner: String) -> Result<Listed, vm::Error> {
+    let (status, pid) = machine.state()?;
+    let record = &machine.record;
+    Ok(Listed {
+        oci_version: record.oci_version.clone(),
+        id: record.id.to_string(),
+        pid: pid.unwrap_or(0),
+        status: status.name().to_owned(),
+        bundle: record.bundle.clone(),
+        rootfs: record.rootfs.clone(),
+        created: timestamp(record.created),
+        annotations: record.annotations.clone(),
+        owner,
+    })
+}
+
 fn listed(container: &Container, owner: String) -> Result<Listed, container::Error> {
     let state = container.state()?;
     let record = container.record();
@@ -81,15 +104,19 @@ pub(super) fn state(container: &Container) -> Result<u8, Error> {
 /// Every container of the store.
 pub(super) fn list(store: &Store, format: Format, quiet: bool) -> Result<u8, Error> {
     let containers = store.list().map_err(Error::List)?;
+    let machines = Machine::list(store).map_err(Error::List)?;
     if quiet {
-        let ids = containers.iter().map(|container| format!("{}\n", container.record().id));
-        return print(&ids.collect::<String>());
+        let ids = containers.iter().map(|container| &container.record().id);
+        let mut ids: Vec<_> = ids.chain(machines.iter().map(|one| &one.record.id)).collect();
+        ids.sort();
+        return print(&ids.iter().flat_map(|id| [id.as_str(), "\n"]).collect::<String>());
     }
-    let all: Vec<Listed> = containers
-        .iter()
-        // One that is deleted meanwhile is no longer there.
-        .filter_map(|one| listed(one, owner(one)).ok())
-        .collect();
+    // One that is deleted meanwhile is no longer there.
+    let mut all: Vec<Listed> =
+        containers.iter().filter_map(|one| listed(one, owner(one.directory())).ok()).collect();
+    let behind = |one: &Machine| listed_machine(one, owner(one.directory())).ok();
+    all.extend(machines.iter().filter_map(behind));
+    all.sort_by(|a, b| a.id.cmp(&b.id));
     match format {
         Format::Json if all.is_empty() => print("null\n"),
         Format::Json => print_json_line(&all),
@@ -107,8 +134,8 @@ pub(super) fn list(store: &Store, format: Format, quiet: bool) -> Result<u8, Err
 }
 
 /// The name of whoever owns the container's directory, else `#` and the number.
-fn owner(container: &Container) -> String {
-    let Ok(metadata) = std::fs::metadata(container.directory()) else { return String::new() };
+fn owner(directory: &Path) -> String {
+    let Ok(metadata) = std::fs::metadata(directory) else { return String::new() };
     let uid = metadata.uid().to_string();
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     user(&passwd, &uid).map_or_else(|| format!("#{uid}"), str::to_owned)

@@ -112,6 +112,23 @@ pub(crate) fn run(mut container: Container, flags: &Flags, log: &Log) -> Result<
         let text = "Intel RDT is not enabled on this host: there is no /sys/fs/resctrl";
         return Err(Error::Usage(text.to_owned()));
     }
+    let change = change(flags, log)?;
+    if let Some(rdt) = &flags.resctrl {
+        container.update_rdt(rdt).map_err(Error::container("update", &flags.id))?;
+    }
+    container.update(&change).map_err(Error::container("update", &flags.id))?;
+    Ok(0)
+}
+
+impl Flags {
+    /// Whether shares of caches and memory bandwidth are asked for.
+    pub(crate) fn wants_resctrl(&self) -> bool {
+        self.resctrl.is_some()
+    }
+}
+
+/// The limits that are to change.
+pub(super) fn change(flags: &Flags, log: &Log) -> Result<LinuxResources, Error> {
     let change: LinuxResources = match &flags.resources {
         Some(path) => {
             let text = if path.as_os_str() == "-" {
@@ -130,11 +147,7 @@ pub(crate) fn run(mut container: Container, flags: &Flags, log: &Log) -> Result<
     if flags.kernel_memory && flags.resources.is_none() {
         log.warn("Kernel memory settings are ignored and will be removed");
     }
-    if let Some(rdt) = &flags.resctrl {
-        container.update_rdt(rdt).map_err(Error::container("update", &flags.id))?;
-    }
-    container.update(&change).map_err(Error::container("update", &flags.id))?;
-    Ok(0)
+    Ok(change)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Protocol buffers, as far as criu's messages need them: numbers, bytes and nested messages.
+//! Protocol buffers, as far as the messages of criu and of containerd's shims need them: numbers, bytes and
+//! nested messages.
 
 /// A message being written.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

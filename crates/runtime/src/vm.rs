@@ -1,0 +1,161 @@
+//! Containers behind a VM's wall: supervised by `containerd-shim-hull-v2`, which this program starts and
+//! asks by its task API. No hypervisor is linked into `hull-runtime`.
+//!
+//! ```text
+//!   create:  reserve the name -> shim start -> vm.json -> Create, with the caller's streams
+//!   others:  vm.json -> connect -> one call or two
+//!   delete:  Delete -> Shutdown -> the shim is gone -> the directory goes
+//!
+//!   ROOT/ID/vm.json       Record, and the lock as other containers have it
+//!   ROOT/ID/config.json   the configuration as the shim reads it: this directory is its bundle
+//!   ROOT/ID/shim.log …    the shim's own
+//! ```
+//!
+//! A shim that is gone took the VM with it: such a container has stopped.
+
+mod bundle;
+mod create;
+mod exec;
+mod foreground;
+mod record;
+mod shim;
+mod tasks;
+mod ttrpc;
+mod verbs;
+
+use std::io;
+use std::path::PathBuf;
+
+use spec::Kind;
+
+pub(crate) use create::{Making, create, run};
+pub(crate) use record::Machine;
+
+/// Why a container in a VM could not be made, changed or removed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// As containers behind the other wall say it.
+    #[error(transparent)]
+    Container(#[from] container::Error),
+    /// The shim is not installed.
+    #[error(
+        "a VM needs containerd-shim-hull-v2, which is neither in HULL_BIN_DIR, nor beside hull-runtime, \
+         nor in PATH"
+    )]
+    NoShim,
+    /// The shim cannot be executed.
+    #[error("execute {}", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The shim's program failed.
+    #[error("containerd-shim-hull-v2 {command}: {said}")]
+    Shim {
+        /// What it should do.
+        command: &'static str,
+        /// What it said.
+        said: String,
+    },
+    /// The shim answered with an error.
+    #[error("{message}")]
+    Refused {
+        /// Its kind.
+        kind: Kind,
+        /// A chain already.
+        message: String,
+    },
+    /// The shim does not answer.
+    #[error("{call}: the container's shim is gone")]
+    Gone {
+        /// What was asked.
+        call: &'static str,
+        /// How that showed.
+        source: io::Error,
+    },
+    /// The shim answers something else.
+    #[error("{call}: what the shim says {what}")]
+    Answer {
+        /// What was asked.
+        call: &'static str,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The configuration or the command line asks for what a VM cannot have.
+    #[error("{what}: {why}")]
+    Unsupported {
+        /// The field or flag.
+        what: String,
+        /// Why not, and what to do.
+        why: &'static str,
+    },
+    /// The configuration is wrong.
+    #[error("{field}: {why}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// The host's set-up.
+    #[error(transparent)]
+    Options(#[from] spec::options::InvalidVariable),
+    /// A file or directory.
+    #[error("{action} {}", path.display())]
+    File {
+        /// What was done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A document.
+    #[error("{what}")]
+    Json {
+        /// Which.
+        what: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// Something of this process.
+    #[error("{step}")]
+    Step {
+        /// What was done.
+        step: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Container(error) => error.kind(),
+            Self::Refused { kind, .. } => *kind,
+            Self::Unsupported { .. } | Self::NoShim => Kind::Unsupported,
+            Self::Invalid { .. } | Self::Options(_) => Kind::Invalid,
+            Self::Gone { .. } => Kind::Unavailable,
+            Self::Spawn { .. }
+            | Self::Shim { .. }
+            | Self::Answer { .. }
+            | Self::File { .. }
+            | Self::Json { .. }
+            | Self::Step { .. } => Kind::Internal,
+        }
+    }
+
+    pub(crate) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { action, path: path.into(), source }
+    }
+
+    pub(crate) fn unsupported(what: impl Into<String>, why: &'static str) -> Self {
+        Self::Unsupported { what: what.into(), why }
+    }
+}

@@ -1,0 +1,224 @@
+//! Making a container in a VM, and running one to its end.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::SystemTime;
+
+use container::{Console, Store};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{OptionalActions, isatty, tcgetattr, tcsetattr};
+use spec::oci::runtime as oci;
+use spec::options::LENT;
+
+use super::Error;
+use super::bundle;
+use super::foreground::Foreground;
+use super::record::{Machine, Record};
+use super::tasks::{Streams, Tasks};
+use crate::args::Create;
+use crate::socket;
+
+/// How a container is made.
+#[derive(Debug)]
+pub(crate) struct Making<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) flags: &'a Create,
+    pub(crate) spec: &'a oci::Spec,
+    pub(crate) console: Console,
+    /// Nobody stays to serve its terminal.
+    pub(crate) detached: bool,
+    /// How many descriptors the program should inherit.
+    pub(crate) descriptors: usize,
+    pub(crate) systemd_cgroup: bool,
+}
+
+/// Streams for a request, and what must stay open until it is answered.
+pub(super) struct Lent {
+    pub(super) streams: Streams,
+    pty: Option<(OwnedFd, OwnedFd)>,
+}
+
+/// Makes a container whose init waits at its gate.
+pub(crate) fn create(making: &Making<'_>) -> Result<Machine, Error> {
+    check(making)?;
+    let flags = making.flags;
+    let bundle = fs::canonicalize(&flags.bundle).map_err(Error::file("find", &flags.bundle))?;
+    let pid_file = flags.pid_file.as_deref().map(std::path::absolute).transpose();
+    let pid_file = pid_file.map_err(Error::file("find", "--pid-file"))?;
+    let process = making.spec.process().clone();
+    let terminal = process.as_ref().is_some_and(|process| process.terminal() == Some(true));
+    let lent = Lent::of_caller(terminal, making.detached, &making.console)?;
+    let (directory, locked) = making.store.reserve(&flags.id)?;
+    let undo = |error| {
+        // The first failure is the one that is told.
+        let _ = fs::remove_dir_all(&directory);
+        error
+    };
+    let made = bundle::write(&directory, &bundle, making.spec).map_err(undo)?;
+    let annotations = making.spec.annotations().clone().unwrap_or_default();
+    let record = Record {
+        id: flags.id.clone(),
+        bundle,
+        rootfs: made.rootfs.clone(),
+        created: SystemTime::now(),
+        annotations: annotations.into_iter().collect(),
+        oci_version: making.spec.version().clone(),
+        process,
+        address: String::new(),
+    };
+    record.write(&directory).map_err(undo)?;
+    // The shim locks it itself.
+    drop(locked);
+    let mut machine = Machine { directory: directory.clone(), record };
+    let begun = machine.begin(&made, &lent, &making.console, pid_file.as_deref());
+    begun.inspect_err(|_| machine.abandon())?;
+    Ok(machine)
+}
+
+/// Runs a container to its end, or, detached, to its start; gives the exit status.
+pub(crate) fn run(making: &Making<'_>, keep: bool) -> Result<u8, Error> {
+    let foreground = (!making.detached).then(Foreground::begin).transpose()?;
+    let machine = create(making)?;
+    let status = machine.run(foreground.as_ref());
+    if status.is_err() || !making.detached && !keep {
+        let deleted = machine.delete(true);
+        return status.and_then(|status| deleted.map(|()| status));
+    }
+    status
+}
+
+impl Machine {
+    fn begin(
+        &mut self,
+        made: &bundle::Made,
+        lent: &Lent,
+        console: &Console,
+        pid_file: Option<&Path>,
+    ) -> Result<(), Error> {
+        self.record.address = self.shim().start()?;
+        self.record.write(&self.directory)?;
+        let directory = self.directory.display().to_string();
+        let pid =
+            self.tasks()?.create(&directory, made.mount.as_ref(), &lent.streams, &made.options)?;
+        lent.send_master(console)?;
+        pid_file.map_or(Ok(()), |path| write_pid(path, pid))
+    }
+
+    fn run(&self, foreground: Option<&Foreground>) -> Result<u8, Error> {
+        let mut waiting = self.tasks()?;
+        waiting.begin_wait()?;
+        self.tasks()?.start()?;
+        match foreground {
+            Some(foreground) => {
+                let terminal = self.record.process.as_ref().and_then(oci::Process::terminal);
+                foreground.wait(waiting, &mut self.tasks()?, terminal == Some(true))
+            }
+            None => Ok(0),
+        }
+    }
+
+    /// Removes what was made so far; the failure that led here is the one that is told.
+    fn abandon(&self) {
+        if let Ok(mut tasks) = self.tasks() {
+            let _ = tasks.delete();
+            let _ = tasks.shutdown();
+        }
+        let _ = self.shim().delete();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Refuses what means nothing to a VM.
+fn check(making: &Making<'_>) -> Result<(), Error> {
+    let flags = making.flags;
+    let guests =
+        "processes of a VM are the guest's: none of them can hold a descriptor of the host";
+    let cases = [
+        (flags.pidfd_socket.is_some(), "--pidfd-socket", guests),
+        (making.descriptors > 0, "--preserve-fds and LISTEN_FDS", guests),
+        (flags.no_pivot, "--no-pivot", "the guest's root is none that must be left"),
+        (flags.no_new_keyring, "--no-new-keyring", "the caller's keyring is the host's"),
+        (
+            making.systemd_cgroup,
+            "--systemd-cgroup",
+            "no systemd runs in the guest: leave it out, and let linux.cgroupsPath be a path",
+        ),
+    ];
+    match cases.into_iter().find(|(given, ..)| *given) {
+        Some((_, what, why)) => Err(Error::unsupported(what, why)),
+        None => Ok(()),
+    }
+}
+
+impl Lent {
+    /// The caller's own streams, or a terminal for whoever listens at the console socket.
+    ///
+    /// Whoever stays attached to a caller that has gone would take what is typed at its terminal: a
+    /// detached process does not get that.
+    pub(super) fn of_caller(
+        terminal: bool,
+        detached: bool,
+        console: &Console,
+    ) -> Result<Self, Error> {
+        let own = |number: i32| format!("{LENT}{}/{number}", std::process::id());
+        if let Console::Socket(_) = console {
+            let pty = open_pty()?;
+            let slave = own(pty.1.as_raw_fd());
+            let streams =
+                Streams { terminal, stdin: slave.clone(), stdout: slave, stderr: String::new() };
+            return Ok(Self { streams, pty: Some(pty) });
+        }
+        let stdin = rustix::stdio::stdin();
+        let stdin = if detached && isatty(stdin) { String::new() } else { own(0) };
+        let stderr = if terminal { String::new() } else { own(2) };
+        Ok(Self { streams: Streams { terminal, stdin, stdout: own(1), stderr }, pty: None })
+    }
+
+    /// Sends the terminal to whoever listens.
+    pub(super) fn send_master(&self, console: &Console) -> Result<(), Error> {
+        match (&self.pty, console) {
+            (Some((master, _)), Console::Socket(to)) => socket::send(to, "/dev/ptmx", master)
+                .map_err(|source| Error::Step { step: "send the terminal", source }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A pseudo-terminal that changes nothing on its way: what a terminal does, the guest's does.
+fn open_pty() -> Result<(OwnedFd, OwnedFd), Error> {
+    let open = || {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let slave = ioctl_tiocgptpeer(master.as_fd(), flags)?;
+        let mut modes = tcgetattr(&slave)?;
+        modes.make_raw();
+        tcsetattr(&slave, OptionalActions::Now, &modes)?;
+        Ok((master, slave))
+    };
+    open().map_err(|error: rustix::io::Errno| Error::Step {
+        step: "make a terminal",
+        source: error.into(),
+    })
+}
+
+/// Writes a process's number, whole or not at all.
+pub(super) fn write_pid(path: &Path, pid: i32) -> Result<(), Error> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    fs::write(&new, pid.to_string())
+        .and_then(|()| fs::rename(&new, path))
+        .map_err(Error::file("write", path))
+}
+
+/// Sets the size of a process's terminal to that of the caller's.
+pub(super) fn copy_size(tasks: &mut Tasks) -> Result<(), Error> {
+    use rustix::termios::tcgetwinsize;
+    let size = tcgetwinsize(rustix::stdio::stdin());
+    match size.or_else(|_| tcgetwinsize(rustix::stdio::stdout())) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => tasks.resize(size.ws_col, size.ws_row),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,195 @@
+//! The same commands for a container in a VM: by the annotation, or by a section `vm`.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+
+use serde_json::{Value, json};
+use tests::command::{Ran, Seen, eventually, run};
+use tests::programs::kernel;
+
+use crate::bundle::Bundle;
+use crate::terminal::master;
+
+/// The release of the kernel that guests have.
+fn release() -> String {
+    let (kernel, _) = kernel();
+    let name = kernel.file_name().expect("a name").to_string_lossy();
+    name.strip_prefix("vmlinuz-").expect("a kernel").to_owned()
+}
+
+/// One template serves them all: to make it takes longer than each.
+#[test]
+fn containers_in_vms_are_driven_by_the_same_commands() {
+    let Some(base) = Bundle::sh("true").and_then(Bundle::in_vm) else { return };
+    a_vm_runs_to_its_end_in_the_foreground(&base);
+    what_a_vm_cannot_have_is_refused_by_name(&base);
+    a_vm_lives_as_any_other_container(&base);
+    a_killed_worker_or_shim_leaves_a_stopped_container(&base);
+    a_vm_has_a_terminal_at_the_console_socket(&base);
+}
+
+/// A bundle that runs `sh -c SCRIPT` in a VM of the same kind.
+fn beside(base: &Bundle, script: &str) -> Bundle {
+    Bundle::sh(script).expect("root, as before").beside(base)
+}
+
+/// Runs the bundle with another program.
+#[track_caller]
+fn run_with(bundle: &mut Bundle, args: &[&str], input: &[u8]) -> Ran {
+    bundle.config["process"]["args"] = json!(args);
+    let ran = run(bundle.command(&["run", &bundle.id]), input);
+    assert_eq!(bundle.left(), Vec::<String>::new(), "{args:?}");
+    ran
+}
+
+#[track_caller]
+fn a_vm_runs_to_its_end_in_the_foreground(base: &Bundle) {
+    let mut bundle = beside(base, "");
+    let script = "cat /proc/sys/kernel/osrelease; cat; echo to stderr >&2; exit 7";
+    let ran = run_with(&mut bundle, &["sh", "-c", script], b"typed\n");
+    assert_eq!((&*ran.out, &*ran.err), (&*format!("{}\ntyped\n", release()), "to stderr\n"));
+    assert_eq!(ran.code, 7);
+
+    // The root is the bundle's own directory.
+    run_with(&mut bundle, &["sh", "-c", "echo kept > /tmp/note"], b"").ok();
+    let note = bundle.rootfs().join("tmp/note");
+    assert_eq!(fs::read_to_string(&note).expect("written"), "kept\n");
+    bundle.config["root"]["readonly"] = json!(true);
+    assert_ne!(run_with(&mut bundle, &["sh", "-c", "echo again > /tmp/note"], b"").code, 0);
+    assert_eq!(fs::read_to_string(note).expect("still there"), "kept\n");
+    bundle.config["root"]["readonly"] = json!(false);
+
+    // Several pipes' worth reaches its reader before the end is told.
+    let ran = run_with(&mut bundle, &["head", "-c", "300000", "/dev/zero"], b"");
+    assert_eq!((ran.code, ran.out.len()), (0, 300_000));
+    for (program, want) in [("/no/such/program", 127), ("/etc/passwd", 126)] {
+        let ran = run_with(&mut bundle, &[program], b"");
+        assert_eq!(ran.code, want, "{program}: {ran}");
+    }
+}
+
+#[track_caller]
+fn what_a_vm_cannot_have_is_refused_by_name(base: &Bundle) {
+    let mut bundle = beside(base, "true");
+    let plain = bundle.config.clone();
+    let kernel = |more: Value| json!({"kernel": more});
+    for (pointer, value, said) in [
+        ("/vm", kernel(json!({"path": "/k", "parameters": ["quiet"]})), "vm.kernel.parameters"),
+        ("/vm", kernel(json!({"path": "/nowhere/vmlinuz"})), "/nowhere/vmlinuz"),
+        ("/hooks", json!({"prestart": [{"path": "/bin/true"}]}), "hooks"),
+        ("/linux/namespaces", json!([{"type": "pid", "path": "/proc/1/ns/pid"}]), "pid"),
+        ("/windows", json!({"layerFolders": ["/usr", "/tmp"]}), "root.path"),
+    ] {
+        bundle.config = plain.clone();
+        bundle = bundle.with(pointer, value);
+        let refused = bundle.run().fails(1);
+        assert!(refused.contains(said), "{said}: {refused}");
+        assert_eq!(bundle.left(), Vec::<String>::new(), "{said}");
+    }
+    bundle.config = plain;
+    for flag in ["--no-pivot", "--no-new-keyring", "--pidfd-socket=/x"] {
+        let refused = bundle.runtime(&["run", flag, &bundle.id]).fails(1);
+        assert!(refused.contains(flag.split('=').next().expect("a flag")), "{refused}");
+    }
+}
+
+#[track_caller]
+fn a_vm_lives_as_any_other_container(base: &Bundle) {
+    let mut bundle = beside(base, "sleep 1000");
+    // The section alone asks for a VM too.
+    bundle.config["annotations"] = json!({"org.example": "kept"});
+    bundle.config["vm"] = json!({"hwConfig": {"vcpus": 1}});
+    let id = bundle.id.clone();
+    let pid_file = bundle.path().join("pid");
+    let mut create = bundle.command(&["create", "--pid-file", "pid", &id]);
+    create.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+    assert!(create.status().expect("it runs").success());
+    let state = bundle.state();
+    assert_eq!((&state["status"], &state["bundle"]), (&json!("created"), &json!(bundle.path())));
+    assert_eq!(state["annotations"]["org.example"], "kept");
+    let worker = fs::read_to_string(pid_file).expect("a pid file");
+    assert_eq!(state["pid"].to_string(), worker);
+    let name = fs::read_to_string(format!("/proc/{worker}/comm")).expect("it runs");
+    assert_eq!(name.trim(), "hull-vmwp");
+    let taken = bundle.runtime(&["create", &id]).fails(1);
+    assert!(taken.contains("already exists"), "{taken}");
+
+    bundle.runtime(&["start", &id]).ok();
+    assert_eq!(bundle.status(), "running");
+    let again = bundle.runtime(&["start", &id]).fails(1);
+    assert!(again.contains("cannot start an already running container"), "{again}");
+    assert_eq!(bundle.runtime(&["list", "--quiet"]).ok(), id);
+    assert!(bundle.runtime(&["list"]).ok().contains("running"));
+
+    let ran = run(bundle.command(&["exec", "--env", "WORD=said", &id, "sh", "-c", EXEC]), b"in\n");
+    assert_eq!((&*ran.out, ran.code), (&*format!("{}\nsaid in\n", release()), 4), "{ran}");
+    bundle.exec(&["/no/such/program"]).fails(127);
+    let table = bundle.runtime(&["ps", &id]).ok();
+    assert!(table.contains("PID") && table.contains("sleep 1000"), "{table}");
+    let pids: Vec<u64> =
+        serde_json::from_str(&bundle.runtime(&["ps", "--format", "json", &id]).ok()).expect("json");
+    assert!(!pids.is_empty());
+
+    bundle.runtime(&["pause", &id]).ok();
+    assert_eq!(bundle.status(), "paused");
+    bundle.exec(&["true"]).fails(255);
+    bundle.runtime(&["resume", &id]).ok();
+    bundle.runtime(&["update", "--pids-limit", "77", &id]).ok();
+    let events: Value =
+        serde_json::from_str(&bundle.runtime(&["events", "--stats", &id]).ok()).expect("json");
+    assert_eq!(events["data"]["pids"]["limit"], 77, "{events}");
+    let refused = bundle.runtime(&["checkpoint", &id]).fails(1);
+    assert!(refused.contains("criu"), "{refused}");
+
+    let refused = bundle.runtime(&["delete", &id]).fails(1);
+    assert!(refused.contains("running"), "{refused}");
+    bundle.runtime(&["kill", &id, "KILL"]).ok();
+    eventually("stopped", || bundle.status() == "stopped");
+    bundle.runtime(&["kill", &id]).fails(1);
+    bundle.runtime(&["delete", &id]).ok();
+    assert_eq!(bundle.left(), Vec::<String>::new());
+    bundle.runtime(&["state", &id]).fails(1);
+}
+
+/// What tells where an exec runs, what it was given and how it ends.
+const EXEC: &str = "cat /proc/sys/kernel/osrelease; read line; echo $WORD $line; exit 4";
+
+#[track_caller]
+fn a_killed_worker_or_shim_leaves_a_stopped_container(base: &Bundle) {
+    let bundle = beside(base, "sleep 1000");
+    for file in ["worker", "shim"] {
+        bundle.start();
+        let path = bundle.state_root().join(&bundle.id).join("shim.pid");
+        let pid = match file {
+            "shim" => fs::read_to_string(path).expect("a pid file"),
+            _ => bundle.state()["pid"].to_string(),
+        };
+        let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+        let kill = rustix::process::Signal::KILL;
+        rustix::process::kill_process(pid.expect("a number"), kill).expect("killed");
+        eventually("stopped", || bundle.status() == "stopped");
+        bundle.runtime(&["delete", &bundle.id]).ok();
+        assert_eq!(bundle.left(), Vec::<String>::new(), "{file}");
+    }
+}
+
+#[track_caller]
+fn a_vm_has_a_terminal_at_the_console_socket(base: &Bundle) {
+    let script = "test -t 0 -a -t 1 -a -t 2 && echo all; read line; echo got $line; stty size";
+    let bundle = beside(base, script);
+    let bundle = bundle.with("/process/terminal", json!(true));
+    let path = bundle.path().join("console.sock");
+    let listener = UnixListener::bind(&path).expect("bound");
+    let receiver = std::thread::spawn(move || master(&listener));
+    let name = path.display().to_string();
+    bundle.runtime(&["run", "-d", "--console-socket", &name, &bundle.id]).ok();
+    let pty = fs::File::from(receiver.join().expect("received"));
+    let seen = Seen::of(pty.try_clone().expect("cloned"));
+    seen.expect("all");
+    bundle.runtime(&["resize-tty", &bundle.id, "100", "30"]).ok();
+    (&pty).write_all(b"hello\n").expect("written");
+    seen.expect("got hello");
+    seen.expect("30 100");
+    eventually("stopped", || bundle.status() == "stopped");
+}
