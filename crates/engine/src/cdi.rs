@@ -7,10 +7,11 @@
 //! The files are read at each start: drivers write them anew when the host boots. They are root's, and what they
 //! say is done: hooks run as root, outside of the container.
 //!
-//! Spec: Container Device Interface, SPEC.md, of which JSON is read.
+//! Spec: Container Device Interface, SPEC.md.
 
 mod apply;
 mod file;
+mod yaml;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -100,20 +101,14 @@ fn read_all(dirs: &[PathBuf]) -> (Vec<Found>, Vec<String>) {
     let (mut files, mut broken) = (Vec::new(), Vec::new());
     for (dir, path) in dirs.iter().enumerate() {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+        let described =
+            |path: &PathBuf| path.extension().is_some_and(|end| end == "json" || end == "yaml");
+        let mut paths: Vec<_> = entries.map(|entry| entry.path()).filter(described).collect();
         paths.sort();
         for path in paths {
-            match path.extension().and_then(|end| end.to_str()) {
-                Some("json") => match read(&path) {
-                    Ok(file) => files.push(Found { dir, path, file }),
-                    Err(problem) => broken.push(format!("{}: {problem}", path.display())),
-                },
-                Some("yaml") => broken.push(format!(
-                    "{}: YAML is not read: write it as JSON (nvidia-ctk cdi generate \
-                     --format=json)",
-                    path.display()
-                )),
-                _ => {}
+            match read(&path) {
+                Ok(file) => files.push(Found { dir, path, file }),
+                Err(problem) => broken.push(format!("{}: {problem}", path.display())),
             }
         }
     }
@@ -121,8 +116,12 @@ fn read_all(dirs: &[PathBuf]) -> (Vec<Found>, Vec<String>) {
 }
 
 fn read(path: &Path) -> Result<File, String> {
-    let text = fs::read(path).map_err(|error| error.to_string())?;
-    let file: File = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let file = match path.extension().and_then(|end| end.to_str()) {
+        Some("yaml") => serde_json::from_value(yaml::parse(&text)?),
+        _ => serde_json::from_str(&text),
+    };
+    let file: File = file.map_err(|error| error.to_string())?;
     file.check().map(|()| file)
 }
 

@@ -71,11 +71,22 @@ fn what_nobody_describes_is_told_with_the_files_that_are_no_use() {
         }),
     );
     fs::write(dir.path().join("nvidia.yaml"), "kind: nvidia.com/gpu").expect("written");
+    fs::write(dir.path().join("strange.yaml"), "kind: *alias").expect("written");
     let said = resolve(&dirs, &["a.com/b=c".to_owned()]).expect_err("nothing").to_string();
     for part in ["unresolvable CDI devices a.com/b=c", "cdiVersion", "unknown field `fly`", "YAML"]
     {
         assert!(said.contains(part), "{part}: {said}");
     }
+}
+
+#[test]
+fn a_file_may_be_yaml() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let text = "cdiVersion: 0.6.0\nkind: vendor.com/net\ndevices:\n- name: card0\n  containerEdits:\n    \
+                env: [CARD=1]\n";
+    fs::write(dir.path().join("net.yaml"), text).expect("written");
+    let edits = resolve(&[dir.path().to_owned()], &["vendor.com/net=card0".to_owned()]);
+    assert_eq!(edits.expect("described")[0].env, ["CARD=1"]);
 }
 
 #[test]
