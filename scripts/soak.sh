@@ -5,6 +5,7 @@
 #   HULL_SOAK_CRASHES  times that an engine is killed under load (200)
 #   HULL_SOAK_CONTAINERS  containers at once (500)
 #   HULL_SOAK_SEED     the choices of a run that is to be repeated
+#   HULL_DEFAULT_ISOLATION  the wall of containers that ask for none, of any run of the suite
 #   HULL_SOAK          rounds of all whole-system suites afterwards (10)
 set -eu
 
@@ -23,6 +24,9 @@ unset HULL_SOAK_CRASHES HULL_SOAK_CONTAINERS
 
 echo "soak: every Dockerfile of the suite behind both walls"
 HULL_SOAK_BUILDS=1 cargo test -q -p tests --test docker -- every_instruction
+
+echo "soak: the stock client's suite where containers that ask for no wall get a VM"
+HULL_DEFAULT_ISOLATION=hyperv cargo test -q -p tests --test docker
 
 rounds=${HULL_SOAK:-10}
 round=1

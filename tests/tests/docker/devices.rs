@@ -108,7 +108,10 @@ pub(crate) fn devices_are_asked_for_by_the_names_that_files_describe(host: &mut 
     let engine = &host.engine;
     let flag = "--device=vendor.com/net=card";
     let script = "echo $CARD; stat -c %t:%T /dev/card; echo x >/dev/card && echo written";
-    let said = engine.docker(&["run", "--rm", flag, IMAGE, "sh", "-c", script]).ok();
+    let run = |wall: &str| engine.docker(&["run", "--rm", wall, flag, IMAGE, "sh", "-c", script]);
+    let said = run("--isolation=hyperv").fails(125);
+    assert!(said.contains("programs of the host are not run for VM containers"), "{said}");
+    let said = run("--isolation=process").ok();
     assert_eq!(said, "0\n1:3\nwritten");
     assert!(fs::read_to_string(&hooked).expect("the hook ran").contains("ociVersion"));
 

@@ -71,8 +71,8 @@ const A_CONTAINERS_LIFE: &[Line] = &[
 const THE_ENGINE: &[Line] = &[
     ("version", 0, "hulld "),
     ("version --format {{.Server.ApiVersion}}/{{.Server.MinAPIVersion}}", 0, "1.51/1.24"),
-    ("info", 0, "Default isolation: process"),
-    ("info --format {{.Isolation}}", 0, "process"),
+    ("info", 0, "Default isolation: USUAL"),
+    ("info --format {{.Isolation}}", 0, "USUAL"),
     ("system info --format json", 0, "\"ServerVersion\""),
     ("run --name told IMAGE true", 0, ""),
     ("events --since 10m --until 0s --filter container=told --filter event=die", 0, "exitCode=0"),

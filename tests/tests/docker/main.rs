@@ -49,6 +49,7 @@ mod streams;
 mod terminal;
 mod transcript;
 mod volumes;
+mod walls;
 
 use std::process::ExitCode;
 
@@ -184,7 +185,7 @@ const SUITE: Suite = Suite {
         once!(pages::a_version_says_what_a_page_holds),
         once!(pages::containers_are_found_by_what_they_have),
         once!(pages::a_name_among_aliases_is_a_matter_of_the_version),
-        once!(pages::a_prune_tells_how_much_it_reclaimed),
+        both!(pages::a_prune_tells_how_much_it_reclaimed),
         once!(pages::an_archive_that_is_broken_is_told_of_in_the_stream),
         both!(exec::a_client_says_whether_it_wants_frames),
         once!(images::an_image_is_pulled_listed_and_removed),
@@ -269,6 +270,7 @@ const SUITE: Suite = Suite {
         both!(crash::a_killed_engine_finds_its_containers_again),
         both!(crash::a_killed_shim_means_a_dead_container),
         once!(policy::an_image_that_asks_for_a_newer_kernel_has_one_or_none),
+        once!(walls::inspect_tells_what_a_wall_is_made_of),
         once!(policy::only_walls_that_are_allowed_are_had),
         once!(policy::a_workstations_containers_have_kernels_of_their_own),
         once!(machines::ten_machines_run_at_once_and_leave_nothing),

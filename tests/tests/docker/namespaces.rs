@@ -123,11 +123,12 @@ pub(crate) fn no_namespace_crosses_the_wall_of_a_vm(host: &mut Host) {
 
 /// Whose processes are to be shared must be there when the container is made, and run when it starts.
 pub(crate) fn a_donor_of_processes_is_looked_for_early(host: &mut Host) {
+    let process = "--isolation=process";
     let flag = "--pid=container:nowhere";
-    let said = host.docker(&["create", flag, IMAGE, "true"]).fails(1);
+    let said = host.docker(&["create", process, flag, IMAGE, "true"]).fails(1);
     assert!(said.contains("No such container: nowhere"), "{said}");
     let donor = host.docker(&["create", "--name=donor", IMAGE, "true"]).ok();
-    let guest = host.docker(&["create", "--pid=container:donor", IMAGE, "true"]).ok();
+    let guest = host.docker(&["create", process, "--pid=container:donor", IMAGE, "true"]).ok();
     let said = host.docker(&["start", &guest]).fails(1);
     let want = format!("failed to join PID namespace: container {donor} is not running");
     assert!(said.contains(&want), "{said}");
