@@ -19,6 +19,7 @@ mod compare;
 mod container;
 mod credentials;
 mod daemon;
+mod dash;
 mod doctor;
 mod error;
 mod filters;
@@ -84,6 +85,8 @@ verbs! {
         Doctor: doctor::Doctor,
         /// Run an image behind both walls and show what differs
         Compare: compare::Compare,
+        /// Open the engine's web page
+        Dash: dash::Dash,
         /// Print completions for a shell
         Completion: generate::Completion,
         /// Write man pages

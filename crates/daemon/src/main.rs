@@ -18,9 +18,11 @@ mod tls;
 
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use dash::Dash;
 use docker::Answers;
 use engine::Engine;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -84,7 +86,8 @@ fn run(arguments: &Arguments, passed: Option<UnixListener>) -> Result<(), Error>
             beside.spawn(Metrics::listen(address, engine, answers).await?.serve());
         }
         tracing::info!(host = %socket.path.display(), "serving the Docker API");
-        let serve = docker::serve(engine.clone(), listener, answers, told_to_stop()?);
+        let dash = Arc::new(Dash::new(socket.path.clone()));
+        let serve = docker::serve(engine.clone(), listener, answers, dash, told_to_stop()?);
         systemd::notify("READY=1");
         tokio::select! {
             () = serve => {}

@@ -1,5 +1,8 @@
 //! One request on its way to a handler.
 
+use std::sync::Arc;
+
+use dash::Dash;
 use engine::Engine;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::header::CONTENT_TYPE;
@@ -19,6 +22,8 @@ const BODY_LIMIT: usize = 16 << 20;
 pub(crate) struct Call {
     /// Whom to ask.
     pub(crate) engine: Engine,
+    /// The page that is opened for browsers.
+    pub(crate) dash: Arc<Dash>,
     /// The version of the API that it speaks.
     pub(crate) version: Version,
     /// What stands behind the `?`.

@@ -93,16 +93,35 @@ pub(crate) async fn start(call: &mut Call, id: &str) -> Answer {
     let value = call.value().await?;
     let silent = value.is_null();
     let body: StartBody = if silent { StartBody::default() } else { create::read("", value)? };
-    let exec = call.engine.exec_inspect(id).await?;
     let console_size = body.console_size;
     if body.detach.unwrap_or_default() {
         let how = ExecStart { detach: true, console_size, gate: None };
         call.engine.exec_start(id, how).await?;
         return Ok(reply::empty(StatusCode::OK));
     }
+    let tty = if silent { None } else { Some(body.tty.unwrap_or_default()) };
+    let line = line(call, id, tty, console_size).await?;
+    Ok(hijack::take_over(call, line))
+}
+
+/// `GET /exec/ID/ws`, Hull's own: starts it with its streams over a websocket, for browsers.
+pub(crate) async fn start_ws(call: &mut Call, id: &str) -> Answer {
+    let line = line(call, id, None, None).await?;
+    hijack::by_websocket(call, line)
+}
+
+/// The streams of an exec that begins when its client listens. `tty` tells what the client expects, if that
+/// is not what the exec was made with.
+async fn line(
+    call: &Call,
+    id: &str,
+    tty: Option<bool>,
+    console_size: Option<Size>,
+) -> Result<Line, Error> {
+    let exec = call.engine.exec_inspect(id).await?;
     check(call, &exec).await?;
     let keys = Keys::parse(exec.request.detach_keys.as_deref())?;
-    let tty = if silent { exec.request.tty } else { body.tty.unwrap_or_default() };
+    let tty = tty.unwrap_or(exec.request.tty);
     let leave = (exec.request.tty && exec.request.streams.stdin).then(|| {
         let (engine, id) = (call.engine.clone(), exec.id.clone());
         Leave { keys, tell: Box::new(move || engine.exec_detached(&id)) }
@@ -122,7 +141,7 @@ pub(crate) async fn start(call: &mut Call, id: &str) -> Answer {
             Err(error) => Err(words(&spec::chain(&error))),
         }
     });
-    Ok(hijack::take_over(call, Line { past: None, live: Some(live), tty, leave }))
+    Ok(Line { past: None, live: Some(live), tty, leave })
 }
 
 /// Refuses what is certain to fail, while a status can still say so.

@@ -23,6 +23,7 @@ mod call;
 mod clock;
 mod commit;
 mod containers;
+mod dashboard;
 mod distribution;
 mod error;
 mod events;

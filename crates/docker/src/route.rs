@@ -1,7 +1,9 @@
 //! Every page of the API in one table.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use dash::Dash;
 use engine::Engine;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -13,15 +15,15 @@ use crate::query::Query;
 use crate::reply::Reply;
 use crate::version::Version;
 use crate::{
-    archive, auth, build, commit, containers, distribution, events, exec, images, networks, system,
-    usage, volumes,
+    archive, auth, build, commit, containers, dashboard, distribution, events, exec, images,
+    networks, system, usage, volumes,
 };
 
 /// What handlers give.
 pub(crate) type Answer = Result<Reply, Error>;
 
 /// Answers one request.
-pub(crate) async fn answer(engine: Engine, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(engine: Engine, dash: Arc<Dash>, request: Request<Incoming>) -> Answer {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let method = request.method().as_str().to_owned();
     let path = decode(request.uri().path())?.into_owned();
@@ -29,7 +31,7 @@ pub(crate) async fn answer(engine: Engine, request: Request<Incoming>) -> Answer
     let path: Vec<&str> = path.split('/').skip(1).collect();
     let (parts, body) = request.into_parts();
     let request = Request::from_parts(parts, ());
-    let mut call = Call { engine, version, query, request, body: Some(Sent::new(body)) };
+    let mut call = Call { engine, dash, version, query, request, body: Some(Sent::new(body)) };
     dispatch(&mut call, &method, &path).await
 }
 
@@ -93,6 +95,8 @@ async fn exec_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("GET", [id, "json"]) => exec::inspect(call, id).await,
         ("POST", [id, "start"]) => exec::start(call, id).await,
         ("POST", [id, "resize"]) => exec::resize(call, id).await,
+        // Hull's own.
+        ("GET", [id, "ws"]) => exec::start_ws(call, id).await,
         _ => Err(Error::no_page()),
     }
 }
@@ -162,6 +166,9 @@ async fn system_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("GET", ["distribution", name @ .., "json"]) => {
             distribution::inspect(call, &name.join("/")).await
         }
+        // Hull's own.
+        ("POST", ["dash"]) => dashboard::open(call).await,
+        ("DELETE", ["dash"]) => dashboard::close(call).await,
         ("POST", ["session" | "grpc"]) => Err(Error::unsupported("BuildKit")),
         ("GET", ["plugins", name @ .., "json"]) => Err(system::no_plugin(&name.join("/"))),
         (_, ["plugins", ..]) => Err(Error::unsupported("plugin")),

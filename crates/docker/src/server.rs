@@ -8,8 +8,10 @@ mod line;
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
+use dash::Dash;
 use engine::Engine;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue};
@@ -39,12 +41,21 @@ const BEAT: Duration = Duration::from_secs(1);
 /// Pause after a connection could not be accepted, as for want of descriptors.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// What requests are answered with.
+#[derive(Clone)]
+struct Site {
+    engine: Engine,
+    answers: Answers,
+    dash: Arc<Dash>,
+}
+
 /// Serves the Docker API on `listener` until `shutdown` resolves; then lets requests end, but not for
-/// longer than two seconds. Counts what it answers.
+/// longer than two seconds. Counts what it answers, and opens `dash` when it is asked to.
 pub async fn serve(
     engine: Engine,
     listener: UnixListener,
     answers: Answers,
+    dash: Arc<Dash>,
     shutdown: impl Future<Output = ()>,
 ) {
     let (stop, stopping) = watch::channel(());
@@ -54,8 +65,12 @@ pub async fn serve(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let (engine, answers) = (engine.clone(), answers.clone());
-                    connections.spawn(connection(engine, stream, answers, stopping.clone()));
+                    let site = Site {
+                        engine: engine.clone(),
+                        answers: answers.clone(),
+                        dash: Arc::clone(&dash),
+                    };
+                    connections.spawn(connection(site, stream, stopping.clone()));
                 }
                 Err(error) => {
                     warn!(%error, "connection not accepted");
@@ -67,6 +82,7 @@ pub async fn serve(
         }
     }
     drop((listener, stop));
+    dash.close().await;
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, ended).await.is_err() {
         debug!(connections = connections.len(), "requests were cut off");
@@ -74,12 +90,7 @@ pub async fn serve(
 }
 
 /// Serves one connection until its client hangs up, or `stopping` closes and no request is left.
-async fn connection(
-    engine: Engine,
-    stream: UnixStream,
-    answers: Answers,
-    mut stopping: watch::Receiver<()>,
-) {
+async fn connection(site: Site, stream: UnixStream, mut stopping: watch::Receiver<()>) {
     let stream = tokio::select! {
         stream = tokio::time::timeout(IDLE, line::legal(stream)) => match stream {
             Ok(Ok(stream)) => stream,
@@ -89,7 +100,7 @@ async fn connection(
         _ = stopping.changed() => return,
     };
     let hung_up = HangUp::of(&stream);
-    let service = service_fn(move |request| answer(engine.clone(), answers.clone(), request));
+    let service = service_fn(move |request| answer(site.clone(), request));
     let mut http = http1::Builder::new();
     // Names of headers do not have a case, but scripts look for them as Go spells them.
     http.title_case_headers(true);
@@ -147,12 +158,9 @@ fn closed(fd: &OwnedFd) -> bool {
 }
 
 /// Answers one request in a task of its own, which a lost connection does not end.
-async fn answer(
-    engine: Engine,
-    answers: Answers,
-    request: Request<Incoming>,
-) -> Result<Reply, Infallible> {
-    let answered = tokio::spawn(route::answer(engine, request)).await;
+async fn answer(site: Site, request: Request<Incoming>) -> Result<Reply, Infallible> {
+    let Site { engine, answers, dash } = site;
+    let answered = tokio::spawn(route::answer(engine, dash, request)).await;
     let mut reply = match answered {
         Ok(Ok(reply)) => reply,
         Ok(Err(error)) => error.reply(),
