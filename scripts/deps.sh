@@ -16,8 +16,8 @@ command -v docker >/dev/null || run="$run docker.io"
 
 case ${1:-run} in
     run) packages=$run ;;
-    test) packages="$run conmon containerd docker-compose docker.io libseccomp-dev podman
-             umoci" ;;
+    test) packages="$run chromium conmon containerd docker-compose docker.io fonts-dejavu-core
+             libseccomp-dev podman umoci" ;;
     bench) packages="$run conmon containerd containernetworking-plugins crun docker.io podman runc
              time umoci" ;;
     *) die "no purpose is called $1: run, test or bench" ;;

@@ -13,6 +13,7 @@
 
 #![allow(clippy::missing_panics_doc, reason = "to panic is how a test fails")]
 
+pub mod browser;
 pub mod command;
 pub mod guest;
 pub mod host;

@@ -10,6 +10,7 @@ mod compose;
 mod connections;
 mod crash;
 mod daemon;
+mod dash;
 mod devices;
 mod egress;
 mod errors;
@@ -81,6 +82,8 @@ const SUITE: Suite = Suite {
         both!(hull::a_containers_life_by_verb),
         once!(hull::the_engine_by_verb),
         once!(compare::a_comparison_tells_what_differs),
+        once!(dash::only_who_has_the_token_comes_in),
+        both!(dash::a_browser_shows_containers_and_has_a_terminal),
         once!(hull::files_and_volumes_by_verb),
         once!(hull::an_images_life_by_verb),
         once!(hull::a_prune_asks_first),
