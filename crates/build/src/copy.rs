@@ -24,6 +24,7 @@ use tree::unpack::extract::{self, Extract, place};
 
 use crate::ignore::Ignore;
 use crate::layers::Layers;
+use crate::mode::Chmod;
 use crate::source::{self, Found, Pick, Source, join, parts, resolve, resolve_new};
 
 /// The longest beginning of a file that tells whether it is an archive.
@@ -127,8 +128,8 @@ pub struct Arrive {
     pub destination: String,
     /// Whose everything becomes; `None` leaves the owners.
     pub owner: Option<(u32, u32)>,
-    /// The mode of all files and directories.
-    pub mode: Option<u32>,
+    /// The mode of all files and directories; `None` leaves it.
+    pub mode: Option<Chmod>,
     /// Whether archives among the files are unpacked in place of being copied.
     pub unpack: bool,
     /// Whether what the image has at the destination and on the way to it makes no difference: symlinks

@@ -33,6 +33,7 @@ pub mod ignore;
 pub mod layers;
 pub mod link;
 pub mod lint;
+pub mod mode;
 pub mod plan;
 mod room;
 pub mod run;

@@ -26,8 +26,10 @@ impl<'a, M: Members> Arriving<'a, M> {
         if let Some((uid, gid)) = self.target.arrive.owner {
             (member.uid, member.gid) = (uid, gid);
         }
-        if let Some(mode) = self.target.arrive.mode.filter(|_| member.kind != Type::Symlink) {
-            member.mode = mode;
+        if let Some(mode) = &self.target.arrive.mode
+            && member.kind != Type::Symlink
+        {
+            member.mode = mode.of(member.mode, member.kind == Type::Directory);
         }
         member
     }

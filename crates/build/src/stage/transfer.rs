@@ -13,6 +13,7 @@ use crate::dockerfile::{Heredoc, Instruction, Source as Word, Transfer};
 use crate::error::Error;
 use crate::expand;
 use crate::layers::Layers;
+use crate::mode::Chmod;
 use crate::source::Source;
 
 /// What may hide a file of the context, in Docker's words.
@@ -138,12 +139,12 @@ impl Stage<'_> {
         Ok(Some((uid, gid)))
     }
 
-    fn mode(&self, instruction: &Instruction, chmod: Option<&str>) -> Result<Option<u32>, Error> {
+    fn mode(&self, instruction: &Instruction, chmod: Option<&str>) -> Result<Option<Chmod>, Error> {
         let Some(text) = chmod else { return Ok(None) };
         let text = self.word(instruction, text)?;
-        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o7777);
-        mode.map(Some).ok_or_else(|| {
-            Error::at(instruction, format!("--chmod={text}: want octal digits, such as 644"))
+        Chmod::parse(&text).map(Some).ok_or_else(|| {
+            let want = "want octal digits or clauses, such as 644 or u=rwX,go=rX";
+            Error::at(instruction, format!("--chmod={text}: {want}"))
         })
     }
 

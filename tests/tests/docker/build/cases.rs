@@ -89,6 +89,7 @@ pub(super) const CASES: &[Case] = &[
         .with(&[("a.txt", "a"), ("c.md", "c"), ("d/x.txt", "x"), ("d/e/y.txt", "y"), (".dockerignore", "# not\n*.txt\nDockerfile\nd\n!d/e\n")]),
     case("owners", "FROM BASE\nCOPY --chown=1000:1001 a.txt /one/\nCOPY --chown=root d /two\nRUN test \"$(stat -c %u:%g /one /one/a.txt /two/x.txt | tr '\\n' ' ')\" = '1000:1001 1000:1001 0:0 '\n").with(TREE).by_wall(),
     case("modes", "FROM BASE\nCOPY --chmod=600 a.txt /one\nCOPY --chmod=4755 b.txt /two\nRUN test \"$(stat -c %a /one /two | tr '\\n' ' ')\" = '600 4755 '\n").with(TREE),
+    case("modes are changed, as each file has them", "FROM BASE\nCOPY --chmod=u=rwX,go=rX d /d\nADD --chmod=go-r,+x a.txt /one\nRUN test \"$(stat -c %a /d/e /d/x.txt /one | tr '\\n' ' ')\" = '755 644 711 '\n").with(TREE),
     case("files of a stage, by name and number", "FROM BASE AS first\nRUN mkdir -p /out/deep && echo made > /out/deep/file && ln -s deep/file /out/link && chown 7:8 /out/deep/file\nFROM BASE\nCOPY --from=first /out /in\nCOPY --from=0 /out/link /followed\nRUN test \"$(cat /in/deep/file /followed | tr '\\n' ' ')\" = 'made made ' && test -L /in/link && test \"$(stat -c %u:%g /in/deep/file)\" = 7:8\n").by_wall(),
     case("files of an image", "FROM scratch AS none\nFROM BASE\nCOPY --from=BASE /etc/passwd /from\nRUN cmp /from /etc/passwd\n"),
     case("parents come along", "FROM BASE\nCOPY --parents d/e/y.txt a.txt /to/\nCOPY --parents ./d/./e/y.txt /pivot/\nRUN test \"$(cat /to/d/e/y.txt /to/a.txt /pivot/e/y.txt)\" = yay\n").with(TREE),
@@ -142,6 +143,11 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
         "circular dependency",
     ),
     ("an unknown flag", "FROM BASE\nCOPY --fram=x a /\n", "unknown flag: --fram"),
+    (
+        "a mode that is none",
+        "FROM BASE\nCOPY --chmod=rwx a.txt /\n",
+        "--chmod=rwx: want octal digits or clauses",
+    ),
     ("a command that fails", "FROM BASE\nRUN exit 7\n", "returned a non-zero code: 7"),
     ("a program that is not there", "FROM BASE\nRUN [\"/nowhere\"]\n", "/nowhere"),
     (
