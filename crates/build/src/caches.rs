@@ -9,6 +9,7 @@ use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use image::disk::{self, Context as _};
 use rustix::fs::{FlockOperation, flock};
@@ -61,6 +62,7 @@ fn hold(dir: PathBuf, wanted: &Wanted, how: FlockOperation) -> io::Result<(PathB
         flock(&lock, how)?;
         // A prune may have taken it away in between.
         if is_at(&lock, &dir) {
+            lock.set_modified(SystemTime::now())?;
             return Ok((dir, lock));
         }
     }
@@ -72,21 +74,44 @@ fn is_at(file: &File, path: &Path) -> bool {
     file.metadata().map(number).ok() == path.metadata().map(number).ok()
 }
 
-/// Removes the caches that no command uses now; gives the bytes of their files. Blocks.
-pub fn prune(scratch: &Path) -> Result<u64, disk::Error> {
-    let (mut bytes, root) = (0, scratch.join("cache"));
+/// A cache that is there.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Bytes of its files.
+    pub size: u64,
+    /// When a command was given it last.
+    pub used: SystemTime,
+}
+
+/// All caches. Blocks.
+pub fn list(scratch: &Path) -> Result<Vec<Kept>, disk::Error> {
+    let root = scratch.join("cache");
     if !root.is_dir() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    for dir in disk::list(&root)? {
-        let lock = File::open(&dir).on("open", &dir)?;
-        if disk::is_temporary(&dir)
-            || flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
-        {
+    let dirs = disk::list(&root)?.into_iter().filter(|dir| !disk::is_temporary(dir));
+    let kept = dirs.map(|dir| {
+        let used = dir.metadata().and_then(|found| found.modified()).on("look at", &dir)?;
+        Ok(Kept { size: size(&dir)?, used, dir })
+    });
+    kept.collect()
+}
+
+/// Removes those of `dirs` that no command uses now; gives the bytes of their files. Blocks.
+pub fn prune(scratch: &Path, dirs: &[PathBuf]) -> Result<u64, disk::Error> {
+    let (mut bytes, root) = (0, scratch.join("cache"));
+    for dir in dirs {
+        let lock = match File::open(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            lock => lock.on("open", dir)?,
+        };
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             continue;
         }
         let gone = disk::temporary(&root);
-        disk::rename(&dir, &gone)?;
+        disk::rename(dir, &gone)?;
         bytes += size(&gone)?;
         disk::remove_tree(&gone)?;
     }
@@ -116,11 +141,14 @@ mod tests {
         let (held, lock) = open(root.path(), &wanted("held", Sharing::Shared)).expect("open");
         let (free, _) = open(root.path(), &wanted("free", Sharing::Locked)).expect("open");
         std::fs::write(free.join("file"), "12345").expect("written");
-        assert_eq!(prune(root.path()).expect("pruned"), 5);
+        let all = |root: &Path| list(root).expect("listed").into_iter().map(|kept| kept.dir);
+        let dirs: Vec<_> = all(root.path()).collect();
+        assert_eq!(prune(root.path(), &dirs).expect("pruned"), 5);
         assert!(held.is_dir() && !free.exists());
         drop(lock);
-        prune(root.path()).expect("pruned");
+        prune(root.path(), &dirs).expect("pruned");
         assert!(!held.exists());
+        assert_eq!(all(root.path()).count(), 0);
     }
 
     #[test]

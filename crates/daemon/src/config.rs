@@ -133,6 +133,10 @@ struct Options {
     /// Wall that containers may have; repeatable [process and hyperv].
     #[arg(long, value_name = "WALL")]
     allowed_isolation: Vec<String>,
+    /// What builds may keep for the next ones, steps that no image has and caches of RUN: after a build, what
+    /// was not used for longest goes [no limit].
+    #[arg(long, value_name = "SIZE")]
+    build_cache_limit: Option<String>,
     /// Accelerator of VMs: auto, kvm or tcg [auto].
     #[arg(long, value_name = "ACCEL")]
     vm_accel: Option<String>,
@@ -267,6 +271,7 @@ impl Options {
             isolation: self.isolation.or(other.isolation),
             exec_opt: list(self.exec_opt, other.exec_opt),
             allowed_isolation: list(self.allowed_isolation, other.allowed_isolation),
+            build_cache_limit: self.build_cache_limit.or(other.build_cache_limit),
             vm_accel: self.vm_accel.or(other.vm_accel),
             vm_kernel: self.vm_kernel.or(other.vm_kernel),
             vm_modules: self.vm_modules.or(other.vm_modules),
@@ -347,6 +352,7 @@ impl Options {
             } else {
                 self.cdi_spec_dirs
             },
+            build_cache: self.build_cache_limit.as_deref().map(limit).transpose()?,
             vm,
         };
         walls::fall_back(&mut settings);
@@ -472,6 +478,12 @@ fn labels(labels: Vec<String>) -> Result<Vec<String>, Error> {
         }
     }
     Ok(labels)
+}
+
+/// A size that is not nothing.
+fn limit(text: &str) -> Result<u64, Error> {
+    let bytes = engine::size::bytes(text).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| value("build-cache-limit", text, "want a size such as 20GB"))
 }
 
 fn accel(text: Option<&str>) -> Result<Accel, Error> {

@@ -1,7 +1,7 @@
 //! `GET /system/df`.
 
 use engine::List;
-use image::Image;
+use engine::build::{CachedStep, Keep, Prune};
 use serde_json::{Value, json};
 use spec::Digest;
 
@@ -25,7 +25,7 @@ pub(crate) async fn usage(call: &mut Call) -> Answer {
     let mut document = json!({});
     if !call.version.since_minor(42) {
         document["BuilderSize"] =
-            json!(cached(call).map(|image| layer_size(call, &image)).sum::<u64>());
+            json!(call.engine.cached_steps().iter().map(|step| step.size).sum::<u64>());
     }
     if wanted("image") {
         let usage = call.engine.images().usage();
@@ -39,70 +39,49 @@ pub(crate) async fn usage(call: &mut Call) -> Answer {
         document["Volumes"] = volumes(call).await?;
     }
     if wanted("build-cache") {
-        document["BuildCache"] = cached(call).map(|image| cache_row(call, &image)).collect();
+        document["BuildCache"] = call.engine.cached_steps().iter().map(cache_row).collect();
     }
     Ok(reply::ok(&document))
 }
 
 /// `POST /build/prune`: images of steps that have no name go, and with `all` the directories that commands
-/// keep in `RUN --mount=type=cache`.
+/// keep in `RUN --mount=type=cache`; where a size is given, only as many as that takes.
 pub(crate) async fn prune_builds(call: &mut Call) -> Answer {
-    for name in ["keep-storage", "reserved-space", "max-used-space", "min-free-space"] {
-        if call.query.value::<u64>(name)?.is_some_and(|bytes| bytes > 0) {
-            return Err(Error::invalid(format!(
-                "{name} is not supported by Hull: filter by until= to keep what is young"
-            )));
-        }
-    }
+    let bytes = |name| call.query.value::<u64>(name).map(Option::unwrap_or_default);
+    let keep = Keep {
+        // The newer name goes first.
+        reserved: match bytes("reserved-space")? {
+            0 => bytes("keep-storage")?,
+            reserved => reserved,
+        },
+        at_most: bytes("max-used-space")?,
+        free: bytes("min-free-space")?,
+    };
     let filters = call.query.filters(&["until", "unused-for"])?;
     let until = match filters.values("until").chain(filters.values("unused-for")).next() {
         Some(text) => clock::moment("until", text)?,
         None => None,
     };
-    let old = |image: &Image| {
-        until.is_none_or(|until| images::created(image).is_some_and(|created| created <= until))
-    };
-    let old: Vec<Digest> = cached(call).filter(old).map(|image| image.id).collect();
-    let all = call.query.flag("all");
-    let pruned = call.engine.prune_builds(old, all).await?;
+    let prune = Prune { until, caches: call.query.flag("all"), keep };
+    let pruned = call.engine.prune_builds(prune).await?;
     let gone: Vec<&Digest> = pruned.steps.iter().collect();
     let gone = if gone.is_empty() { Value::Null } else { json!(gone) };
     Ok(reply::ok(&json!({ "CachesDeleted": gone, "SpaceReclaimed": pruned.reclaimed })))
 }
 
-/// Images of steps that only the next build needs.
-fn cached(call: &Call) -> impl Iterator<Item = Image> {
-    let uses = call.engine.image_uses();
-    call.engine.images().list().into_iter().filter(move |image| {
-        image.parent.is_some()
-            && image.tags.is_empty()
-            && image.digests.is_empty()
-            && !uses.iter().any(|user| user.image == image.id)
-    })
-}
-
-/// Bytes of the files in the layer that a step has made, if it has made one.
-fn layer_size(call: &Call, image: &Image) -> u64 {
-    let history = image.config.history().as_deref().unwrap_or_default();
-    let is_empty = history.last().is_some_and(|step| step.empty_layer() == Some(true));
-    let sizes = call.engine.images().layer_sizes(image);
-    sizes.last().copied().filter(|_| !is_empty).unwrap_or(0)
-}
-
-fn cache_row(call: &Call, image: &Image) -> Value {
-    let history = image.config.history().as_deref().unwrap_or_default();
+fn cache_row(step: &CachedStep) -> Value {
+    let history = step.image.config.history().as_deref().unwrap_or_default();
     let words = history.last().and_then(|step| step.created_by().clone()).unwrap_or_default();
-    let created = clock::rfc3339_or_zero(images::created(image));
     json!({
-        "ID": image.id.hex(),
-        "Parents": image.parent.iter().map(Digest::hex).collect::<Vec<_>>(),
+        "ID": step.image.id.hex(),
+        "Parents": step.image.parent.iter().map(Digest::hex).collect::<Vec<_>>(),
         "Type": "regular",
         "Description": words,
         "InUse": false,
-        "Shared": false,
-        "Size": layer_size(call, image),
-        "CreatedAt": created,
-        "LastUsedAt": created,
+        "Shared": step.needed,
+        "Size": step.size,
+        "CreatedAt": clock::rfc3339_or_zero(images::created(&step.image)),
+        "LastUsedAt": clock::rfc3339_or_zero(Some(step.used)),
         "UsageCount": 1,
     })
 }

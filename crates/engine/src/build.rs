@@ -19,7 +19,6 @@ use crate::bundle::user::Accounts;
 use crate::config::{Config, Create, HostConfig, NetworkMode, Share};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::event::EventKind;
 use crate::files::{Blocking, receive, taken};
 use crate::hidden::Hidden;
 use crate::logging::{LogDriver, Logging};
@@ -28,8 +27,10 @@ use crate::owner::blocking;
 use crate::request::{Condition, Remove, Streams};
 
 mod links;
+mod prune;
 
 pub(crate) use links::Links;
+pub use prune::{CachedStep, Keep, Prune, Pruned};
 
 /// Bytes in front of each piece of output, see [`crate::Attached`].
 const FRAME: usize = 8;
@@ -82,25 +83,6 @@ impl Engine {
         blocking(move || take_context(Blocking { body: archive, runtime }, &scratch)).await
     }
 
-    /// Removes those of `steps` that no container uses, and with `caches` what commands have kept in caches
-    /// that no build uses now.
-    pub async fn prune_builds(&self, steps: Vec<Digest>, caches: bool) -> Result<Pruned, Error> {
-        let gone = self.images().prune(steps, self.image_uses()).await?;
-        let mut pruned = Pruned { reclaimed: gone.reclaimed, ..Pruned::default() };
-        for removed in gone.removed {
-            if let image::Removed::Deleted(digest) = removed {
-                pruned.steps.push(digest);
-            }
-        }
-        if caches {
-            let scratch = self.build_scratch()?;
-            pruned.reclaimed += blocking(move || Ok(build::caches::prune(&scratch)?)).await?;
-        }
-        let attributes = [("reclaimed".to_owned(), pruned.reclaimed.to_string())].into();
-        self.shared().broker.publish(EventKind::Builder, "prune", "", attributes);
-        Ok(pruned)
-    }
-
     /// Builds an image, see [`build::build`]. Given up when this is dropped.
     pub async fn build(
         &self,
@@ -111,7 +93,11 @@ impl Engine {
     ) -> Result<Image, Error> {
         let names = request.names.clone();
         let runner = Builds { engine: self, surroundings };
-        let image = build::build(self.images(), &runner, context, request, listener).await?;
+        let going_on = self.shared().builds.read().await;
+        let built = build::build(self.images(), &runner, context, request, listener).await;
+        drop(going_on);
+        self.limit_builds().await;
+        let image = built?;
         let id = image.id.to_string();
         for name in names {
             self.tell_image("tag", &id, &name.to_string(), Some(&image));
@@ -124,15 +110,6 @@ fn take_context(body: impl Read, scratch: &Path) -> Result<build::Context, Error
     let (plain, _) = image::compression::decompress(body)?;
     let plain = BufReader::with_capacity(BUFFER, plain);
     Ok(build::Context::read(plain, scratch).map_err(build::Error::from)?)
-}
-
-/// What a prune of builds took away.
-#[derive(Debug, Default)]
-pub struct Pruned {
-    /// Images of steps.
-    pub steps: Vec<Digest>,
-    /// Bytes of files.
-    pub reclaimed: u64,
 }
 
 /// The engine, as a build sees it.

@@ -38,6 +38,8 @@ pub struct Settings {
     pub labels: Vec<String>,
     /// Where files describe devices by name; of two that do, the one in the later directory counts.
     pub cdi_dirs: Vec<PathBuf>,
+    /// The most bytes that builds may keep for the next ones; `None` for no limit.
+    pub build_cache: Option<u64>,
     /// How virtual machines are made.
     pub vm: Vm,
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::Images;
 use network::{Bridge, Namespaces, Ports};
+use tokio::sync::RwLock;
 
 use crate::build::Links;
 use crate::container::Container;
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) networks: Networks,
     /// Clients of builds that can be asked.
     pub(crate) links: Links,
+    /// Read by each build that goes on.
+    pub(crate) builds: RwLock<()>,
     /// What the engine is called by.
     pub(crate) labels: Mutex<Vec<String>>,
     table: Mutex<Table>,
@@ -71,6 +74,7 @@ impl Shared {
             ports,
             networks,
             links: Links::default(),
+            builds: RwLock::default(),
             labels,
             table,
         }

@@ -202,7 +202,17 @@ impl Images {
     /// of the engine.
     pub async fn prune(&self, images: Vec<Digest>, uses: Vec<Use>) -> Result<Pruned, disk::Error> {
         let store = Arc::clone(&self.store);
-        blocking(move || store.prune(&images, &uses)).await
+        blocking(move || store.prune(&images, &uses, true)).await
+    }
+
+    /// The same, but what only they were made of stays.
+    pub async fn prune_steps(
+        &self,
+        images: Vec<Digest>,
+        uses: Vec<Use>,
+    ) -> Result<Pruned, disk::Error> {
+        let store = Arc::clone(&self.store);
+        blocking(move || store.prune(&images, &uses, false)).await
     }
 
     /// What the images take on disk.

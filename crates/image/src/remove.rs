@@ -169,8 +169,14 @@ impl Store {
 }
 
 impl Store {
-    /// Removes those of `images` that no container uses, with all their names. Blocks.
-    pub(crate) fn prune(&self, images: &[Digest], uses: &[Use]) -> Result<Pruned, disk::Error> {
+    /// Removes those of `images` that no container uses, with all their names, and on demand the forebears
+    /// that nothing else was made of. Blocks.
+    pub(crate) fn prune(
+        &self,
+        images: &[Digest],
+        uses: &[Use],
+        forebears: bool,
+    ) -> Result<Pruned, disk::Error> {
         let mut state = self.state();
         let before = state.images.clone();
         let unused = |id: &&Digest| !uses.iter().any(|user| user.image == **id);
@@ -178,7 +184,9 @@ impl Store {
         for id in images.iter().filter(unused) {
             if let Some(image) = state.images.remove(id) {
                 gone.push(image.clone());
-                gone.extend(state.take_forebears(&image, uses));
+                if forebears {
+                    gone.extend(state.take_forebears(&image, uses));
+                }
             }
         }
         if !gone.is_empty() {

@@ -8,8 +8,10 @@
 //! Each step's image is whole and can be run. It is in the index, and so outlives the program, only after
 //! [`Images::keep`]; until then a crash makes garbage of it.
 
+use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use spec::oci::image::History;
@@ -84,17 +86,37 @@ impl Images {
     ) -> Result<Image, Error> {
         let store = Arc::clone(&self.store);
         let parent = step.parent.as_ref().map(|id| self.get(&id.to_string())).transpose()?;
-        blocking(move || store.tidy(make(&store, parent.as_ref(), &step, contents, epoch))).await
+        let made =
+            blocking(move || store.tidy(make(&store, parent.as_ref(), &step, contents, epoch)));
+        let image = made.await?;
+        self.mark_used(&image.id);
+        Ok(image)
     }
 
-    /// The newest image that `created_by` made of `parent` before.
+    /// When a build has made or taken this step's image last: the time of its configuration's file.
+    pub fn last_used(&self, image: &Digest) -> Option<SystemTime> {
+        std::fs::metadata(self.store.content.path(image)).and_then(|file| file.modified()).ok()
+    }
+
+    fn mark_used(&self, image: &Digest) {
+        let file = File::open(self.store.content.path(image));
+        let marked = file.and_then(|file| file.set_modified(SystemTime::now()));
+        if let Err(error) = marked {
+            tracing::debug!(%image, %error, "not marked as used");
+        }
+    }
+
+    /// The newest image that `created_by` made of `parent` before; it counts as used.
     pub fn known(&self, parent: Option<&Digest>, created_by: &str) -> Option<Image> {
         let state = self.store.state();
         let made = |image: &&Image| {
             image.parent.as_ref() == parent && last_step(image).is_some_and(|by| by == created_by)
         };
         let known = state.images.values().filter(made);
-        known.max_by(|a, b| a.config.created().cmp(b.config.created())).cloned()
+        let known = known.max_by(|a, b| a.config.created().cmp(b.config.created())).cloned()?;
+        drop(state);
+        self.mark_used(&known.id);
+        Some(known)
     }
 
     /// One of the images `among`, which need not have been built here, that has the same layers and steps as

@@ -69,6 +69,7 @@ const SUITE: Suite = Suite {
         once!(build::cache::the_same_files_give_the_same_digest),
         once!(build::cache::a_prune_takes_steps_and_caches_but_no_image),
         once!(build::real::a_rust_program_goes_from_debian_into_nothing),
+        once!(build::cache::what_was_not_used_for_longest_goes_first),
         both!(build::cache::a_build_that_nobody_waits_for_ends),
         both!(build::secrets::a_secret_is_seen_by_its_command_and_is_nowhere_else),
         once!(build::secrets::an_agent_is_refused_where_there_is_none),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use spec::Isolation;
 use tests::Host;
 use tests::command::eventually;
-use tests::host::IMAGE;
+use tests::host::{Engine, IMAGE};
 
 use super::{build, context};
 
@@ -100,4 +100,41 @@ pub(crate) fn a_prune_takes_steps_and_caches_but_no_image(host: &mut Host) {
     assert!(said.contains("Total reclaimed space: 2MB"), "{said}");
     host.docker(&["run", "--rm", "built", "true"]).ok();
     host.docker(&["rmi", "built"]).ok();
+}
+
+pub(crate) fn what_was_not_used_for_longest_goes_first(host: &mut Host) {
+    const SIZE: usize = 2_000_000;
+    let file = |letter: &str| letter.repeat(SIZE);
+    let dir = context(host, "kept", &[("a", &file("a")), ("b", &file("b")), ("c", &file("c"))]);
+    fs::write(dir.join("Dockerfile"), format!("FROM {IMAGE}\nCOPY a /\nCOPY b /\n"))
+        .expect("a file");
+    fs::write(dir.join("other"), format!("FROM {IMAGE}\nCOPY c /\n")).expect("a file");
+    let cached = |engine: &Engine, name: &str| {
+        let (file, dir) = (dir.join(name), dir.to_string_lossy());
+        let ran = engine.docker(&["build", "-f", &file.to_string_lossy(), &*dir]).ok();
+        ran.matches("Using cache").count()
+    };
+    let prune = |keep: &str| host.docker(&["builder", "prune", "-f", "--keep-storage", keep]).ok();
+    host.docker(&["builder", "prune", "-af"]).ok();
+    assert_eq!(cached(&host.engine, "Dockerfile"), 0);
+    assert_eq!(cached(&host.engine, "other"), 0);
+    assert_eq!(cached(&host.engine, "Dockerfile"), 2);
+    let said = prune("4500000");
+    assert!(said.contains("Total reclaimed space: 2MB"), "{said}");
+    assert_eq!(cached(&host.engine, "Dockerfile"), 2);
+    assert_eq!(cached(&host.engine, "other"), 0);
+    // Of one chain the end goes first.
+    let said = prune("4500000");
+    assert!(said.contains("Total reclaimed space: 2MB"), "{said}");
+    assert_eq!(cached(&host.engine, "other"), 1);
+    assert_eq!(cached(&host.engine, "Dockerfile"), 1);
+    let said = prune("9000000");
+    assert!(said.contains("Total reclaimed space: 0B"), "{said}");
+    host.docker(&["builder", "prune", "-af"]).ok();
+
+    let engine = host.another_engine_with(&["--build-cache-limit", "3MB"]);
+    assert_eq!(cached(&engine, "Dockerfile"), 0);
+    assert_eq!(cached(&engine, "Dockerfile"), 1);
+    engine.docker(&["build", "-t", "named", &dir.to_string_lossy()]).ok();
+    assert_eq!(cached(&engine, "Dockerfile"), 2, "what an image was made of is not limited");
 }
