@@ -23,7 +23,7 @@ cargo test -q -p tests --test docker -- outlives_any_crash many_containers
 unset HULL_SOAK_CRASHES HULL_SOAK_CONTAINERS
 
 echo "soak: every Dockerfile of the suite behind both walls"
-HULL_SOAK_BUILDS=1 cargo test -q -p tests --test docker -- every_instruction
+HULL_SOAK_BUILDS=1 cargo test -q -p tests --test docker -- every_instruction very_many_files
 
 echo "soak: the stock client's suite where containers that ask for no wall get a VM"
 HULL_DEFAULT_ISOLATION=hyperv cargo test -q -p tests --test docker

@@ -76,6 +76,7 @@ const SUITE: Suite = Suite {
         both!(build::secrets::a_command_signs_by_the_clients_agent),
         once!(build::contexts::no_context_reaches_outside),
         once!(build::contexts::names_with_every_byte_are_copied),
+        once!(build::contexts::very_many_files_are_copied),
         once!(build::contexts::a_context_larger_than_the_disk_leaves_nothing),
         both!(commands::a_containers_life_by_command),
         once!(commands::the_engine_by_command),

@@ -108,6 +108,8 @@ pub(super) const CASES: &[Case] = &[
     case("memory is lent to a command", "FROM BASE\nRUN --mount=type=tmpfs,target=/mem,size=1m grep -q ' /mem tmpfs' /proc/mounts && ! dd if=/dev/zero of=/mem/x bs=1M count=2 2>/dev/null\n").by_wall(),
     case("a command without a network", "FROM BASE\nRUN --network=none test ! -e /sys/class/net/eth0\n").by_wall(),
     case("hosts are added", "FROM BASE\nRUN grep -q '10.1.2.3.*other' /etc/hosts\n").given(&["--add-host", "other:10.1.2.3"]).by_wall(),
+    case("limits hold for commands", "FROM BASE\nRUN test \"$(ulimit -Sn) $(ulimit -Hn)\" = '123 456' && test \"$(df -k /dev/shm | awk 'END { print $2 }')\" = 16384\nRUN cd /sys/fs/cgroup && test \"$(cat memory/memory.limit_in_bytes memory.max 2>/dev/null)\" = 67108864 && test \"$(cat cpu/cpu.cfs_quota_us cpu.max 2>/dev/null | cut -d ' ' -f 1)\" = 50000\n")
+        .given(&["--memory=64m", "--cpu-period=100000", "--cpu-quota=50000", "--shm-size=16m", "--ulimit=nofile=123:456"]).by_wall(),
     case("nothing but a file", "FROM scratch\nCOPY a.txt /\nCMD [\"/a.txt\"]\n").with(TREE).gives(&[("/Cmd/0", "/a.txt")]).by_wall(),
     case("a Dockerfile elsewhere", "FROM BASE\nCOPY a.txt /\n").with(TREE).given(&["-f", "sub/Dockerfile.other"]),
 ];

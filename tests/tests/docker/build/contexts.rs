@@ -100,6 +100,33 @@ pub(crate) fn names_with_every_byte_are_copied(host: &mut Host) {
     host.docker(&["rmi", "bytes"]).ok();
 }
 
+pub(crate) fn very_many_files_are_copied(host: &mut Host) {
+    // A hundred thousand take a minute of a program that is not optimized: that is left to `make soak`.
+    let many = std::env::var_os("HULL_SOAK_BUILDS").is_some();
+    let count = if many { 100_000 } else { 10_000 };
+    let path = host.dir().join("many.tar");
+    let mut archive = tar::Builder::new(fs::File::create(&path).expect("a file"));
+    let mut put = |name: &str, text: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(text.len() as u64);
+        archive.append_data(&mut header, name, text.as_bytes()).expect("written");
+    };
+    let dockerfile = format!(
+        "FROM {IMAGE}\nCOPY d /d\n\
+         RUN test \"$(find /d -type f | wc -l)\" = {count} && test \"$(cat /d/7/7)\" = 7\n"
+    );
+    put("Dockerfile", &dockerfile);
+    for number in 0..count {
+        put(&format!("d/{}/{number}", number % 500), &number.to_string());
+    }
+    archive.into_inner().and_then(|mut file| file.flush()).expect("written");
+    let sent = fs::read(path).expect("an archive");
+    let ran = host.engine.docker_with(&["build", "-t", "many", "-"], &sent);
+    assert_eq!(ran.code, 0, "{ran}");
+    host.docker(&["rmi", "many"]).ok();
+}
+
 pub(crate) fn a_context_larger_than_the_disk_leaves_nothing(host: &mut Host) {
     let engine = host.another_engine_on_a_disk_of(24 << 20);
     let script = format!(
