@@ -14,10 +14,11 @@ mod context;
 mod dockerfile;
 mod given;
 mod output;
+mod remote;
 mod view;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use base64::Engine;
@@ -29,6 +30,7 @@ use self::context::Context;
 use self::dockerfile::Dockerfile;
 use self::given::Given;
 use self::output::Output;
+use self::remote::{Checkout, Remote};
 use self::view::View;
 use crate::client::{Client, Page};
 use crate::credentials::Credentials;
@@ -46,7 +48,8 @@ Examples:
   hull build --secret id=token,src=token.txt --ssh default .
   hull build -f - . < Dockerfile
   hull build -o type=local,dest=out --target files .
-  tar c src Dockerfile | hull build -t app -")]
+  tar c src Dockerfile | hull build -t app -
+  hull build -t app https://example.org/app.git#v1:docker")]
 pub(crate) struct Build {
     /// Name the image, tag included
     #[arg(short, long, value_name = "NAME[:TAG]")]
@@ -156,7 +159,8 @@ pub(crate) struct Build {
     #[arg(long, value_name = "default[=SOCKET]", help_heading = "Commands")]
     ssh: Vec<String>,
 
-    /// A directory, or - for an archive or a Dockerfile on standard input
+    /// A directory, a git repository (URL.git#REF:DIR), or - for an archive or a Dockerfile on standard
+    /// input
     context: String,
 }
 
@@ -172,8 +176,17 @@ impl Verb for Build {
         let given = Given::read(&self.secret, &self.ssh)?;
         let outputs =
             self.output.iter().map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let dockerfile = Dockerfile::find(self.file.as_deref(), &self.context)?;
-        let context = Context::open(&self.context, dockerfile).await?;
+        let checkout = self.checkout()?;
+        let (named, file) = match &checkout {
+            Some(checkout) if self.file.as_deref() != Some("-") => (
+                checkout.root.to_string_lossy().into_owned(),
+                Some(checkout.dockerfile(self.file.as_deref())?),
+            ),
+            Some(checkout) => (checkout.root.to_string_lossy().into_owned(), self.file.clone()),
+            None => (self.context.clone(), self.file.clone()),
+        };
+        let dockerfile = Dockerfile::find(file.as_deref(), &named)?;
+        let context = Context::open(&named, dockerfile).await?;
         let checked = dockerfile::check(&context)?;
         if self.check {
             return Ok(checked.report());
@@ -207,6 +220,13 @@ impl Verb for Build {
 }
 
 impl Build {
+    /// The repository that the context is the name of, fetched.
+    fn checkout(&self) -> Result<Option<Checkout>, Error> {
+        let is_here = Path::new(&self.context).exists();
+        let remote = Remote::parse(&self.context).filter(|_| !is_here);
+        remote.map(|remote| remote.check_out()).transpose()
+    }
+
     fn shown(&self) -> Result<view::How, Error> {
         if self.quiet && self.progress == "tty" {
             return Err(Error::Exclude("--quiet", "--progress=tty"));

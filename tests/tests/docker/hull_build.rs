@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use spec::Isolation;
 use tests::Host;
-use tests::command::Ran;
+use tests::command::{Ran, eventually};
 use tests::host::IMAGE;
 
 use crate::hull::{on_terminal, typed};
@@ -208,4 +209,59 @@ pub(crate) fn what_cannot_be_built_is_told_with_its_place(host: &mut Host) {
     assert!(warned.code == 0 && warned.err.contains("2 warnings found"), "{warned}");
     let checked = build(host, &["--check"], &dir);
     assert!(checked.code == 1 && checked.out.contains("WARNING: JSONArgsRecommended"), "{checked}");
+}
+
+/// A repository with a branch `side`, whose `sub` has a context, and links that lead out of it.
+const REPOSITORY: &str = "\
+set -e; git init -q -b main . && git config user.name n && git config user.email e@example.org
+printf 'FROM scratch\\nCOPY file /\\n' > Dockerfile && echo main > file
+ln -s /etc out && ln -s /etc/passwd Dockerfile.out && git add . && git commit -q -m one
+git checkout -q -b side && mkdir sub && cp Dockerfile sub/ && echo side > sub/file
+git add . && git commit -q -m two && git checkout -q main";
+
+pub(crate) fn a_repository_may_be_the_context(host: &mut Host) {
+    let dir = host.dir().join("repository");
+    fs::create_dir_all(&dir).expect("a directory");
+    let made = host.engine.on_host("sh", &["-c", &format!("cd {}; {REPOSITORY}", dir.display())]);
+    assert_eq!(made.code, 0, "{made}");
+    let core = host.engine.on_host("git", &["--exec-path"]).ok();
+    let mut daemon = Command::new(Path::new(&core).join("git-daemon"));
+    daemon.args(["--listen=127.0.0.1", "--port=9418", "--export-all", "--reuseaddr"]);
+    let base = format!("--base-path={}", host.dir().display());
+    let mut daemon = host.engine.spawn_beside(daemon.arg(base).stderr(Stdio::null()));
+    let address = "git://127.0.0.1/repository/.git";
+    eventually("the repository is served", || {
+        host.engine.on_host("git", &["ls-remote", address]).code == 0
+    });
+    // The client is on the host's side of the engine's network, where the server is.
+    let hull = tests::programs::program("hull");
+    let build = |context: &str, more: &str| {
+        let socket = host.engine.exec_root().join("hull.sock");
+        let line = format!(
+            "DOCKER_HOST=unix://{} {} build {more} '{context}'",
+            socket.display(),
+            hull.display()
+        );
+        host.engine.on_host("sh", &["-c", &line])
+    };
+    for (fragment, want) in [("", "main\n"), ("#side:sub", "side\n")] {
+        let files = host.dir().join("fetched");
+        let _ = fs::remove_dir_all(&files);
+        let out = format!("-o type=local,dest={}", files.display());
+        let ran = build(&format!("{address}{fragment}"), &out);
+        assert_eq!(ran.code, 0, "{ran}");
+        assert_eq!(read(&files.join("file")), want);
+    }
+    for (fragment, more, want) in [
+        ("#absent", "", "absent"),
+        ("#--upload-pack=x", "", "invalid git reference"),
+        ("#main:out", "", "leads out of the repository"),
+        ("#main:..", "", "leads out of the repository"),
+        ("", "-f Dockerfile.out", "leads out of the repository"),
+    ] {
+        let ran = build(&format!("{address}{fragment}"), more);
+        assert!(ran.code != 0 && ran.err.contains(want), "{want}: {ran}");
+    }
+    daemon.kill().expect("killed");
+    daemon.wait().expect("ended");
 }

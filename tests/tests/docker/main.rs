@@ -101,6 +101,7 @@ const SUITE: Suite = Suite {
         once!(hull_build::a_live_view_shows_steps_and_what_was_cached),
         once!(hull_build::a_result_may_be_an_archive_or_a_directory),
         once!(hull_build::a_context_may_come_from_standard_input),
+        once!(hull_build::a_repository_may_be_the_context),
         once!(hull_build::what_cannot_be_built_is_told_with_its_place),
         once!(compose::a_project_of_three_services_comes_up_and_goes),
         both!(run::the_kernel_is_the_hosts_only_without_a_vm),

@@ -73,12 +73,11 @@ impl Context {
         if let Dockerfile::Unread(path) = dockerfile {
             return Self::of_input(tokio::io::stdin(), path).await;
         }
-        let is_remote =
-            named.contains("://") || named.starts_with("git@") || named.starts_with("github.com/");
+        let is_remote = named.contains("://");
         let root = Path::new(named);
         if !root.exists() {
             let what = if is_remote {
-                format!("{named} is remote: clone or download it, and name the directory")
+                format!("{named} is no git repository: download it, and name the directory")
             } else {
                 format!("path {named:?} not found")
             };
