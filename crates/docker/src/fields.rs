@@ -214,6 +214,7 @@ pub(crate) const UPDATE: Table = Table {
         "MemoryReservation",
         "MemorySwap",
         "NanoCpus",
+        "NetworkRates",
         "PidsLimit",
         "RestartPolicy",
     ],

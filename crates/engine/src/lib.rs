@@ -68,6 +68,7 @@ pub use mountpoint::{
     VolumeOptions,
 };
 pub use network::egress::Invalid as InvalidEgress;
+pub use network::rate::{Invalid as InvalidRate, Rate, Rates};
 pub use network::{Counters, Endpoint, Family, Layout, Plan, Protocol, Published, Subnet};
 pub use networks::{AddressPool, Asked, InvalidPool, Network, NetworkCreate, builtin_id};
 pub use owner::Bindings;
@@ -82,6 +83,6 @@ pub use settings::Settings;
 pub use shim::Error as ShimError;
 pub use stats::Sample;
 pub use store::Error as StoreError;
-pub use update::Update;
+pub use update::{NewRate, Update};
 pub use volume::{ANONYMOUS, DRIVER, Error as VolumeError, NewVolume, Volume, VolumeCopy};
 pub use walls::{HostKind, HostProfile, Walls, Weakened};

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use network::egress::Policy;
-use network::{Bridge, Layout, Plan};
+use network::{Bridge, Layout, Plan, Rates};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Attachment, NetworkMode, Share};
@@ -98,6 +98,8 @@ pub(crate) struct Site {
     pub(crate) asked6: bool,
     /// Where containers may send to that do not say it themselves; `None` for everywhere.
     pub(crate) egress: Option<Policy>,
+    /// How fast containers receive and send that do not say it themselves.
+    pub(crate) rates: Rates,
 }
 
 /// The networks by id.
@@ -246,13 +248,14 @@ impl Shared {
                 asked: true,
                 asked6: true,
                 egress: None,
+                rates: Rates::default(),
             });
         }
         let Entry { network, bridge } = self.networks.entry(name)?;
         let bridge = bridge.ok_or_else(|| Error::NoBridge(network.name.clone()))?;
-        let egress = egress(&network.options)?;
+        let (egress, rates) = (egress(&network.options)?, rates(&network.options)?);
         let Network { id, name, asked, asked6, .. } = network;
-        Ok(Site { id, name, bridge, named: true, asked, asked6, egress })
+        Ok(Site { id, name, bridge, named: true, asked, asked6, egress, rates })
     }
 
     /// Makes a network; gives its id.
@@ -270,6 +273,7 @@ impl Shared {
             return Err(Error::NetworkExists(request.name));
         }
         egress(&request.options)?;
+        rates(&request.options)?;
         let id = crate::names::fresh_id();
         let bridge = request.bridge.clone().unwrap_or_else(|| format!("br-{}", &id[..12]));
         let (four, six) = asked(&request)?;
@@ -361,6 +365,21 @@ fn egress(options: &BTreeMap<String, String>) -> Result<Option<Policy>, Error> {
         problem: error.to_string(),
     };
     options.get("egress").map(|text| text.parse()).transpose().map_err(invalid)
+}
+
+/// How fast a network's options let its containers receive and send.
+fn rates(options: &BTreeMap<String, String>) -> Result<Rates, Error> {
+    let read = |option: &str, field| {
+        let rate = options.get(option).map(|text| text.parse()).transpose();
+        rate.map_err(|error: network::rate::Invalid| Error::Invalid {
+            field,
+            problem: error.to_string(),
+        })
+    };
+    Ok(Rates {
+        into: read("rate-in", "option rate-in")?,
+        out: read("rate-out", "option rate-out")?,
+    })
 }
 
 /// The addresses that are asked for, of each family; `None` for any.

@@ -2,6 +2,8 @@
 //!
 //! Spec: Docker's rules for `update`.
 
+use network::{Rate, Rates};
+
 use crate::bundle::limits;
 use crate::config::{Blkio, HostConfig, Resources};
 use crate::engine::Engine;
@@ -15,6 +17,32 @@ pub struct Update {
     pub resources: Resources,
     /// Whether it runs again when it has ended.
     pub restart: Option<RestartPolicy>,
+    /// How fast it receives on its networks.
+    pub rate_in: NewRate,
+    /// How fast it sends.
+    pub rate_out: NewRate,
+}
+
+/// What becomes of a rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NewRate {
+    /// It stays.
+    #[default]
+    Same,
+    /// It is what the network says.
+    OfNetwork,
+    /// It is this one.
+    At(Rate),
+}
+
+impl NewRate {
+    fn or(self, old: Option<Rate>) -> Option<Rate> {
+        match self {
+            Self::Same => old,
+            Self::OfNetwork => None,
+            Self::At(rate) => Some(rate),
+        }
+    }
 }
 
 impl Engine {
@@ -37,6 +65,15 @@ impl Update {
                 return Err(StateError::AutoRemove.into());
             }
             host.restart = restart;
+        }
+        let same = (self.rate_in, self.rate_out) == (NewRate::Same, NewRate::Same);
+        if !same && host.attachments.is_empty() {
+            let problem = "the container has no network of its own".to_owned();
+            return Err(Error::Invalid { field: "NetworkRates", problem });
+        }
+        for attachment in host.attachments.values_mut() {
+            let rates = &mut attachment.rates;
+            *rates = Rates { into: self.rate_in.or(rates.into), out: self.rate_out.or(rates.out) };
         }
         host.resources = merged(self.resources, &old.resources)?;
         limits::check(&host)?;
@@ -106,7 +143,7 @@ mod tests {
         };
         let resources =
             Resources { memory: Some(64 << 20), cpu_shares: Some(2), ..Default::default() };
-        let new = Update { resources, restart: None }.apply(&old).expect("valid").resources;
+        let new = Update { resources, ..Update::default() }.apply(&old).expect("valid").resources;
         let want = (Some(64 << 20), Some(128 << 20), Some(2), Some(9));
         assert_eq!((new.memory, new.memory_swap, new.cpu_shares, new.pids_limit), want);
     }
@@ -122,7 +159,7 @@ mod tests {
             (limits(Some(256 << 20), Some(-1)), true),
         ];
         for (resources, valid) in cases {
-            let update = Update { resources: resources.clone(), restart: None };
+            let update = Update { resources: resources.clone(), ..Update::default() };
             assert_eq!(update.apply(&old).is_ok(), valid, "{resources:?}");
         }
     }

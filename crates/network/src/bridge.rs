@@ -28,7 +28,7 @@ use crate::address::{Layout, Pool, mac_of};
 use crate::endpoint::{Endpoint, Six, Wish};
 use crate::name::InterfaceName;
 use crate::netns::Namespace;
-use crate::{address, egress, filter, sysctl};
+use crate::{address, egress, filter, rate, sysctl};
 pub use device::in_use;
 use device::{
     delete_if_there, delete_ours, ensure_forwarding, ensure_link, host_end, refuse_overlap,
@@ -148,23 +148,37 @@ impl Bridge {
         });
         drop(pools);
         claimed.map_err(|source| self.no_address(source))?;
-        match &endpoint.egress {
-            Some(policy) => Ok(egress::ensure(&self.name, endpoint, policy)?),
-            None => Ok(()),
+        if let Some(policy) = &endpoint.egress {
+            egress::ensure(&self.name, endpoint, policy)?;
         }
+        if endpoint.rates.is_none() { Ok(()) } else { self.limit(id, endpoint) }
     }
 
-    /// Takes away rules for what a container may send that a crash has left, and devices that they are
-    /// of; `kept` are all places on the bridge.
-    pub fn collect_egress(&self, kept: &[&Endpoint]) -> Result<(), Error> {
+    /// Takes away rules for what comes of a container that a crash has left, and devices that they are of;
+    /// `kept` are all places on the bridge.
+    pub fn collect(&self, kept: &[&Endpoint]) -> Result<(), Error> {
+        let of = |veth: &str| kept.iter().find(|endpoint| endpoint.veth == veth);
         for veth in egress::held(&self.name)? {
-            match kept.iter().find(|endpoint| endpoint.veth == veth) {
+            match of(&veth) {
                 Some(endpoint) if endpoint.egress.is_some() => {}
                 Some(_) => egress::remove(&self.name, &veth)?,
                 None => self.release(&veth)?,
             }
         }
+        for veth in rate::held(&self.name)? {
+            match of(&veth) {
+                Some(endpoint) if endpoint.rates.out.is_some() => {}
+                Some(_) => rate::remove(&self.name, &veth)?,
+                None => self.release(&veth)?,
+            }
+        }
         Ok(())
+    }
+
+    /// Has the rates of a container's place hold, in place of others.
+    pub fn limit(&self, id: &ContainerId, endpoint: &Endpoint) -> Result<(), Error> {
+        let mut netlink = Netlink::open().map_err(attach("open netlink for a device", id))?;
+        Ok(rate::apply(&mut netlink, &self.name, endpoint)?)
     }
 
     /// Deletes a device, and then its rules: another container may share its namespace, and is not to
@@ -173,7 +187,8 @@ impl Bridge {
         Netlink::open()
             .and_then(|mut netlink| delete_if_there(&mut netlink, veth))
             .map_err(link("delete a restricted device of", &self.name))?;
-        Ok(egress::remove(&self.name, veth)?)
+        egress::remove(&self.name, veth)?;
+        Ok(rate::remove(&self.name, veth)?)
     }
 
     /// Lets a container send to addresses that names of its policy have: each with the number of the
@@ -210,6 +225,7 @@ impl Bridge {
             veth: host_end(address),
             six,
             egress: wish.egress.cloned(),
+            rates: wish.rates,
         };
         if let Err(error) = self.connect(id, namespace, &endpoint) {
             // The first error is the one that tells.
@@ -268,7 +284,7 @@ impl Bridge {
     /// One whose sending is restricted loses its device first: another container may share the
     /// namespace, and is not to outlive the rules.
     pub fn detach(&self, id: &ContainerId, endpoint: &Endpoint) {
-        if endpoint.egress.is_some() {
+        if endpoint.is_held() {
             // Rules without a device are rubbish that the next start collects.
             let _ = self.release(&endpoint.veth);
         }
@@ -323,6 +339,9 @@ impl Bridge {
             .map_err(attach("make a device", id))?;
         if let Some(policy) = &endpoint.egress {
             egress::apply(&self.name, endpoint, policy)?;
+        }
+        if !endpoint.rates.is_none() {
+            rate::apply(&mut netlink, &self.name, endpoint)?;
         }
         netlink
             .index(&endpoint.veth)

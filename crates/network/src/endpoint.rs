@@ -7,9 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sys::netlink::Mac;
 
 use crate::egress::Policy;
+use crate::rate::Rates;
 
 /// What a container wants of its place on a bridge.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Wish<'a> {
     /// The name of its device.
     pub interface: &'a str,
@@ -21,6 +22,8 @@ pub struct Wish<'a> {
     pub mac: Option<Mac>,
     /// Where it may send to; `None` for everywhere.
     pub egress: Option<&'a Policy>,
+    /// How fast it may receive and send.
+    pub rates: Rates,
 }
 
 /// A container's place on a bridge: goes into its record, and back to [`Bridge::detach`] or, after
@@ -46,6 +49,9 @@ pub struct Endpoint {
     /// Where it may send to; `None` for everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Policy>,
+    /// How fast it may receive and send.
+    #[serde(default, skip_serializing_if = "Rates::is_none")]
+    pub rates: Rates,
 }
 
 /// A container's place in the IPv6 of a network.
@@ -60,6 +66,11 @@ pub struct Six {
 }
 
 impl Endpoint {
+    /// Whether the host has rules for what comes of its device.
+    pub(crate) fn is_held(&self) -> bool {
+        self.egress.is_some() || self.rates.out.is_some()
+    }
+
     /// Its addresses with the lengths of their prefixes.
     pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, u8)> {
         let six = self.six.as_ref().map(|six| (six.address.into(), six.prefix));

@@ -184,6 +184,42 @@ pub(crate) fn nft(table: &str, flags: &[&str], batch: &str) -> Result<(), Error>
     Err(Error::Refused { table: table.to_owned(), says })
 }
 
+/// Families and names of all tables.
+pub(crate) fn tables(all: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let objects = all["nftables"].as_array().into_iter().flatten();
+    objects.filter_map(|object| {
+        let table = object.get("table")?;
+        Some((table["family"].as_str()?, table["name"].as_str()?))
+    })
+}
+
+/// The devices that have tables of their own which are called so and by the device.
+pub(crate) fn devices_with(prefix: &str) -> Result<Vec<String>, Error> {
+    let all = ask(&["list", "tables"])?;
+    let devices = tables(&all).filter_map(|(_, name)| name.strip_prefix(prefix));
+    // What does not begin so is of a bridge with a longer name.
+    let mut devices: Vec<_> =
+        devices.filter(|name| name.starts_with("veth-")).map(str::to_owned).collect();
+    devices.sort_unstable();
+    devices.dedup();
+    Ok(devices)
+}
+
+/// What nft says of the host's rules.
+pub(crate) fn ask(words: &[&str]) -> Result<Value, Error> {
+    let mut command = Command::new("nft");
+    command.arg("-j").args(words).stdin(Stdio::null());
+    let output = command.output().map_err(Error::Run)?;
+    let refused = |says: &str| Error::Refused {
+        table: words.last().copied().unwrap_or_default().to_owned(),
+        says: says.lines().next().unwrap_or("no reason given").to_owned(),
+    };
+    if !output.status.success() {
+        return Err(refused(&String::from_utf8_lossy(&output.stderr)));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| refused(&error.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,7 +27,7 @@
 //!
 //! let id = "web".parse()?;
 //! let namespace = namespaces.create(&id)?; // `--network none` ends here
-//! let wish = network::Wish { interface: "eth0", address: None, address6: None, mac: None, egress: None };
+//! let wish = network::Wish { interface: "eth0", ..network::Wish::default() };
 //! let endpoint = bridge.attach(&id, &namespace, &wish)?; // keep it in the container's record
 //! namespace.set_gateway(&id, &endpoint)?;
 //!
@@ -45,6 +45,7 @@ pub mod filter;
 pub mod name;
 pub mod netns;
 pub mod ports;
+pub mod rate;
 pub mod sysctl;
 
 pub use address::{Family, Layout, Subnet};
@@ -54,4 +55,5 @@ pub use endpoint::{Endpoint, Six, Wish};
 pub use name::InterfaceName;
 pub use netns::{Namespace, Namespaces};
 pub use ports::{Ports, Protocol, Published};
+pub use rate::{Rate, Rates};
 pub use sys::netlink::Mac;

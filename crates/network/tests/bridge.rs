@@ -13,8 +13,15 @@ use spec::{ContainerId, Kind};
 use sys::netlink::{Address, Netlink, Peer, Route};
 
 const PORT: u16 = 7;
-const WISH: Wish<'static> =
-    Wish { interface: "eth0", address: None, address6: None, mac: None, egress: None };
+const NO_RATES: network::Rates = network::Rates { into: None, out: None };
+const WISH: Wish<'static> = Wish {
+    interface: "eth0",
+    address: None,
+    address6: None,
+    mac: None,
+    egress: None,
+    rates: NO_RATES,
+};
 
 /// Runs `test` in a fresh "host": a network namespace with `lo` alone, and a directory for the
 /// containers' namespaces.

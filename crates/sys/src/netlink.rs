@@ -1,4 +1,4 @@
-//! Links, addresses, routes and redirections of a network namespace, by rtnetlink.
+//! Links, addresses, routes, rates and redirections of a network namespace, by rtnetlink.
 //!
 //! A blocking client for the few requests that Hull makes: the engine wires bridges and veths, the
 //! VM's shim a tap, the agent the guest's interface. A [`Netlink`] speaks for the network namespace
@@ -17,9 +17,11 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 mod address;
 mod link;
 mod redirect;
+mod shape;
 
 pub use address::{Address, Route};
 pub use link::{Link, Mac, Peer};
+pub use shape::Shape;
 
 /// A conversation with the kernel about one network namespace.
 #[derive(Debug)]

@@ -40,6 +40,7 @@ mod policy;
 mod ports;
 mod pulls;
 mod quotas;
+mod rates;
 mod registries;
 mod restart;
 mod rogue;
@@ -174,6 +175,7 @@ const SUITE: Suite = Suite {
         both!(networks::a_container_comes_to_networks_and_leaves_them),
         once!(networks::links_and_extra_hosts_are_names_of_ones_own),
         once!(networks::a_link_is_shown_and_follows_its_container),
+        both!(rates::a_container_receives_and_sends_no_faster_than_it_may),
         once!(networks::an_id_comes_before_a_name),
         once!(networks::an_engine_that_ends_leaves_only_what_containers_need),
         once!(networks::a_vm_has_interfaces_for_four_networks),

@@ -151,6 +151,12 @@ pub(crate) struct Update {
     /// Weight of its block I/O, 10 to 1000
     #[arg(long, value_name = "10-1000")]
     blkio_weight: Option<u16>,
+    /// How fast it may receive on its networks, e.g. 10mbit; none for what they say
+    #[arg(long, value_name = "RATE")]
+    rate_in: Option<String>,
+    /// How fast it may send on its networks, e.g. 10mbit; none for what they say
+    #[arg(long, value_name = "RATE")]
+    rate_out: Option<String>,
     /// no, always, unless-stopped or on-failure[:TIMES]
     #[arg(long, value_name = "POLICY")]
     restart: Option<String>,
@@ -251,6 +257,8 @@ impl Verb for Update {
         };
         #[allow(clippy::cast_possible_truncation)] // saturates, and the engine checks it
         let nano_cpus = self.cpus.map(|cpus| (cpus * 1e9) as i64);
+        let any_rate = self.rate_in.is_some() || self.rate_out.is_some();
+        let rates = any_rate.then(|| json!({ "In": self.rate_in, "Out": self.rate_out }));
         let mut body = json!({
             "Memory": bytes("--memory", &self.memory)?,
             "MemoryReservation": bytes("--memory-reservation", &self.memory_reservation)?,
@@ -263,6 +271,7 @@ impl Verb for Update {
             "CpusetMems": self.cpuset_mems,
             "PidsLimit": self.pids_limit,
             "BlkioWeight": self.blkio_weight,
+            "NetworkRates": rates,
             "RestartPolicy": self.restart.as_deref().map(restart).transpose()?,
         });
         if let Some(fields) = body.as_object_mut() {

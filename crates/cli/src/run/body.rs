@@ -186,7 +186,13 @@ fn health(flags: &Upkeep) -> Result<Value, Error> {
 fn endpoint(flags: &Flags) -> Value {
     let address = trimmed(json!({ "IPv4Address": flags.ip, "IPv6Address": flags.ip6 }));
     let addressed = address.as_object().is_some_and(|fields| !fields.is_empty());
-    let plain = flags.network_alias.is_empty() && flags.network_opt.is_empty();
+    let mut options = pairs(&flags.network_opt);
+    for (option, rate) in [("rate-in", &flags.rate_in), ("rate-out", &flags.rate_out)] {
+        if let Some(rate) = rate {
+            options.insert(option.to_owned(), rate.as_str().into());
+        }
+    }
+    let plain = flags.network_alias.is_empty() && options.is_empty();
     if !addressed && plain {
         return Value::Null;
     }
@@ -194,7 +200,7 @@ fn endpoint(flags: &Flags) -> Value {
     let endpoint = trimmed(json!({
         "Aliases": flags.network_alias,
         "IPAMConfig": addressed.then_some(address),
-        "DriverOpts": pairs(&flags.network_opt),
+        "DriverOpts": options,
     }));
     json!({ "EndpointsConfig": { network: endpoint } })
 }

@@ -82,6 +82,12 @@ pub(crate) struct Flags {
     /// Option of its place on its network, such as egress=allow:example.com:443
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Network")]
     pub(super) network_opt: Vec<String>,
+    /// How fast it may receive on its network, e.g. 10mbit
+    #[arg(long, value_name = "RATE", help_heading = "Network")]
+    pub(super) rate_in: Option<String>,
+    /// How fast it may send on its network, e.g. 10mbit
+    #[arg(long, value_name = "RATE", help_heading = "Network")]
+    pub(super) rate_out: Option<String>,
     /// A further name on its network
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub(super) network_alias: Vec<String>,

@@ -1,6 +1,6 @@
 //! `POST /containers/ID/update`.
 
-use engine::{Resources, Update};
+use engine::{NewRate, Resources, Update};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,6 +17,15 @@ use crate::route::Answer;
 struct Body {
     restart_policy: Option<RestartBody>,
     pids_limit: Option<i64>,
+    network_rates: Option<RatesBody>,
+}
+
+/// A field of our own: rates, `none` for what the network says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
+struct RatesBody {
+    r#in: Option<String>,
+    out: Option<String>,
 }
 
 /// `POST /containers/ID/update`.
@@ -37,12 +46,24 @@ fn parse(mut body: Value) -> Result<Update, Error> {
     let mut body: Body = read("", body)?;
     // Here 0 and less say that there is to be no limit, as all that is nothing to a create.
     let pids = body.pids_limit.take().map(|limit| limit.max(0));
+    let rates = body.network_rates.take().unwrap_or_default();
     // A policy without a name asks for no change.
     let restart = body.restart_policy.filter(|policy| !policy.is_unnamed());
     Ok(Update {
         resources: Resources { pids_limit: pids, ..limits.read()? },
         restart: restart.map(|policy| policy.read()).transpose()?,
+        rate_in: new_rate(rates.r#in.as_deref())?,
+        rate_out: new_rate(rates.out.as_deref())?,
     })
+}
+
+fn new_rate(text: Option<&str>) -> Result<NewRate, Error> {
+    let wrong = |error: engine::InvalidRate| Error::invalid(error.to_string());
+    match text {
+        None => Ok(NewRate::Same),
+        Some("none") => Ok(NewRate::OfNetwork),
+        Some(text) => text.parse().map(NewRate::At).map_err(wrong),
+    }
 }
 
 #[cfg(test)]
@@ -66,6 +87,11 @@ mod tests {
             let update = parse(json!({ "PidsLimit": unlimited })).expect("valid");
             assert_eq!(update.resources.pids_limit, Some(0), "{unlimited}");
         }
+        let update =
+            parse(json!({"NetworkRates": {"In": "10mbit", "Out": "none"}})).expect("valid");
+        let rate = NewRate::At("10mbit".parse().expect("a rate"));
+        assert_eq!((update.rate_in, update.rate_out), (rate, NewRate::OfNetwork));
+        assert!(parse(json!({"NetworkRates": {"In": "fast"}})).is_err());
         assert!(parse(json!({"Devices": [{"PathOnHost": "/dev/null"}]})).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! What a container looks like: inspect and top.
 
+mod endpoint;
 mod openings;
 
 use std::collections::BTreeMap;
@@ -433,11 +434,7 @@ fn endpoint(container: &Container, network: &str, id: &str) -> Value {
         document["MacAddress"] = json!(wish.mac);
         document["GwPriority"] = json!(wish.priority);
     }
-    let held = container.endpoints.get(network).and_then(|endpoint| endpoint.egress.as_ref());
-    let wished = container.host.attachments.get(network).and_then(|wish| wish.egress.as_ref());
-    if let Some(egress) = held.or(wished) {
-        document["DriverOpts"] = json!({ "egress": egress });
-    }
+    document["DriverOpts"] = endpoint::options(container, network);
     if let Some(endpoint) = container.endpoints.get(network) {
         document["MacAddress"] = json!(endpoint.mac.to_string());
         document["EndpointID"] = json!(container.id);

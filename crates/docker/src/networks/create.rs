@@ -27,6 +27,8 @@ const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
 const MTU: &str = "com.docker.network.driver.mtu";
 /// The option that says where containers may send to; its value is the engine's to read.
 const EGRESS: &str = "egress";
+const RATE_IN: &str = "rate-in";
+const RATE_OUT: &str = "rate-out";
 /// The option that says whether containers reach each other.
 const TALKS: &str = "com.docker.network.bridge.enable_icc";
 
@@ -119,7 +121,9 @@ fn options(network: &mut NetworkCreate) -> Result<(), Error> {
     for (option, value) in &network.options {
         match (option.as_str(), value.as_str()) {
             (BRIDGE_NAME, name) => network.bridge = Some(name.to_owned()),
-            (EGRESS, _) | (MASQUERADE | TALKS, "true" | "1") | (GATEWAY4 | GATEWAY6, "nat") => {}
+            (EGRESS | RATE_IN | RATE_OUT, _)
+            | (MASQUERADE | TALKS, "true" | "1")
+            | (GATEWAY4 | GATEWAY6, "nat") => {}
             (TALKS, "false" | "0") => network.isolated = true,
             (ENABLE_IPV6, "true" | "1") => network.ipv6 = true,
             (ENABLE_IPV6, "false" | "0") => network.ipv6 = false,

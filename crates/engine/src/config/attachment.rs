@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use network::egress::Policy;
 use network::ports::Wanted;
-use network::{Mac, Protocol};
+use network::{Mac, Protocol, Rates};
 use serde::{Deserialize, Serialize};
 
 use super::{HostConfig, NetworkMode};
@@ -29,6 +29,8 @@ pub struct Attachment {
     pub priority: i64,
     /// Where it may send to; `None` for what the network says.
     pub egress: Option<Policy>,
+    /// How fast it may receive and send; what is `None` is as the network says.
+    pub rates: Rates,
 }
 
 /// A port of the host, as asked for.

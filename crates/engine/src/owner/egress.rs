@@ -63,7 +63,7 @@ pub(crate) fn collect(shared: &Shared) {
         let Ok(site) = shared.site(&name) else { continue };
         let kept: Vec<_> =
             containers.iter().filter_map(|container| container.endpoints.get(&name)).collect();
-        if let Err(error) = site.bridge.collect_egress(&kept) {
+        if let Err(error) = site.bridge.collect(&kept) {
             tracing::warn!(network = name, error = %spec::chain(&error), "old rules are left");
         }
     }

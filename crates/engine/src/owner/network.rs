@@ -273,7 +273,8 @@ impl Site {
         let egress = attachment.egress.as_ref().or(self.egress.as_ref());
         let (interface, mac) = (interface.as_str(), attachment.mac());
         let (address, address6) = (attachment.address, attachment.address6);
-        let wish = Wish { interface, address, address6, mac, egress };
+        let rates = attachment.rates.or(self.rates);
+        let wish = Wish { interface, address, address6, mac, egress, rates };
         Ok(self.bridge.attach(id, &namespace, &wish)?)
     }
 }

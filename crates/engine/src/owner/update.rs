@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::Owner;
 use super::start::blocking;
 use crate::bundle::limits;
-use crate::config::Share;
+use crate::config::{HostConfig, Share};
 use crate::container::Status;
 use crate::error::{Error, StateError};
 use crate::stats::Sample;
@@ -25,9 +25,40 @@ impl Owner {
         {
             shim.update(&limits::changed(&host.resources)?).await?;
         }
+        self.limit_network(&host).await?;
         self.container.host = host;
         self.record().done().await?;
         self.tell("update", &[]);
+        Ok(())
+    }
+
+    /// Has it receive and send as `host` says; as before when that fails.
+    async fn limit_network(&mut self, host: &HostConfig) -> Result<(), Error> {
+        let mut endpoints = self.container.endpoints.clone();
+        let mut changed = Vec::new();
+        for (network, endpoint) in &mut endpoints {
+            let site = self.shared.site(network)?;
+            let rates =
+                host.attachments.get(network).map_or(site.rates, |wish| wish.rates.or(site.rates));
+            if endpoint.rates != rates {
+                let before = endpoint.clone();
+                endpoint.rates = rates;
+                changed.push((site.bridge, before, endpoint.clone()));
+            }
+        }
+        let id = self.container.id.clone();
+        blocking(move || {
+            let limited = changed.iter().try_for_each(|(bridge, _, new)| bridge.limit(&id, new));
+            if limited.is_err() {
+                // The first error is the one that tells.
+                for (bridge, old, _) in &changed {
+                    let _ = bridge.limit(&id, old);
+                }
+            }
+            Ok(limited?)
+        })
+        .await?;
+        self.container.endpoints = endpoints;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use spec::{ContainerId, Kind};
 
 use crate::address;
 use crate::name::InterfaceName;
-use crate::{filter, sysctl};
+use crate::{filter, rate, sysctl};
 
 /// Why the bridge or a place on it could not be made or removed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,9 @@ pub enum Error {
     /// The packet filter refused.
     #[error(transparent)]
     Filter(#[from] filter::Error),
+    /// A container cannot be held to a rate.
+    #[error(transparent)]
+    Rate(#[from] rate::Error),
     /// No address.
     #[error("network {bridge}")]
     Address {
@@ -68,16 +71,20 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::NotABridge(_) | Self::Overlap { .. } => Kind::Conflict,
-            Self::Filter(source) => source.kind(),
+            Self::Filter(source) | Self::Rate(rate::Error::Filter(source)) => source.kind(),
             Self::Sysctl(source) => source.kind(),
             Self::Address { source, .. } => source.kind(),
-            Self::Link { source, .. } | Self::Forwarding(source) | Self::Attach { source, .. } => {
-                match source.raw_os_error() {
-                    Some(libc::EPERM | libc::EACCES) => Kind::Denied,
-                    Some(libc::EOPNOTSUPP) => Kind::Unsupported,
-                    _ => Kind::Internal,
+            Self::Rate(rate::Error::Shape { source, .. })
+            | Self::Link { source, .. }
+            | Self::Forwarding(source)
+            | Self::Attach { source, .. } => match source.raw_os_error() {
+                Some(libc::EPERM | libc::EACCES) => Kind::Denied,
+                Some(libc::EOPNOTSUPP | libc::ENOENT) if matches!(self, Self::Rate(_)) => {
+                    Kind::Unsupported
                 }
-            }
+                Some(libc::EOPNOTSUPP) => Kind::Unsupported,
+                _ => Kind::Internal,
+            },
         }
     }
 }

@@ -19,9 +19,6 @@
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::{Command, Stdio};
-
-use serde_json::Value;
 
 use super::{Host, Policy, Ports, Rule, Transport};
 use crate::endpoint::Endpoint;
@@ -64,8 +61,8 @@ pub(crate) fn ensure(
     policy: &Policy,
 ) -> Result<(), Error> {
     let table = table(bridge, &endpoint.veth);
-    let all = ask(&["list", "tables"])?;
-    let there = |family: &str| tables(&all).any(|found| found == (family, table.as_str()));
+    let all = filter::ask(&["list", "tables"])?;
+    let there = |family: &str| filter::tables(&all).any(|found| found == (family, table.as_str()));
     if there("netdev") && there("inet") { Ok(()) } else { apply(bridge, endpoint, policy) }
 }
 
@@ -80,14 +77,7 @@ pub(crate) fn remove(bridge: &InterfaceName, veth: &str) -> Result<(), Error> {
 
 /// The devices of `bridge` that have rules.
 pub(crate) fn held(bridge: &InterfaceName) -> Result<Vec<String>, Error> {
-    let (all, ours) = (ask(&["list", "tables"])?, table(bridge, ""));
-    let devices = tables(&all).filter_map(|(_, name)| name.strip_prefix(&ours));
-    // What does not begin so is of a bridge with a longer name.
-    let mut devices: Vec<_> =
-        devices.filter(|name| name.starts_with("veth-")).map(str::to_owned).collect();
-    devices.sort_unstable();
-    devices.dedup();
-    Ok(devices)
+    filter::devices_with(&table(bridge, ""))
 }
 
 /// Lets addresses through that the names of rules have: each the number of its rule, the address and for
@@ -119,7 +109,7 @@ pub(crate) fn dropped(bridge: &InterfaceName, veth: &str) -> Result<Dropped, Err
     let table = table(bridge, veth);
     let mut dropped = Dropped::default();
     for family in ["inet", "netdev"] {
-        let all = ask(&["list", "counters", "table", family, &table])?;
+        let all = filter::ask(&["list", "counters", "table", family, &table])?;
         for counter in all["nftables"].as_array().into_iter().flatten() {
             let counter = &counter["counter"];
             let packets = counter["packets"].as_u64().unwrap_or(0);
@@ -227,29 +217,6 @@ fn ports(ports: Ports) -> String {
     format!("meta l4proto {protocol} th dport {first}-{last}")
 }
 
-fn tables(all: &Value) -> impl Iterator<Item = (&str, &str)> {
-    let objects = all["nftables"].as_array().into_iter().flatten();
-    objects.filter_map(|object| {
-        let table = object.get("table")?;
-        Some((table["family"].as_str()?, table["name"].as_str()?))
-    })
-}
-
-/// What nft says of the host's rules.
-fn ask(words: &[&str]) -> Result<Value, Error> {
-    let mut command = Command::new("nft");
-    command.arg("-j").args(words).stdin(Stdio::null());
-    let output = command.output().map_err(Error::Run)?;
-    let refused = |says: &str| Error::Refused {
-        table: words.last().copied().unwrap_or_default().to_owned(),
-        says: says.lines().next().unwrap_or("no reason given").to_owned(),
-    };
-    if !output.status.success() {
-        return Err(refused(&String::from_utf8_lossy(&output.stderr)));
-    }
-    serde_json::from_slice(&output.stdout).map_err(|error| refused(&error.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +232,7 @@ mod tests {
             veth: "veth-0a010002".into(),
             six: None,
             egress: None,
+            rates: crate::rate::Rates::default(),
         };
         let policy = policy.parse().expect("legal");
         ruleset(&table(&bridge, &endpoint.veth), &bridge, &endpoint, &policy)

@@ -61,7 +61,7 @@ impl Netlink {
     }
 }
 
-fn message(
+pub(super) fn message(
     index: u32,
     handle: TcHandle,
     parent: TcHandle,

@@ -80,3 +80,39 @@ fn a_redirection_can_be_made_once_and_undone() {
         net.redirect(a, b)
     });
 }
+
+#[test]
+fn a_shape_holds_back_what_is_more_than_it_lets_through() {
+    in_new_namespace(|net| {
+        net.add_veth("a", &Peer { name: "b", mac: None, netns: None })?;
+        let (a, b) = (net.index("a")?, net.index("b")?);
+        net.add_address(a, address("10.9.1.1", 24))?;
+        // Whoever it is for is not asked for: its card is known, and does not answer.
+        net.set_up(a, true)?;
+        net.set_up(b, true)?;
+        net.shape(a, Shape { rate: 1000, burst: 3000, waiting: 2000 })?;
+        net.shape(a, Shape { rate: 6 << 30, burst: 4000, waiting: 2000 })?;
+        net.shape(a, Shape { rate: 1000, burst: 4000, waiting: 2000 })?;
+        let socket = std::net::UdpSocket::bind("10.9.1.1:0")?;
+        socket.set_broadcast(true)?;
+        let started = std::time::Instant::now();
+        for _ in 0..100 {
+            // What finds no room is dropped, of which a sender may hear.
+            let _ = socket.send_to(&[0; 958], "10.9.1.255:9");
+        }
+        let sent = sent_by("a")?;
+        // 1000 bytes each; the kernel itself sends a few.
+        let most = 5000 + u64::try_from(started.elapsed().as_millis()).expect("a short time");
+        assert!((3000..=most).contains(&sent), "{sent} of at most {most}");
+        net.unshape(a)?;
+        assert!(net.unshape(a).is_err());
+        Ok(())
+    });
+}
+
+/// The bytes that the interface has sent, as the namespace of the thread counts them.
+fn sent_by(name: &str) -> io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}:")));
+    Ok(line.and_then(|line| line.split_whitespace().nth(8)?.parse().ok()).expect("a count"))
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use engine::{Attachment, HostPort};
+use engine::{Attachment, HostPort, Rates};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -81,13 +81,19 @@ pub(crate) fn attachment(place: &str, settings: Value) -> Result<Attachment, Err
             _ => return refused(&format!("IPAMConfig.{key} (given {value})")),
         }
     }
-    let mut egress = None;
+    let (mut egress, mut rates) = (None, Rates::default());
+    let rate = |text: &str| {
+        let wrong = |error: engine::InvalidRate| Error::invalid(error.to_string());
+        text.parse().map(Some).map_err(wrong)
+    };
     for (option, value) in body.driver_opts.into_iter().flatten() {
         match option.as_str() {
             "egress" => {
                 let wrong = |error: engine::InvalidEgress| Error::invalid(error.to_string());
                 egress = Some(value.parse().map_err(wrong)?);
             }
+            "rate-in" => rates.into = rate(&value)?,
+            "rate-out" => rates.out = rate(&value)?,
             _ => return refused(&format!("DriverOpts.{option} (given {value:?})")),
         }
     }
@@ -99,6 +105,7 @@ pub(crate) fn attachment(place: &str, settings: Value) -> Result<Attachment, Err
         mac: body.mac_address.unwrap_or_default(),
         priority: body.gw_priority.unwrap_or_default(),
         egress,
+        rates,
     })
 }
 
@@ -143,6 +150,7 @@ mod tests {
             (json!({ "IPAMConfig": { "LinkLocalIPs": ["169.254.0.1"] } }), "LinkLocalIPs"),
             (json!({ "DriverOpts": { "a": "b" } }), "E.DriverOpts.a"),
             (json!({ "DriverOpts": { "egress": "all" } }), "invalid egress \"all\""),
+            (json!({ "DriverOpts": { "rate-in": "10" } }), "invalid rate \"10\""),
         ] {
             let error = read(settings).expect_err(word).to_string();
             assert!(error.contains(word), "{error}");
