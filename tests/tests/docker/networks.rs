@@ -179,13 +179,14 @@ pub(crate) fn names_are_served_as_they_come_and_go(host: &mut Host, isolation: I
         addresses
     };
     let start = |host: &Host, name: &str| {
-        let name = format!("--name={name}");
-        let flags = ["--network=back", "--network-alias=pool", &name];
+        let (name, hostname) = (format!("--name={name}"), format!("--hostname=box-{name}"));
+        let flags = ["--network=back", "--network-alias=pool", &name, &hostname];
         let id = detached(host, process, &flags, &["sleep", "1000"]);
         field(host, &id, "{{.NetworkSettings.Networks.back.IPAddress}}")
     };
     let one = start(host, "one");
     assert_eq!(found(host, "one"), [one.as_str()]);
+    assert_eq!(found(host, "box-one"), [one.as_str()]);
     let in_file = ["exec", "asker", "grep", "-c", "pool", "/etc/hosts"];
     eventually("the file has what one container has", || host.docker(&in_file).out == "1\n");
     let two = start(host, "two");

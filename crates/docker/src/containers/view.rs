@@ -415,7 +415,9 @@ fn endpoint(container: &Container, network: &str, id: &str) -> Value {
             if !aliases.contains(&short) {
                 aliases.push(short);
             }
-            let names = std::iter::once(&container.name).chain(&aliases);
+            let hostname = Some(&container.config.hostname)
+                .filter(|name| !name.is_empty() && !aliases.contains(name));
+            let names = std::iter::once(&container.name).chain(&aliases).chain(hostname);
             document["DNSNames"] = json!(names.collect::<Vec<_>>());
             document["Aliases"] = json!(aliases);
         }

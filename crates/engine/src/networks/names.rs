@@ -247,8 +247,13 @@ fn has_links(container: &Container) -> bool {
 fn names_on(container: &Container, network: &str) -> Vec<(IpAddr, String)> {
     let here = container.endpoints.get(network).zip(container.host.attachments.get(network));
     let Some((endpoint, attachment)) = here else { return Vec::new() };
-    let own = [container.name.as_str(), container.short_id()].into_iter();
-    let names: Vec<_> = own.chain(attachment.aliases.iter().map(String::as_str)).collect();
+    let mut names = vec![container.name.as_str(), container.short_id()];
+    let hostname = [container.config.hostname.as_str()].into_iter().filter(|name| !name.is_empty());
+    for name in hostname.chain(attachment.aliases.iter().map(String::as_str)) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let at = |(ip, _)| names.iter().map(move |name| (ip, (*name).to_owned())).collect::<Vec<_>>();
     endpoint.addresses().flat_map(at).collect()
 }
