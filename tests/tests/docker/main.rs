@@ -3,6 +3,7 @@
 
 mod attach;
 mod build;
+mod churn;
 mod client;
 mod commands;
 mod compare;
@@ -28,6 +29,7 @@ mod lifecycle;
 mod limits;
 mod logging;
 mod machines;
+mod matrix;
 mod mounts;
 mod namespaces;
 mod network;
@@ -175,6 +177,10 @@ const SUITE: Suite = Suite {
         both!(networks::a_container_comes_to_networks_and_leaves_them),
         once!(networks::links_and_extra_hosts_are_names_of_ones_own),
         once!(networks::a_link_is_shown_and_follows_its_container),
+        once!(matrix::everybody_reaches_what_is_published_and_neighbours_each_other),
+        once!(churn::a_name_is_known_as_long_as_its_container_runs),
+        both!(churn::what_is_added_and_removed_leaves_nothing),
+        both!(churn::traffic_does_not_notice_the_engine),
         both!(rates::a_container_receives_and_sends_no_faster_than_it_may),
         once!(networks::an_id_comes_before_a_name),
         once!(networks::an_engine_that_ends_leaves_only_what_containers_need),
