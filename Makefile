@@ -21,7 +21,7 @@ export HULL_KERNEL_DIR := $(KERNEL)
         deps-run deps-test deps-bench
 .DEFAULT_GOAL := help
 
-quickstart: deps-run build guest-kernel ## one image behind both walls, from a bare Debian 12
+quickstart: ## one image behind both walls, from a bare Debian 12
 	scripts/quickstart.sh
 
 # One seed for all that is drawn at random, so that the gate's verdict is the commit's; soak draws anew.

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing of the Debian packages for a purpose, and nothing that is there.
 #
-#   scripts/deps.sh run      to run containers behind both walls, and the quickstart's registry
+#   scripts/deps.sh run      to build Hull and run containers behind both walls
 #   scripts/deps.sh test     run, and what the suites drive Hull with
 #   scripts/deps.sh bench    run, and what Hull is measured against
 #
@@ -10,16 +10,16 @@ set -eu
 
 die() { echo "deps: $*" >&2; exit 1; }
 
-run="busybox-static ca-certificates docker-registry e2fsprogs erofs-utils gcc iproute2 kmod
-     libc6-dev nftables procps qemu-system-x86 openssl skopeo util-linux"
+run="busybox-static ca-certificates e2fsprogs erofs-utils gcc iproute2 kmod libc6-dev nftables
+     procps qemu-system-x86 util-linux"
 command -v docker >/dev/null || run="$run docker.io"
 
 case ${1:-run} in
     run) packages=$run ;;
-    test) packages="$run chromium conmon containerd docker-compose docker.io fonts-dejavu-core
-             libseccomp-dev podman umoci" ;;
-    bench) packages="$run conmon containerd containernetworking-plugins crun docker.io podman runc
-             time umoci" ;;
+    test) packages="$run chromium conmon containerd docker-compose docker-registry docker.io
+             fonts-dejavu-core libseccomp-dev openssl podman skopeo umoci" ;;
+    bench) packages="$run conmon containerd containernetworking-plugins crun docker-registry
+             docker.io openssl podman runc skopeo time umoci" ;;
     *) die "no purpose is called $1: run, test or bench" ;;
 esac
 

@@ -1,45 +1,56 @@
 #!/bin/sh
-# One image behind both walls, shown with the stock docker client. `make quickstart` runs it.
+# From a bare Debian 12 to one image behind both walls. `make quickstart` runs it.
 #
-#   scripts/quickstart.sh             show it; the engine stays, the demonstration's containers go
+#   scripts/quickstart.sh             what is missing is made, then shown; the engine stays
 #   scripts/quickstart.sh stop        stop the engine that the above left
 #
-# Needs no internet: the image is Debian's busybox, served by Debian's docker-registry on loopback.
-# Every command that it shows is the one it runs.
+#   QUICKSTART_BUILD=no               take the programs in HULL_BIN_DIR as they are
+#
+# Asks nothing. A step that is done already takes a moment. Each one's output goes to a log, and is
+# shown when it fails. Needs no registry: the image is Debian's busybox.
 set -eu
 
-bin=${HULL_BIN_DIR:-target/hull/bin}
-kernels=${HULL_KERNEL_DIR:-target/hull/kernel}
+cd "$(dirname "$0")/.."
+bin=${HULL_BIN_DIR:-$PWD/target/hull/bin}
+kernels=${HULL_KERNEL_DIR:-$PWD/target/hull/kernel}
 run=/run/hull
 work=/run/hull-quickstart
-registry=127.0.0.1:5055
-image=$registry/busybox
-DOCKER_HOST=unix://$run/hull.sock
-export DOCKER_HOST
+image=busybox
+unset DOCKER_HOST HULL_HOST
 
-if [ -t 1 ]; then bold=$(printf '\033[1m') dim=$(printf '\033[2m') plain=$(printf '\033[0m')
-else bold='' dim='' plain=''; fi
+if [ -t 1 ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m') again=$(printf '\r\033[K')
+else bold='' plain='' again=''; fi
+[ -z "${NO_COLOR:-}" ] || bold='' plain=''
 
-title() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
-note() { printf '%s# %s%s\n' "$dim" "$*" "$plain"; }
 die() { echo "quickstart: $*" >&2; exit 1; }
-# Shows a command and runs it.
-show() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; "$@"; }
-# Shows a command, runs it, and keeps what it prints, shown too, in $said.
-ask() {
-    printf '%s$ %s%s\n' "$dim" "$*" "$plain"
-    said=$("$@") || die "that failed; the engine's log is $work/hulld.log"
-    printf '%s\n' "$said"
+
+steps=6 at=0
+# Does a step by a command, with its output in a log and its time on the screen.
+step() {
+    what=$1; shift
+    at=$((at + 1)) begin=$(date +%s)
+    log=$work/$at.log
+    if [ -n "$again" ]; then
+        "$@" </dev/null >"$log" 2>&1 & job=$!
+        while kill -0 "$job" 2>/dev/null; do
+            printf '%s[%s/%s] %-38s %4s s' "$again" $at $steps "$what" $(($(date +%s) - begin))
+            sleep 0.2
+        done
+        wait "$job" && done=0 || done=$?
+        job=
+    else
+        "$@" </dev/null >"$log" 2>&1 && done=0 || done=$?
+    fi
+    took=$(($(date +%s) - begin))
+    if [ "$done" = 0 ]; then
+        printf '%s[%s/%s] %-38s %4s s  done\n' "$again" $at $steps "$what" $took
+        return
+    fi
+    printf '%s[%s/%s] %-38s %4s s  failed\n' "$again" $at $steps "$what" $took
+    tail -n 20 "$log" | sed 's/^/    /' >&2
+    die "$what failed with status $done; all that was said is in $log"
 }
-# Waits until a command succeeds, for 30 seconds.
-await() {
-    what=$1; shift; tries=300
-    until "$@" >/dev/null 2>&1; do
-        tries=$((tries - 1))
-        [ $tries -gt 0 ] || die "$what does not answer; see $work"
-        sleep 0.1
-    done
-}
+
 # Ends the process whose number a file holds, if it is still the program of that name.
 end() {
     [ -f "$1" ] || return 0
@@ -63,85 +74,63 @@ if [ "${1:-}" = stop ]; then
 fi
 [ $# -eq 0 ] || die "unknown argument $1; I know only: stop"
 
-for program in hulld hull-runtime hull-agent containerd-shim-hull-v2; do
-    [ -x "$bin/$program" ] || die "$bin/$program is missing: make build"
-done
-kernel=$(find "$kernels/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
-[ -n "$kernel" ] || die "no kernel in $kernels: make guest-kernel"
-release=${kernel##*/vmlinuz-}
-mkdir -p "$work"
-cleanup() {
-    docker rm -f quick-process quick-hyperv >/dev/null 2>&1 || true
-    end "$work/registry.pid" docker-registry
+programs() {
+    if [ "${QUICKSTART_BUILD:-}" != no ]; then
+        command -v cargo >/dev/null ||
+            { echo "cargo is missing: install Rust from https://rustup.rs"; return 1; }
+        make -s --no-print-directory build || return
+    fi
+    for program in hull hulld hull-runtime hull-agent containerd-shim-hull-v2; do
+        [ -x "$bin/$program" ] || { echo "$bin/$program is missing: make build"; return 1; }
+    done
 }
-trap cleanup EXIT
-trap 'exit 1' INT TERM
 
-title "An image, in a registry on this machine"
-cat >"$work/registry.yml" <<CONFIG
-version: 0.1
-log: {level: error}
-storage: {filesystem: {rootdirectory: $work/registry}}
-http: {addr: $registry}
-CONFIG
-end "$work/registry.pid" docker-registry
-setsid docker-registry serve "$work/registry.yml" </dev/null >"$work/registry.log" 2>&1 &
-echo $! >"$work/registry.pid"
-scripts/busybox-image.sh "$work/busybox"
-await docker-registry busybox wget -q -O /dev/null "http://$registry/v2/"
-show skopeo --insecure-policy copy -q --dest-tls-verify=false \
-    "oci:$work/busybox:latest" "docker://$image:latest"
-
-title "The engine"
-if docker version >/dev/null 2>&1; then
-    note "hulld runs already on $run/hull.sock"
-else
-    printf '%s$ hulld --vm-kernel %s &%s\n' "$dim" "$kernel" "$plain"
-    setsid "$bin/hulld" --vm-kernel "$kernel" --vm-modules "$kernels/lib/modules/$release" \
+answers() { [ -S $run/hull.sock ] && "$bin/hull" version; }
+engine() {
+    if answers >/dev/null 2>&1; then echo "it runs already"; return; fi
+    kernel=$(find "$kernels/boot" -name 'vmlinuz-*' | sort | tail -n 1)
+    setsid "$bin/hulld" --vm-kernel "$kernel" --vm-modules "$kernels/lib/modules/${kernel##*/vmlinuz-}" \
         </dev/null >"$work/hulld.log" 2>&1 &
     echo $! >"$work/hulld.pid"
-    await hulld docker version
-fi
-show export DOCKER_HOST="$DOCKER_HOST"
-ask docker version --format 'client {{.Client.Version}}, server {{.Server.Version}}, API {{.Server.APIVersion}}'
-docker rm -f quick-process quick-hyperv >/dev/null 2>&1 || true
-show docker pull "$image"
+    tries=300
+    until answers >/dev/null 2>&1; do
+        tries=$((tries - 1))
+        if [ $tries = 0 ] || [ ! -e "/proc/$(cat "$work/hulld.pid")" ]; then
+            cat "$work/hulld.log"
+            return 1
+        fi
+        sleep 0.1
+    done
+}
 
-title "One image, two kernels"
-note "the first VM waits for a template to be made; later ones start from it"
-ask uname -r; host_kernel=$said
-ask docker run --rm --isolation=process "$image" uname -r; process_kernel=$said
-ask docker run --rm --isolation=hyperv "$image" uname -r; vm_kernel=$said
+load() {
+    "$bin/hull" image inspect $image >/dev/null 2>&1 && return
+    rm -rf "$work/busybox"
+    scripts/busybox-image.sh "$work/busybox" &&
+        tar -C "$work/busybox" -cf "$work/busybox.tar" . &&
+        id=$("$bin/hull" load -q -i "$work/busybox.tar" | sed -n 's/^Loaded image[^:]*: *//p') &&
+        { [ "$id" = "$image:latest" ] || "$bin/hull" tag "$id" $image; } || return
+    rm -rf "$work/busybox" "$work/busybox.tar"
+}
 
-title "One command, two walls"
-show docker run -d --name quick-process --isolation=process "$image" ping localhost
-show docker run -d --name quick-hyperv --isolation=hyperv "$image" ping localhost
-show docker ps --format 'table {{.Names}}\t{{.Image}}\t{{.Command}}\t{{.Status}}'
+mkdir -p "$work"
+job=
+trap '[ -z "$job" ] || kill "$job" 2>/dev/null || true' EXIT
+trap 'exit 1' INT TERM
 
-title "What docker sees, and what the host sees"
-ask docker top quick-process -o pid,comm; process_top=$(printf '%s\n' "$said" | sed -n 2p | xargs)
-ask docker top quick-hyperv -o pid,comm; vm_top=$(printf '%s\n' "$said" | sed -n 2p | xargs)
-ask pgrep -l -x ping; pings=$said
-ask pgrep -l -x hull-vmwp; workers=$said
+printf '%sHull: from source to containers behind two walls%s\n' "$bold" "$plain"
+step "packages of Debian" scripts/deps.sh run
+step "programs, from source" programs
+step "a kernel for virtual machines" scripts/vm-kernel.sh "$kernels"
+step "the engine" engine
+step "an image, of busybox" load
+step "a virtual machine to start others from" "$bin/hull" run --rm --isolation=hyperv $image true
 
-worker=$(docker inspect -f '{{.State.Pid}}' quick-hyperv)
-# The rows of a pgrep that are about a process, and those that are not.
-about() { printf '%s\n' "$1" | grep "^$2 " || echo "not there"; }
-others() { printf '%s\n' "$1" | grep -v "^$2 " | xargs | grep . || echo "not there"; }
-row() { printf '  %-26s %-22s %s\n' "$1" "$2" "$3"; }
-echo
-row "" "process" "hyperv"
-row "kernel" "$process_kernel" "$vm_kernel"
-row "the host's kernel" "$host_kernel" "$host_kernel"
-row "docker top" "$process_top" "$vm_top"
-row "the host's ps: ping" "$(about "$pings" "${process_top%% *}")" "$(others "$pings" "${process_top%% *}")"
-row "the host's ps: hull-vmwp" "$(others "$workers" "$worker")" "$(about "$workers" "$worker")"
-
-title "Yours now"
+"$bin/hull" demo $image
 cat <<HINT
-  export DOCKER_HOST=$DOCKER_HOST
-  docker run --rm -it --isolation=hyperv $image sh
-  docker run --rm -it --isolation=process $image sh
 
-  $work/hulld.log has the engine's log; scripts/quickstart.sh stop ends it.
+  export PATH=$bin:\$PATH
+  export DOCKER_HOST=unix://$run/hull.sock    # for docker
+
+  $work/hulld.log is the engine's log. scripts/quickstart.sh stop ends it.
 HINT

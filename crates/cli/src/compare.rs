@@ -15,16 +15,14 @@ mod seen;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use hyper::Method;
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
 
 use crate::client::{Client, Page};
 use crate::error::Error;
+use crate::trial::Trial;
 use crate::units::memory;
 use crate::verb::Verb;
 use crate::{output, table};
@@ -67,12 +65,12 @@ impl Verb for Compare {
             let why = "memory and namespaces of containers are root's to read: sudo hull compare";
             return Err(Error::Compare(why.into()));
         }
-        let bench = Bench { client, of: &self, made: Mutex::default(), program: program()? };
+        let bench = Bench { client, of: &self, trial: Trial::new(client), program: program()? };
         let done = tokio::select! {
             done = bench.all() => done,
             _ = tokio::signal::ctrl_c() => Err(Error::Compare("interrupted".into())),
         };
-        let removed = bench.clean().await;
+        let removed = bench.trial.clean().await;
         let document = done?;
         removed?;
         self.show(&document);
@@ -154,7 +152,7 @@ fn program() -> Result<PathBuf, Error> {
 struct Bench<'a> {
     client: &'a Client,
     of: &'a Compare,
-    made: Mutex<Vec<String>>,
+    trial: Trial<'a>,
     program: PathBuf,
 }
 
@@ -184,19 +182,19 @@ impl Bench<'_> {
     async fn wall(&self, isolation: &str, info: &Value) -> Result<Value, Error> {
         let mut times = Vec::new();
         for _ in 0..=STARTS {
-            let id = self.create(isolation, &self.command()).await?;
+            let id = self.trial.create(isolation, &self.command()).await?;
             let begin = Instant::now();
-            self.start(&id).await?;
+            self.trial.start(&id).await?;
             times.push(begin.elapsed().as_secs_f64() * 1000.0);
-            self.remove(&id).await?;
+            self.trial.remove(&id).await?;
         }
         let mut starts = times.split_off(1);
         starts.sort_by(f64::total_cmp);
         let mut side = self.workload(isolation).await?;
         side["startMs"] = json!(starts[starts.len() / 2]);
         side["startsMs"] = json!(starts);
-        let id = self.create(isolation, &self.command()).await?;
-        self.start(&id).await?;
+        let id = self.trial.create(isolation, &self.command()).await?;
+        self.trial.start(&id).await?;
         tokio::time::sleep(SETTLED).await;
         let inspected = self.client.get(&Page::new(&["containers", &id, "json"])).await?;
         if inspected["State"]["Running"] != true {
@@ -207,7 +205,7 @@ impl Bench<'_> {
         }
         seen::look(&inspected, info, &mut side)?;
         side["boundary"] = inspected["Hull"]["Isolation"].clone();
-        self.remove(&id).await?;
+        self.trial.remove(&id).await?;
         Ok(side)
     }
 
@@ -227,46 +225,7 @@ impl Bench<'_> {
             "Cmd": [PROGRAM, "/.hull-compare.written"],
             "HostConfig": { "Binds": [format!("{}:{PROGRAM}:ro", self.program.display())] },
         });
-        let id = self.create(isolation, &body).await?;
-        self.start(&id).await?;
-        self.client.post(&Page::new(&["containers", &id, "wait"]), &Value::Null).await?;
-        let page = Page::new(&["containers", &id, "logs"]).query(&[("stdout", "1")]);
-        let mut said = String::new();
-        let mut logs = self.client.stream(Method::GET, &page).await?;
-        logs.read_to_string(&mut said).await.map_err(Error::file("read the workload's output"))?;
-        self.remove(&id).await?;
-        times(&said)
-    }
-
-    async fn create(&self, isolation: &str, body: &Value) -> Result<String, Error> {
-        let mut body = body.clone();
-        body["HostConfig"]["Isolation"] = json!(isolation);
-        let made = self.client.post(&Page::new(&["containers", "create"]), &body).await?;
-        let id = made["Id"].as_str().unwrap_or_default().to_owned();
-        self.made.lock().expect("nothing panics while it is held").push(id.clone());
-        Ok(id)
-    }
-
-    async fn start(&self, id: &str) -> Result<(), Error> {
-        let page = Page::new(&["containers", id, "start"]);
-        self.client.post(&page, &Value::Null).await.map(drop)
-    }
-
-    async fn remove(&self, id: &str) -> Result<(), Error> {
-        let page = Page::new(&["containers", id]).query(&[("force", "1"), ("v", "1")]);
-        self.client.delete(&page).await?;
-        self.made.lock().expect("nothing panics while it is held").retain(|made| made != id);
-        Ok(())
-    }
-
-    /// Removes what an error or an interruption left.
-    async fn clean(&self) -> Result<(), Error> {
-        let left = self.made.lock().expect("nothing panics while it is held").clone();
-        let mut done = Ok(());
-        for id in left {
-            done = done.and(self.remove(&id).await);
-        }
-        done
+        times(&self.trial.run(isolation, &body).await?)
     }
 }
 

@@ -59,6 +59,9 @@ pub(crate) enum Error {
     /// Both walls cannot be compared.
     #[error("compare: {0}")]
     Compare(String),
+    /// The walls are not what they should be, or cannot be shown.
+    #[error("demo: {0}")]
+    Demo(String),
     /// There is nothing to build from.
     #[error("unable to prepare context: {what}")]
     Context { what: String, source: Option<io::Error> },

@@ -6,7 +6,7 @@
 //!   container   ps, logs, cp, stats, …              stream      a process's streams, here
 //!   image       pull, push, images, save, …         credentials docker's logins
 //!   build       build                             format      tables, JSON, templates
-//!   compare     both walls, measured          volume, network, system, login
+//!   demo, compare  both walls, shown and measured   volume, network, system, login
 //! ```
 //!
 //! Exit status: that of the container's program for `run`, `start -a`, `attach` and `exec`, else 0; 126
@@ -20,6 +20,7 @@ mod container;
 mod credentials;
 mod daemon;
 mod dash;
+mod demo;
 mod doctor;
 mod error;
 mod filters;
@@ -38,6 +39,7 @@ mod system;
 mod table;
 mod template;
 mod terminal;
+mod trial;
 mod units;
 mod verb;
 mod volume;
@@ -87,6 +89,8 @@ verbs! {
         Compare: compare::Compare,
         /// Open the engine's web page
         Dash: dash::Dash,
+        /// Show one image behind both walls, step by step
+        Demo: demo::Demo,
         /// Print completions for a shell
         Completion: generate::Completion,
         /// Write man pages

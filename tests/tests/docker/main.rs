@@ -12,6 +12,7 @@ mod connections;
 mod crash;
 mod daemon;
 mod dash;
+mod demo;
 mod devices;
 mod egress;
 mod errors;
@@ -87,6 +88,7 @@ const SUITE: Suite = Suite {
         once!(commands::an_images_life_by_command),
         both!(hull::a_containers_life_by_verb),
         once!(hull::the_engine_by_verb),
+        once!(demo::the_demonstration_shows_both_walls),
         once!(compare::a_comparison_tells_what_differs),
         once!(dash::only_who_has_the_token_comes_in),
         both!(dash::a_browser_shows_containers_and_has_a_terminal),
