@@ -23,6 +23,7 @@ fn release() -> String {
 fn containers_in_vms_are_driven_by_the_same_commands() {
     let Some(base) = Bundle::sh("true").and_then(Bundle::in_vm) else { return };
     a_vm_runs_to_its_end_in_the_foreground(&base);
+    a_vms_root_may_be_of_layers_and_a_scratch_space(&base);
     what_a_vm_cannot_have_is_refused_by_name(&base);
     a_vm_lives_as_any_other_container(&base);
     a_killed_worker_or_shim_leaves_a_stopped_container(&base);
@@ -67,6 +68,25 @@ fn a_vm_runs_to_its_end_in_the_foreground(base: &Bundle) {
         let ran = run_with(&mut bundle, &[program], b"");
         assert_eq!(ran.code, want, "{program}: {ran}");
     }
+}
+
+/// REQUIREMENTS F8: what is written is in the scratch space, and there for the next container; no layer changes.
+#[track_caller]
+fn a_vms_root_may_be_of_layers_and_a_scratch_space(base: &Bundle) {
+    let mut bundle = beside(base, "");
+    let (top, scratch) = (bundle.path().join("top"), bundle.path().join("scratch"));
+    for directory in [&top, &scratch] {
+        fs::create_dir(directory).expect("a directory");
+    }
+    fs::write(top.join("note"), "of the top layer\n").expect("a file");
+    bundle.config.as_object_mut().expect("an object").remove("root");
+    bundle.config["windows"] = json!({ "layerFolders": [top, bundle.rootfs(), scratch] });
+    let script = "cat /note; echo written >/note; echo more >/tmp/more";
+    assert_eq!(run_with(&mut bundle, &["sh", "-c", script], b"").ok(), "of the top layer");
+    let said = run_with(&mut bundle, &["cat", "/note", "/tmp/more"], b"").ok();
+    assert_eq!(said, "written\nmore");
+    assert_eq!(fs::read_to_string(top.join("note")).expect("a file"), "of the top layer\n");
+    assert!(!bundle.rootfs().join("tmp/more").exists());
 }
 
 #[track_caller]

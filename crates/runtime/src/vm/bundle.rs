@@ -35,7 +35,12 @@ pub(super) fn write(directory: &Path, bundle: &Path, spec: &oci::Spec) -> Result
     let mut annotations = spec.annotations().clone().unwrap_or_default();
     annotations.insert(annotation::ISOLATION.to_owned(), Isolation::Vm.to_string());
     spec.set_annotations(Some(annotations));
-    let mut root = spec.root().clone().unwrap_or_default();
+    let mut root = spec.root().clone().unwrap_or_else(|| {
+        let mut root = oci::Root::default();
+        // oci-spec's own default is not the specification's.
+        root.set_readonly(Some(false));
+        root
+    });
     let rootfs = match &layers {
         Some(_) => directory.join("rootfs"),
         None => bundle.join(root.path()),
