@@ -68,7 +68,8 @@ install: build ## programs, systemd's units, completions and man pages into PREF
 	$(BIN)/hull completion fish > $(DESTDIR)$(SHARE)/$(word 3,$(COMPLETIONS))
 	$(BIN)/hull man $(DESTDIR)$(SHARE)/man/man1
 
-uninstall: ## takes them away again
+uninstall: ## takes away every trace of them, and of what they ran: images and volumes too
+	[ -n "$(DESTDIR)" ] || HULL_BIN_DIR=$(PREFIX)/bin scripts/uninstall.sh
 	cd $(DESTDIR)$(PREFIX)/bin && rm -f $(STATIC) $(DYNAMIC)
 	cd $(DESTDIR)$(PREFIX)/lib && rm -f $(addprefix systemd/system/,hulld.service hulld.socket) \
 	    sysusers.d/hull.conf

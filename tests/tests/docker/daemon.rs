@@ -10,13 +10,45 @@ use rustix::process::{Pid, Signal, kill_process};
 use tests::Host;
 use tests::command::{eventually, wait};
 use tests::host::IMAGE;
-use tests::programs::program;
+use tests::programs::{program, source};
 
 pub(crate) fn the_socket_is_the_groups(host: &mut Host) {
     let engine = host.another_engine_with(&["--group", "12"]);
     let socket = fs::metadata(engine.exec_root().join("hull.sock")).expect("it is there");
     assert!(socket.file_type().is_socket());
     assert_eq!((socket.mode() & 0o777, socket.uid(), socket.gid()), (0o660, 0, 12));
+}
+
+pub(crate) fn nothing_is_left_of_an_engine_that_is_uninstalled(host: &mut Host) {
+    let rules = || host.engine.on_host("nft", &["list", "tables"]).ok();
+    let before = (host.engine.snapshot(), rules());
+    let engine = host.another_engine_with(&[]);
+    engine.docker(&["pull", "-q", IMAGE]).ok();
+    engine.docker(&["network", "create", "side"]).ok();
+    engine.docker(&["volume", "create", "-o", "size=16m", "sized"]).ok();
+    for isolation in ["--isolation=process", "--isolation=hyperv"] {
+        let flags = ["--restart=always", "--network=side", "-p", "80", "-v", "sized:/v"];
+        engine
+            .docker(&[&["run", "-d", isolation], &flags[..], &[IMAGE, "sleep", "1000"]].concat())
+            .ok();
+    }
+    let (exec_root, data_root) = (engine.exec_root().to_owned(), engine.data_root().to_owned());
+    let script = source().join("scripts/uninstall.sh").display().to_string();
+    let variables = [
+        format!("HULL_EXEC_ROOT={}", exec_root.display()),
+        format!("HULL_DATA_ROOT={}", data_root.display()),
+        format!("HULL_BIN_DIR={}", program("hull").parent().expect("a directory").display()),
+    ];
+    let words: Vec<&str> = variables.iter().map(String::as_str).chain([&*script]).collect();
+    let told = host.engine.on_host("env", &words).ok();
+    for what in ["containers: 2", "networks: 1", "the engine, process"] {
+        assert!(told.contains(&format!("removed {what}")), "{what}: {told}");
+    }
+    assert!(!exec_root.exists() && !data_root.exists(), "{told}");
+    assert_eq!(engine.left_since(&before.0), [""; 0], "{told}");
+    assert_eq!(rules(), before.1);
+    // There is nothing more to do.
+    assert_eq!(host.engine.on_host("env", &words).ok(), "");
 }
 
 pub(crate) fn a_hang_up_reads_the_configuration_again(host: &mut Host) {

@@ -249,6 +249,7 @@ const SUITE: Suite = Suite {
         once!(pulls::a_client_that_goes_ends_its_pull_and_no_other),
         once!(pulls::a_layer_that_breaks_off_goes_on_where_it_was),
         once!(pulls::a_manifest_of_dockers_own_form_goes_out_and_comes_back),
+        once!(daemon::nothing_is_left_of_an_engine_that_is_uninstalled),
         once!(daemon::a_hang_up_reads_the_configuration_again),
         once!(daemon::a_reload_takes_over_registries_and_labels),
         once!(daemon::systemd_listens_for_the_engine_and_is_told_of_it),
