@@ -15,6 +15,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use spec::fault::{self, Fault};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead};
 use tokio::net::UnixStream;
 use tokio_util::io::{ReaderStream, StreamReader};
@@ -278,7 +279,11 @@ pub(crate) async fn lines(
     while let Some(line) = lines.next_line().await.map_err(Error::file("read the answer"))? {
         let Ok(value) = serde_json::from_str::<Value>(line.trim()) else { continue };
         if let Some(message) = value["error"].as_str() {
-            return Err(Error::Refused { status: 500, kind: None, message: message.to_owned() });
+            return Err(Error::Refused {
+                status: 500,
+                fault: fault(&value),
+                message: message.into(),
+            });
         }
         each(value);
     }
@@ -299,13 +304,18 @@ async fn read(response: Response<Incoming>, page: &str) -> Result<Bytes, Error> 
     Ok(body.to_bytes())
 }
 
+/// The page that an answer names; an engine that is not Hull's names none.
+fn fault(answer: &Value) -> &'static Fault {
+    answer["fault"].as_str().and_then(fault::by_code).unwrap_or(&fault::INTERNAL)
+}
+
 /// An answer that says no, whoever wrote it.
 fn refusal(status: StatusCode, body: &[u8]) -> Error {
     let parsed = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
     let message = parsed["message"].as_str();
     Error::Refused {
         status: status.as_u16(),
-        kind: serde_json::from_value(parsed["kind"].clone()).ok(),
+        fault: fault(&parsed),
         message: message.map_or_else(|| format!("the engine answers {status}"), str::to_owned),
     }
 }

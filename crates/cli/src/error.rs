@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use spec::Kind;
+use spec::fault::{self, Fault};
 
 use crate::output::Paint;
 use crate::template;
@@ -22,10 +23,10 @@ pub(crate) enum Error {
     Http { request: String, source: hyper::Error },
     /// The engine refused; the text is its.
     #[error("{message}")]
-    Refused { status: u16, kind: Option<Kind>, message: String },
+    Refused { status: u16, fault: &'static Fault, message: String },
     /// The container's program could not be started.
     #[error("{message}")]
-    Start { code: u8, message: String },
+    Start { code: u8, fault: &'static Fault, message: String },
     /// Nothing has this name.
     #[error("no such object: {0}")]
     NoObject(String),
@@ -103,9 +104,50 @@ impl Error {
         |source| Self::File { what, source }
     }
 
-    /// Tells it on standard error.
+    /// Its page.
+    pub(crate) fn fault(&self) -> &'static Fault {
+        match self {
+            Self::Refused { fault, .. } | Self::Start { fault, .. } => fault,
+            Self::Connect { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => &fault::SOCKET_DENIED,
+                _ => &fault::NO_ENGINE,
+            },
+            Self::Silent { .. } => &fault::SILENT,
+            Self::NoObject(_) => &fault::NOT_FOUND,
+            Self::Host(_)
+            | Self::Argument { .. }
+            | Self::Exclude(..)
+            | Self::Template(_)
+            | Self::NoTerminal
+            | Self::ArchiveOnTerminal
+            | Self::Copy { .. }
+            | Self::Compare(_)
+            | Self::Context { .. }
+            | Self::Dockerfile(_)
+            | Self::Ignore(_)
+            | Self::Lint(_) => &fault::INVALID,
+            Self::Http { .. } | Self::Spawn { .. } | Self::Helper { .. } => &fault::UNAVAILABLE,
+            Self::Build { message, .. } => fault::of_text(Kind::Invalid, message),
+            Self::File { .. } => fault::of(Kind::Invalid, self),
+            Self::Stop { .. } | Self::Runtime(_) | Self::Demo(_) => fault::of(Kind::Internal, self),
+        }
+    }
+
+    /// Tells it on standard error, with why it may be and what to do.
     pub(crate) fn print(&self) {
         let paint = Paint::errors();
+        let Fault { code, why, remedy, .. } = self.fault();
         eprintln!("{} {}", paint.red("hull:"), spec::chain(self));
+        eprintln!("  why:  {why}\n  do:   {remedy}\n  more: hull explain {code}");
     }
+}
+
+/// Tells what is wrong with the command line, or what was asked for of it, and ends.
+pub(crate) fn usage(error: &clap::Error) -> ! {
+    // Nobody may read it.
+    let _ = error.print();
+    if error.use_stderr() {
+        eprintln!("More: hull explain {}", fault::WRONG_OPTION.code);
+    }
+    std::process::exit(error.exit_code())
 }

@@ -10,7 +10,7 @@ const GROUPS: [(&str, &str); 7] = [
     ("Images", "build images pull push tag rmi history save load import"),
     ("Registries", "login logout"),
     ("Groups", "container image volume network system"),
-    ("Hull", "demo doctor compare dash completion man"),
+    ("Hull", "demo doctor compare dash explain completion man"),
 ];
 
 const EXAMPLES: &str = "\

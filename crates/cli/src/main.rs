@@ -23,6 +23,7 @@ mod dash;
 mod demo;
 mod doctor;
 mod error;
+mod explain;
 mod filters;
 mod format;
 mod generate;
@@ -91,6 +92,8 @@ verbs! {
         Dash: dash::Dash,
         /// Show one image behind both walls, step by step
         Demo: demo::Demo,
+        /// Tell what the code of an error means, and what to do
+        Explain: explain::Explain,
         /// Print completions for a shell
         Completion: generate::Completion,
         /// Write man pages
@@ -114,7 +117,8 @@ verbs! {
 }
 
 fn main() -> ExitCode {
-    let matches = help::complete(Arguments::command()).get_matches();
+    let matches = help::complete(Arguments::command()).try_get_matches();
+    let matches = matches.unwrap_or_else(|error| error::usage(&error));
     // `run` has the exit status of the container's program: what is our own fault stands out.
     let runs = matches.subcommand_name() == Some("run")
         || matches.subcommand_matches("container").and_then(|group| group.subcommand_name())

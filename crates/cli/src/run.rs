@@ -235,7 +235,7 @@ impl Verb for Attach {
         let state = &container["State"];
         let refused = |state: &str| Error::Refused {
             status: 409,
-            kind: Some(spec::Kind::Conflict),
+            fault: &spec::fault::STATE,
             message: format!("container {} is {state}: nothing to attach to", self.name),
         };
         if state["Running"] != true {
@@ -363,7 +363,8 @@ async fn exit_status(mut waiting: impl AsyncBufRead + Unpin) -> Result<u8, Error
     waiting.read_to_string(&mut answer).await.map_err(Error::file("wait for the container"))?;
     let ended: Value = serde_json::from_str(&answer).unwrap_or(Value::Null);
     if let Some(message) = ended["Error"]["Message"].as_str().filter(|text| !text.is_empty()) {
-        return Err(Error::Refused { status: 500, kind: None, message: message.to_owned() });
+        let fault = spec::fault::of_text(spec::Kind::Internal, message);
+        return Err(Error::Refused { status: 500, fault, message: message.to_owned() });
     }
     Ok(status(&ended["StatusCode"]))
 }
@@ -412,7 +413,9 @@ async fn pull(client: &Client, create: &Create) -> Result<(), Error> {
 async fn start(client: &Client, id: &str) -> Result<(), Error> {
     let started = client.post(&page(id, "start"), &Value::Null).await;
     started.map(drop).map_err(|error| match error {
-        Error::Refused { message, .. } => Error::Start { code: start_code(&message), message },
+        Error::Refused { message, fault, .. } => {
+            Error::Start { code: start_code(&message), fault, message }
+        }
         error => error,
     })
 }

@@ -3,6 +3,7 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use spec::Kind;
+use spec::fault::{self, Fault};
 
 use crate::reply::{self, Reply};
 
@@ -13,6 +14,8 @@ use crate::reply::{self, Reply};
 pub(crate) struct Error {
     status: StatusCode,
     kind: Kind,
+    /// The page for whoever reads it.
+    fault: &'static Fault,
     message: String,
     /// The status of a build's command that failed.
     code: Option<u8>,
@@ -21,7 +24,8 @@ pub(crate) struct Error {
 impl Error {
     /// An error with this status, and of the kind that usually has it.
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, kind: kind(status), message: message.into(), code: None }
+        let kind = kind(status);
+        Self { status, kind, fault: fault::of_kind(kind), message: message.into(), code: None }
     }
 
     /// 400: the request is wrong.
@@ -31,7 +35,8 @@ impl Error {
 
     /// An error of one of the crates beneath, with its causes.
     pub(crate) fn of(kind: Kind, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self { status: status(kind), kind, message: told(kind, spec::chain(error)), code: None }
+        let message = told(kind, spec::chain(error));
+        Self { status: status(kind), kind, fault: fault::of(kind, error), message, code: None }
     }
 
     /// The same error, but 400 instead of 501: a field of a request that cannot be honoured is the
@@ -72,12 +77,17 @@ impl Error {
         if let Some(code) = self.code {
             detail["code"] = json!(code);
         }
-        json!({ "errorDetail": detail, "error": text })
+        json!({ "errorDetail": detail, "error": text, "fault": self.fault.code })
     }
 
     /// The answer: Docker's clients read the message alone; the kind tells apart what has one status.
     pub(crate) fn reply(&self) -> Reply {
-        reply::json(self.status, &json!({ "kind": self.kind, "message": self.message }))
+        reply::json(
+            self.status,
+            &json!({
+                "kind": self.kind, "fault": self.fault.code, "message": self.message,
+            }),
+        )
     }
 }
 
@@ -89,7 +99,7 @@ impl From<engine::Error> for Error {
             }
             _ => None,
         };
-        Self { code, ..Self::of(error.kind(), &error) }
+        Self { code, fault: error.fault(), ..Self::of(error.kind(), &error) }
     }
 }
 
@@ -140,16 +150,17 @@ mod tests {
     #[tokio::test]
     async fn the_answer_names_the_kind_beside_the_message() {
         let missing = engine::Error::NoSuchImage("a".into());
-        for (error, kind, message) in [
-            (Error::from(missing), "not-found", "No such image: a"),
-            (Error::unsupported("build"), "unsupported", "build is not supported by Hull yet"),
+        let no = "x is not supported by Hull yet";
+        for (error, kind, fault, message) in [
+            (Error::from(missing), "not-found", "H0101", "No such image: a"),
+            (Error::unsupported("x"), "unsupported", "H0002", no),
             // Another status, and still what the host cannot do.
-            (Error::unsupported("x").by_field(), "unsupported", "x is not supported by Hull yet"),
-            (Error::invalid("bad"), "invalid", "bad"),
+            (Error::unsupported("x").by_field(), "unsupported", "H0002", no),
+            (Error::invalid("bad"), "invalid", "H0001", "bad"),
         ] {
             let body = error.reply().into_body().collect().await.expect("a body").to_bytes();
             let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-            assert_eq!(body, json!({ "kind": kind, "message": message }));
+            assert_eq!(body, json!({ "kind": kind, "fault": fault, "message": message }));
         }
     }
 

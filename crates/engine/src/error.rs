@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use spec::Kind;
+use spec::fault::{self, Fault};
 
 use crate::bundle::user::Error as UserError;
 use crate::shim::Error as ShimError;
@@ -413,6 +414,26 @@ boxed! {
 }
 
 impl Error {
+    /// The page for whoever reads it.
+    pub fn fault(&self) -> &'static Fault {
+        match self {
+            Self::NoSuchImage(_) | Self::Find(_) => &fault::NO_IMAGE,
+            Self::Pull(error) if error.kind() == Kind::NotFound => &fault::NO_IMAGE,
+            Self::NameInUse { .. } => &fault::NAME_IN_USE,
+            Self::Publish { source, .. } | Self::Ports(source)
+                if source.kind() == Kind::Conflict =>
+            {
+                &fault::PORT_TAKEN
+            }
+            Self::IsolationForbidden { .. } => &fault::ISOLATION,
+            Self::State(StateError::NotRunning(_) | StateError::Paused(_)) => &fault::STATE,
+            Self::Start { message, kind } | Self::Exec { message, kind } => {
+                fault::of_text(*kind, message)
+            }
+            _ => fault::of(self.kind(), self),
+        }
+    }
+
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {

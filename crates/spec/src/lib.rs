@@ -7,6 +7,7 @@ mod chain;
 pub mod config;
 pub mod digest;
 pub mod exit;
+pub mod fault;
 pub mod files;
 pub mod id;
 pub mod isolation;

@@ -31,6 +31,7 @@ mod limits;
 mod logging;
 mod machines;
 mod matrix;
+mod mistakes;
 mod mounts;
 mod namespaces;
 mod network;
@@ -305,6 +306,7 @@ const SUITE: Suite = Suite {
         both!(errors::what_does_not_exist_is_not_found),
         once!(errors::a_request_is_refused_in_dockers_words),
         once!(errors::a_vm_without_a_kernel_is_one_clear_line),
+        once!(mistakes::each_is_told_with_why_and_what_to_do),
         once!(errors::a_vm_without_qemu_is_one_clear_line),
     ],
 };

@@ -50,7 +50,7 @@ pub(crate) fn a_version_says_what_a_page_holds(host: &mut Host) {
         ),
         ("/swarm", 503, "This node is not a swarm manager."),
         ("/secrets", 503, "This node is not a swarm manager."),
-        ("/nowhere", 404, "{\"kind\":\"not-found\",\"message\":\"page not found\"}"),
+        ("/nowhere", 404, "\"kind\":\"not-found\",\"message\":\"page not found\""),
         ("/plugins/x/json", 404, "plugin \\\"x\\\" not found"),
     ] {
         let (got, body) = host.engine.get(path);
