@@ -21,15 +21,16 @@ pub(super) fn kernel() -> String {
     release.trim().to_owned()
 }
 
-/// The processes that share a process's control groups and its namespace of processes: numbers and names.
-/// For a container's init that is the container; for a machine's worker, all that belongs to the machine.
+/// The processes that belong together with one: numbers and names. For a container's init these are all of its
+/// namespace; for a machine's worker, which is in the host's, what else its supervisor has started.
 pub(super) fn family(pid: u64) -> Vec<(u64, String)> {
     let space = |pid: u64| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    let groups = |pid: u64| read(pid, "cgroup");
-    let (own, group) = (space(pid), groups(pid));
+    let parent = |pid: u64| field(&read(pid, "status"), "PPid:");
+    let (own, supervisor) = (space(pid), parent(pid));
+    let apart = own != space(std::process::id().into());
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
-    let same = pids.filter(|other| space(*other) == own && groups(*other) == group);
+    let same = pids.filter(|other| space(*other) == own && (apart || parent(*other) == supervisor));
     same.map(|pid| (pid, read(pid, "comm").trim().to_owned())).collect()
 }
 
