@@ -11,7 +11,6 @@
 
 mod apply;
 mod file;
-mod yaml;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -117,11 +116,10 @@ fn read_all(dirs: &[PathBuf]) -> (Vec<Found>, Vec<String>) {
 
 fn read(path: &Path) -> Result<File, String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let file = match path.extension().and_then(|end| end.to_str()) {
-        Some("yaml") => serde_json::from_value(yaml::parse(&text)?),
-        _ => serde_json::from_str(&text),
+    let file: File = match path.extension().and_then(|end| end.to_str()) {
+        Some("yaml") => serde_saphyr::from_str(&text).map_err(|error| error.to_string())?,
+        _ => serde_json::from_str(&text).map_err(|error| error.to_string())?,
     };
-    let file: File = file.map_err(|error| error.to_string())?;
     file.check().map(|()| file)
 }
 

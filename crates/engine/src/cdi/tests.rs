@@ -71,9 +71,10 @@ fn what_nobody_describes_is_told_with_the_files_that_are_no_use() {
         }),
     );
     fs::write(dir.path().join("nvidia.yaml"), "kind: nvidia.com/gpu").expect("written");
-    fs::write(dir.path().join("strange.yaml"), "kind: *alias").expect("written");
+    fs::write(dir.path().join("strange.yaml"), "kind: *nobody").expect("written");
     let said = resolve(&dirs, &["a.com/b=c".to_owned()]).expect_err("nothing").to_string();
-    for part in ["unresolvable CDI devices a.com/b=c", "cdiVersion", "unknown field `fly`", "YAML"]
+    for part in
+        ["unresolvable CDI devices a.com/b=c", "cdiVersion", "unknown field `fly`", "nobody"]
     {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -82,11 +83,47 @@ fn what_nobody_describes_is_told_with_the_files_that_are_no_use() {
 #[test]
 fn a_file_may_be_yaml() {
     let dir = tempfile::tempdir().expect("a directory");
-    let text = "cdiVersion: 0.6.0\nkind: vendor.com/net\ndevices:\n- name: card0\n  containerEdits:\n    \
-                env: [CARD=1]\n";
-    fs::write(dir.path().join("net.yaml"), text).expect("written");
-    let edits = resolve(&[dir.path().to_owned()], &["vendor.com/net=card0".to_owned()]);
-    assert_eq!(edits.expect("described")[0].env, ["CARD=1"]);
+    // As nvidia-ctk and sigs.k8s.io/yaml write it.
+    let text = r#"---
+cdiVersion: 0.5.0   # a version is no number
+kind: nvidia.com/gpu
+containerEdits:
+  env:
+  - NVIDIA_VISIBLE_DEVICES=void
+  hooks:
+  - args:
+    - nvidia-cdi-hook
+    - create-symlinks
+    - --link
+    - ../libnvidia-allocator.so.1::/usr/lib/gbm/nvidia-drm_gbm.so
+    hookName: createContainer
+    path: /usr/bin/nvidia-cdi-hook
+  mounts:
+    - hostPath: "/run/a\tb"
+      containerPath: '/run/it''s'
+      options: [ro, nosuid, "bind"]
+devices:
+- name: "0"
+  containerEdits:
+    deviceNodes:
+    - path: /dev/nvidia0
+      major: 195
+      fileMode: 0o666
+    -
+      path: /dev/null
+- name: all
+  annotations: {a: b, "c": 'd'}
+  containerEdits: {}
+"#;
+    fs::write(dir.path().join("nvidia.yaml"), text).expect("written");
+    let edits = resolve(&[dir.path().to_owned()], &["nvidia.com/gpu=0".to_owned()]);
+    let edits = edits.expect("described");
+    assert_eq!(edits[0].env, ["NVIDIA_VISIBLE_DEVICES=void"]);
+    let mut spec = json!({ "process": { "env": [] }, "mounts": [], "linux": { "resources": {} } });
+    apply(&mut spec, &edits[..1]).expect("applied");
+    assert_eq!(spec["mounts"][0]["destination"], "/run/it's");
+    assert_eq!(spec["mounts"][0]["source"], "/run/a\tb");
+    assert_eq!(spec["hooks"]["createContainer"][0]["args"][2], "--link");
 }
 
 #[test]
