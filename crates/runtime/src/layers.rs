@@ -17,7 +17,7 @@ const FIELD: &str = "windows.layerFolders";
 pub(crate) struct Layers {
     /// Topmost first.
     pub(crate) lower: Vec<PathBuf>,
-    /// Made by `create-scratch`.
+    /// A directory of the caller's, in which what is written is kept.
     pub(crate) scratch: PathBuf,
 }
 
