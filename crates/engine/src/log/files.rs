@@ -36,7 +36,7 @@ pub(super) struct Files {
     part: Vec<u8>,
     /// The time of the last line, wanted or not.
     last: Option<SystemTime>,
-    /// The newest file's number on its file system.
+    /// The newest file's inode; 0 while there is none, as between two steps of a rotation.
     newest: u64,
 }
 
@@ -62,14 +62,14 @@ impl Files {
             last: None,
             newest: 0,
         };
-        if let Some(tail) = tail {
-            let mut file = File::open(path)?;
-            if let Some(begin) = tail_of(&mut file, tail)? {
-                file.seek(SeekFrom::Start(begin))?;
-                files.newest = file.metadata()?.ino();
-                files.open.push_back(BufReader::new(Box::new(file)));
-                return Ok(files);
-            }
+        if let Some(tail) = tail
+            && let Some(mut file) = existing(path)?
+            && let Some(begin) = tail_of(&mut file, tail)?
+        {
+            file.seek(SeekFrom::Start(begin))?;
+            files.newest = file.metadata()?.ino();
+            files.open.push_back(BufReader::new(Box::new(file)));
+            return Ok(files);
         }
         files.find()?;
         Ok(files)
@@ -79,7 +79,14 @@ impl Files {
     pub(super) fn lines(&mut self) -> io::Result<Vec<LogLine>> {
         let (mut lines, mut length) = (Vec::new(), 0);
         while length < BATCH {
-            let Some(file) = self.open.front_mut() else { break };
+            let Some(file) = self.open.front_mut() else {
+                // There was no newest file for a moment.
+                if lines.is_empty() && self.moved() {
+                    self.find()?;
+                    continue;
+                }
+                break;
+            };
             file.read_until(b'\n', &mut self.part)?;
             if self.part.last() == Some(&b'\n') {
                 let line = std::mem::take(&mut self.part);
@@ -107,20 +114,38 @@ impl Files {
     }
 
     /// Opens the files with lines that are newer than the last one read.
+    ///
+    /// The shim may be moving them: each to the next number, the oldest first. A walk from the newest
+    /// on misses none then, but finds a number without a file, or the same file again.
     fn find(&mut self) -> io::Result<()> {
         let mut attempts = 0;
         loop {
-            let newest = File::open(&self.path)?;
-            self.newest = newest.metadata()?.ino();
-            let mut open = VecDeque::from([BufReader::new(Box::new(newest) as _)]);
-            for number in 1_u32.. {
-                let Some(mut older) = older(&self.path, number)? else { break };
-                if self.last.is_some() && first(&mut older)? <= self.last {
+            let (mut open, mut before, mut missing) = (VecDeque::new(), (0, None), 0);
+            self.newest = 0;
+            for number in 0_u32.. {
+                let Some((inode, mut file)) = numbered(&self.path, number)? else {
+                    missing += 1;
+                    if missing == 2 {
+                        break;
+                    }
+                    continue;
+                };
+                let begin = first(&mut file)?;
+                if number == 0 {
+                    self.newest = inode;
+                } else if self.last.is_some() && begin <= self.last {
                     break;
                 }
-                open.push_front(older);
+                // A file that was compressed meanwhile has the same lines in another inode.
+                if inode != before.0 && (begin.is_none() || begin != before.1) {
+                    open.push_front(file);
+                }
+                before = (inode, begin);
             }
             attempts += 1;
+            if open.is_empty() && self.last.is_none() {
+                return Err(io::ErrorKind::NotFound.into());
+            }
             if !self.moved() || attempts == ATTEMPTS {
                 // Those that were looked into begin with the line that was seen.
                 self.open = open;
@@ -156,21 +181,30 @@ fn first(file: &mut One) -> io::Result<Option<SystemTime>> {
     Ok(time)
 }
 
-/// An older file, compressed or not.
-fn older(path: &Path, number: u32) -> io::Result<Option<One>> {
+/// The file of a number and its inode's, compressed or not; 0 is the newest.
+fn numbered(path: &Path, number: u32) -> io::Result<Option<(u64, One)>> {
     let named = |end: &str| {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{number}{end}"));
-        match File::open(PathBuf::from(name)) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        if number > 0 {
+            name.push(format!(".{number}{end}"));
         }
+        existing(Path::new(&name))
     };
     if let Some(plain) = named("")? {
-        return Ok(Some(BufReader::new(Box::new(plain))));
+        return Ok(Some((plain.metadata()?.ino(), BufReader::new(Box::new(plain)))));
     }
-    Ok(named(".gz")?.map(|file| BufReader::new(Box::new(MultiGzDecoder::new(file)) as _)))
+    // Nothing compresses the newest.
+    let Some(file) = named(".gz")?.filter(|_| number > 0) else { return Ok(None) };
+    let inode = file.metadata()?.ino();
+    Ok(Some((inode, BufReader::new(Box::new(MultiGzDecoder::new(file))))))
+}
+
+fn existing(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Where the last `tail` lines of a file begin; `None` if it has not so many.
@@ -209,4 +243,96 @@ fn parse(line: &[u8]) -> Option<LogLine> {
         bytes: entry.log.into_bytes(),
         attributes: entry.attrs,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    /// What a log of the lines 1 to 6 gives, two to a file, after `steps` of its next rotation.
+    fn read_amid(steps: usize) -> String {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |number: u32| match number {
+            0 => dir.path().join("json.log"),
+            number => dir.path().join(format!("json.log.{number}")),
+        };
+        for (number, lines) in [(2, [1, 2]), (1, [3, 4]), (0, [5, 6])] {
+            let mut text = String::new();
+            for line in lines {
+                let time = format!("2026-11-22T15:00:{line:02}Z");
+                let entry = format!(r#"{{"log":"{line} ","stream":"stdout","time":"{time}"}}"#);
+                writeln!(text, "{entry}").expect("text takes text");
+            }
+            fs::write(path(number), text).expect("written");
+        }
+        for number in [2, 1, 0].into_iter().take(steps) {
+            fs::rename(path(number), path(number + 1)).expect("moved");
+        }
+        let mut files = Files::open(&path(0), Some(100)).expect("opened");
+        let lines = files.lines().expect("read").into_iter();
+        lines.map(|line| String::from_utf8(line.bytes).expect("text")).collect()
+    }
+
+    #[test]
+    fn a_log_is_whole_in_the_middle_of_a_rotation() {
+        for steps in 0..=3 {
+            assert_eq!(read_amid(steps), "1 2 3 4 5 6 ", "after {steps} steps");
+        }
+    }
+
+    #[test]
+    fn a_log_that_moves_all_the_time_is_whole_and_has_no_line_twice() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("json.log");
+        let older = |number: u32, end: &str| dir.path().join(format!("json.log.{number}{end}"));
+        let entry = |line: u32| {
+            let time = format!("2026-11-22T15:{:02}:{:02}Z", line / 60, line % 60);
+            format!(r#"{{"log":"{line} ","stream":"stdout","time":"{time}"}}"#) + "\n"
+        };
+        let compress = |from: &Path, to: &Path| {
+            let unfinished = dir.path().join("unfinished");
+            let file = File::create(&unfinished).expect("created");
+            let mut encoder = GzEncoder::new(file, Compression::fast());
+            let mut full = File::open(from).expect("opened");
+            io::copy(&mut full, &mut encoder).expect("compressed");
+            encoder.finish().expect("compressed");
+            fs::rename(&unfinished, to).expect("moved");
+            fs::remove_file(from).expect("removed");
+        };
+        fs::write(&path, entry(0)).expect("written");
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for line in 1..200 {
+                    for number in (1..line).rev() {
+                        fs::rename(older(number, ".gz"), older(number + 1, ".gz")).expect("moved");
+                    }
+                    fs::rename(&path, older(1, "")).expect("moved");
+                    fs::write(&path, entry(line)).expect("written");
+                    compress(&older(1, ""), &older(1, ".gz"));
+                }
+            });
+            let mut looks = 0;
+            while !writer.is_finished() {
+                let mut files = Files::open(&path, None).expect("opened");
+                let mut next = 0;
+                loop {
+                    let lines = files.lines().expect("read");
+                    if lines.is_empty() {
+                        break;
+                    }
+                    for line in lines {
+                        assert_eq!(line.bytes, format!("{next} ").into_bytes());
+                        next += 1;
+                    }
+                }
+                looks += 1;
+            }
+            assert!(looks > 3, "looked {looks} times");
+        });
+    }
 }
