@@ -36,7 +36,7 @@ soak: deps-test build guest-kernel ## the suites again and again: HULL_SOAK=N ro
 bench: deps-bench build guest-kernel ## ratios against crun, runc, dockerd, containerd and podman, in one run
 	cargo run --quiet --release -p benches
 
-fuzz: ## cargo-fuzz on configurations, seccomp profiles, mount options: FUZZ_SECONDS=N each (60)
+fuzz: ## cargo-fuzz on configurations, profiles, mount options, guests' messages: FUZZ_SECONDS=N each (60)
 	scripts/fuzz.sh
 
 check: ## format, lints, layers, file lengths

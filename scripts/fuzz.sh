@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fuzzes what reads an attacker's bytes: configurations, seccomp profiles, mount options.
+# Fuzzes what reads an attacker's bytes: configurations, seccomp profiles, mount options, a guest's messages.
 #
 #   scripts/fuzz.sh [TARGET]...    FUZZ_SECONDS=N for each (60)
 #
@@ -12,7 +12,7 @@ tools=$PWD/target/tools
 PATH=$tools/bin:$PATH
 
 cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --root "$tools" --version ^0.13 cargo-fuzz
-[ $# -gt 0 ] || set -- config seccomp mount_options
+[ $# -gt 0 ] || set -- config seccomp mount_options wire
 
 mkdir -p corpus/config
 cp ../crates/runtime/src/command/config.json corpus/config/template

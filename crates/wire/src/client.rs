@@ -29,6 +29,12 @@ struct Calls(Mutex<HashMap<u32, mpsc::SyncSender<Answer>>>);
 
 type Answer = Result<Reply, Failure>;
 
+/// What a client's thread does.
+pub(crate) struct Reading {
+    link: Arc<Link>,
+    calls: Arc<Calls>,
+}
+
 /// A call whose answer has still to be waited for.
 #[derive(Debug)]
 pub struct Pending {
@@ -78,15 +84,20 @@ impl Client {
         reader: impl Read + Send + 'static,
         writer: impl Write + Send + 'static,
     ) -> Result<Self, Error> {
-        let link = Link::new(writer);
-        let calls = Arc::<Calls>::default();
-        let (reading, answered) = (Arc::clone(&link), Arc::clone(&calls));
-        let read = move || {
-            reading.read(reader, Side::Shim, |frame| answered.answer(&frame));
-            answered.lock().clear();
-        };
+        let (client, reading) = Self::over(writer);
+        let read = move || drop(reading.read(reader));
         thread::Builder::new().name("wire".into()).spawn(read).map_err(Error::Thread)?;
-        Ok(Self { link, calls, next_call: AtomicU32::new(1), next_stream: AtomicU32::new(1) })
+        Ok(client)
+    }
+
+    /// The same, but nobody reads yet.
+    pub(crate) fn over(writer: impl Write + Send + 'static) -> (Self, Reading) {
+        let (link, calls) = (Link::new(writer), Arc::<Calls>::default());
+        let reading = Reading { link: Arc::clone(&link), calls: Arc::clone(&calls) };
+        (
+            Self { link, calls, next_call: AtomicU32::new(1), next_stream: AtomicU32::new(1) },
+            reading,
+        )
     }
 
     /// A number for a new stream.
@@ -206,6 +217,15 @@ impl Client {
 
     fn ended(&self) -> Arc<Ended> {
         self.link.check().err().unwrap_or_else(|| Arc::new(Ended::Closed))
+    }
+}
+
+impl Reading {
+    /// Reads until the channel ends, and says how it did; then whoever waits for an answer knows, too.
+    pub(crate) fn read(self, reader: impl Read) -> Arc<Ended> {
+        let ended = self.link.read(reader, Side::Shim, |frame| self.calls.answer(&frame));
+        self.calls.lock().clear();
+        ended
     }
 }
 

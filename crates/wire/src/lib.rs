@@ -21,6 +21,7 @@ pub mod flow;
 pub mod frame;
 pub mod link;
 pub mod message;
+pub mod probe;
 pub mod server;
 
 pub use client::Client;

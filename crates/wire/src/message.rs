@@ -15,8 +15,8 @@ use spec::{ContainerId, Kind, ProcessId, ProcessInfo, Signal, Usage};
 use crate::frame::StreamId;
 
 /// The longest message of a failure that is taken from a guest, in characters, and the longest chain.
-const MAX_MESSAGE: usize = 2000;
-const MAX_CHAIN: usize = 16;
+pub(crate) const MAX_MESSAGE: usize = 2000;
+pub(crate) const MAX_CHAIN: usize = 16;
 
 /// What a shim asks.
 #[derive(Debug, Serialize, Deserialize)]
