@@ -89,15 +89,7 @@ fn place(root: &OwnedFd, name: &str, share: &OwnedFd) -> io::Result<()> {
 pub(crate) fn become_nobody(user: u32) -> io::Result<usize> {
     let limit = rustix::process::getrlimit(Resource::Nofile).maximum;
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit })?;
-    for number in 0..=63 {
-        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
-            1 << number,
-        )) {
-            // The kernel knows fewer.
-            Err(rustix::io::Errno::INVAL) => break,
-            removed => removed?,
-        }
-    }
+    sys::bounding::limit(CapabilitySet::empty())?;
     rustix::thread::set_keep_capabilities(true)?;
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_gid(Gid::from_raw(user))?;

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod bounding;
 pub mod bpf;
 pub mod broker;
 pub mod execute;

@@ -8,7 +8,7 @@
 //! The worker is shut in so:
 //! - `comm` and `argv[0]` are `hull-vmwp`;
 //! - a user and group id of its own that no account has, derived from the thread's number, which no
-//!   other living worker's thread has; no capability, no supplementary group, no_new_privs;
+//!   other living worker's thread has; no capability and none to be had, no supplementary group, no_new_privs;
 //! - the root of [`crate::jail`], under Landlock where the kernel has it; the sandbox's network namespace, its own IPC and UTS namespaces;
 //! - descriptors: its disks, its tap, the monitor, the channel, the console's pipe;
 //! - QEMU's own seccomp filter (`-sandbox on`, no spawning, no privileges, no resource control).
@@ -31,6 +31,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rustix::process::{Pid as RawPid, PidfdFlags, Signal};
+use rustix::thread::CapabilitySet;
 use spec::{Kind, Pid};
 use sys::broker::Broker;
 
@@ -171,6 +172,8 @@ fn spawn(job: Job) -> Result<(Child, OwnedFd, Started), Error> {
     rustix::thread::move_into_link_name_space(job.netns.as_fd(), network)
         .map_err(|errno| step("enter the network namespace")(errno.into()))?;
     sys::worker::isolate().map_err(step("unshare namespaces"))?;
+    sys::bounding::limit(CapabilitySet::empty())
+        .map_err(|errno| step("empty the bounding set of capabilities")(errno.into()))?;
     job.jail.enter()?;
     let landlock = job.jail.lock()?;
     let broker = job.brokered.then(broker).transpose();

@@ -46,7 +46,7 @@ pub(crate) fn inspect_tells_what_a_wall_is_made_of(host: &mut Host) {
     // Each of them as the kernel has it.
     let owners = status(&worker, "Uid");
     assert!(owners.split_whitespace().all(|uid| uid != "0"), "{owners}");
-    for set in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
+    for set in ["CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"] {
         assert_eq!(status(&worker, set).trim_start_matches('0'), "", "{set}");
     }
     assert_eq!(status(&worker, "NoNewPrivs"), "1");

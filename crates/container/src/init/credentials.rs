@@ -24,7 +24,8 @@ pub(super) fn assume(
         thread::set_no_new_privs(true).map_err(Error::step("set no_new_privs"))?;
     }
     let wanted = Wanted::of(process, warnings)?;
-    drop_bounding(wanted.bounding)?;
+    sys::bounding::limit(wanted.bounding)
+        .map_err(Error::step("limit the bounding capabilities"))?;
     thread::set_keep_capabilities(true).map_err(Error::step("keep capabilities"))?;
     become_user(process, warnings)?;
     let mut sets = wanted.sets;
@@ -83,22 +84,6 @@ impl Wanted {
         }
         Ok(Self { sets, bounding, ambient })
     }
-}
-
-fn drop_bounding(keep: CapabilitySet) -> Result<(), Error> {
-    for number in 0..64 {
-        let capability = CapabilitySet::from_bits_retain(1 << number);
-        if keep.contains(capability) {
-            continue;
-        }
-        match thread::remove_capability_from_bounding_set(capability) {
-            Ok(()) => {}
-            // Past the last that the kernel knows.
-            Err(rustix::io::Errno::INVAL) => break,
-            Err(error) => return Err(Error::step("limit the bounding capabilities")(error)),
-        }
-    }
-    Ok(())
 }
 
 fn become_user(process: &Process, warnings: &mut Vec<String>) -> Result<(), Error> {
