@@ -1,5 +1,7 @@
 //! docker-compose 1.29, which speaks to the engine as Python clients do.
 
+pub(crate) mod networks;
+
 use tests::Host;
 use tests::command::{self, Ran, eventually};
 use tests::host::IMAGE;
@@ -40,9 +42,24 @@ fn compose(host: &Host, arguments: &[&str]) -> Ran {
     command::run(host.engine.other_client("docker-compose", &arguments), b"")
 }
 
-pub(crate) fn a_project_of_three_services_comes_up_and_goes(host: &mut Host) {
+/// Writes the project down that [`compose`] has to do with; `IMAGE` stands for the image.
+fn written(host: &Host, project: &str) {
     let file = host.dir().join("docker-compose.yml");
-    std::fs::write(file, PROJECT.replace("IMAGE", IMAGE)).expect("a file");
+    std::fs::write(file, project.replace("IMAGE", IMAGE)).expect("a file");
+}
+
+/// Takes the project away, of which nothing is left then.
+fn gone(host: &Host) {
+    compose(host, &["down", "-v", "-t", "0"]).ok();
+    let left =
+        [&["ps", "-aq"][..], &["volume", "ls", "-q"], &["network", "ls", "-qf", "name=site"]];
+    for words in left {
+        assert_eq!(host.docker(words).ok(), "", "{words:?}");
+    }
+}
+
+pub(crate) fn a_project_of_three_services_comes_up_and_goes(host: &mut Host) {
+    written(host, PROJECT);
     compose(host, &["up", "-d"]).ok();
     eventually("the job ended and the server is healthy", || {
         let all = compose(host, &["ps"]).ok();
@@ -76,10 +93,5 @@ pub(crate) fn a_project_of_three_services_comes_up_and_goes(host: &mut Host) {
     let ran = compose(host, &until);
     assert_eq!(ran.code, 3, "{ran}");
     assert!(ran.out.contains("site_job_1 exited with code 3"), "{ran}");
-    compose(host, &["down", "-v", "-t", "0"]).ok();
-    let left =
-        [&["ps", "-aq"][..], &["volume", "ls", "-q"], &["network", "ls", "-qf", "name=site"]];
-    for words in left {
-        assert_eq!(host.docker(words).ok(), "", "{words:?}");
-    }
+    gone(host);
 }

@@ -110,6 +110,7 @@ const SUITE: Suite = Suite {
         once!(hull_build::a_repository_may_be_the_context),
         once!(hull_build::what_cannot_be_built_is_told_with_its_place),
         once!(compose::a_project_of_three_services_comes_up_and_goes),
+        both!(compose::networks::services_are_known_on_their_networks_alone),
         both!(run::the_kernel_is_the_hosts_only_without_a_vm),
         both!(run::exit_codes_are_those_of_the_program),
         both!(run::a_detached_container_gives_its_id_and_can_be_waited_for),
