@@ -15,6 +15,7 @@
 
 pub mod browser;
 pub mod command;
+pub mod docs;
 pub mod guest;
 pub mod host;
 pub mod leaks;

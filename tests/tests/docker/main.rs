@@ -14,6 +14,7 @@ mod daemon;
 mod dash;
 mod demo;
 mod devices;
+mod docs;
 mod egress;
 mod errors;
 mod exec;
@@ -90,6 +91,7 @@ const SUITE: Suite = Suite {
         both!(hull::a_containers_life_by_verb),
         once!(hull::the_engine_by_verb),
         once!(demo::the_demonstration_shows_both_walls),
+        once!(docs::every_page_does_what_it_says),
         once!(compare::a_comparison_tells_what_differs),
         once!(dash::only_who_has_the_token_comes_in),
         both!(dash::a_browser_shows_containers_and_has_a_terminal),
