@@ -16,8 +16,8 @@ command -v docker >/dev/null || run="$run docker.io"
 
 case ${1:-run} in
     run) packages=$run ;;
-    test) packages="$run chromium conmon containerd docker-compose docker-registry docker.io
-             fonts-dejavu-core libseccomp-dev openssl podman skopeo umoci" ;;
+    test) packages="$run bzip2 chromium conmon containerd docker-compose docker-registry docker.io
+             fonts-dejavu-core git libseccomp-dev openssl podman skopeo umoci xz-utils" ;;
     bench) packages="$run conmon containerd containernetworking-plugins crun docker-registry
              docker.io openssl podman runc skopeo time umoci" ;;
     *) die "no purpose is called $1: run, test or bench" ;;
