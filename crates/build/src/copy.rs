@@ -29,9 +29,6 @@ use crate::source::{self, Found, Pick, Source, join, parts, resolve, resolve_new
 
 /// The longest beginning of a file that tells whether it is an archive.
 const MAGIC: u64 = 512;
-/// How files begin that Docker would decompress by other programs.
-const FOREIGN: [(&[u8], &str); 2] = [(b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2")];
-
 /// Why files could not be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -72,17 +69,6 @@ pub enum Error {
         /// Why not.
         source: image::compression::Error,
     },
-    /// An archive that cannot be unpacked.
-    #[error(
-        "ADD {name}: {what} is not supported: compress it by gzip or zstd, or copy it as it is by \
-         --unpack=false"
-    )]
-    Foreign {
-        /// Its name.
-        name: String,
-        /// How it is compressed.
-        what: &'static str,
-    },
     /// The layer cannot be used.
     #[error("open the layer")]
     Layer(#[source] io::Error),
@@ -95,7 +81,6 @@ impl Error {
             Self::Absent { .. } | Self::Several(_) | Self::Look { .. } => Kind::Invalid,
             Self::Extract(error) => error.kind(),
             Self::Archive { source, .. } => source.kind(),
-            Self::Foreign { .. } => Kind::Unsupported,
             Self::Layer(_) => Kind::Internal,
         }
     }
@@ -312,12 +297,7 @@ impl Target<'_> {
         let look = |source| Error::Look { verb: "ADD", pattern: name.clone(), source };
         let member = members.next_member().map_err(|error| look(io::Error::other(error)))?;
         let size = member.map_or(0, |member| member.size);
-        let mut head = Vec::new();
-        (&mut members).take(size.min(MAGIC)).read_to_end(&mut head).map_err(look)?;
-        if let Some((_, what)) = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
-            return Err(Error::Foreign { name, what });
-        }
-        if is_archive((&head[..]).chain(members.take(size.saturating_sub(MAGIC)))) {
+        if is_archive(members.take(size)).map_err(failed)? {
             let mut members = tree.members(picks).map_err(look)?;
             members.next_member().map_err(|error| look(io::Error::other(error)))?;
             let data = members.take(size);
@@ -330,15 +310,21 @@ impl Target<'_> {
 }
 
 /// Whether data begins as an archive does, perhaps compressed.
-fn is_archive(data: impl Read) -> bool {
-    let Ok((plain, _)) = image::compression::decompress(data) else { return false };
+fn is_archive(data: impl Read) -> Result<bool, image::compression::Error> {
+    let Ok((plain, _)) = image::compression::decompress(data) else { return Ok(false) };
     let mut block = Vec::new();
-    let read = plain.take(MAGIC).read_to_end(&mut block);
-    read.is_ok_and(|read| read as u64 == MAGIC)
-        && matches!(
-            Archive::new(&block[..]).next_member(),
-            Ok(Some(_)) | Err(archive::Error::Unsupported { .. })
-        )
+    match plain.take(MAGIC).read_to_end(&mut block) {
+        // It is one, but larger than anyone may ask for.
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+            Err(image::compression::Error::Read(error))
+        }
+        Err(_) => Ok(false),
+        Ok(read) => Ok(read as u64 == MAGIC
+            && matches!(
+                Archive::new(&block[..]).next_member(),
+                Ok(Some(_)) | Err(archive::Error::Unsupported { .. })
+            )),
+    }
 }
 
 /// A digest as something to write to.

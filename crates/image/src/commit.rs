@@ -165,8 +165,7 @@ fn make(
         store.content.commit(blob)?;
     }
     let config = configuration(store.document(&parent.id)?, &layer.diff_id, commit, changes);
-    let media_type = layer.compression.media_type();
-    let layer = Some(json!({ "mediaType": media_type, "digest": digest, "size": size }));
+    let layer = Some(json!({ "mediaType": layer.media_type, "digest": digest, "size": size }));
     let names: Vec<Reference> = commit.reference.iter().cloned().collect();
     let image = finish(store, &store.document(&parent.manifest)?, &config, layer, |descriptor| {
         store.add(descriptor, &names).map(|(image, _)| image)

@@ -19,7 +19,6 @@ use tree::pack::{self, Marks, Packer};
 use tree::view;
 
 use crate::commit::Error;
-use crate::compression::Compression;
 use crate::content::Writer;
 use crate::disk::{self, Context};
 use crate::snapshot::{Temporary, Unpacked};
@@ -124,7 +123,7 @@ impl Draft {
         if diff_id.to_string() == NOTHING {
             return Ok(None);
         }
-        let layer = Unpacked::sealed(self.temporary, size, diff_id, Compression::None);
+        let layer = Unpacked::sealed(self.temporary, size, diff_id);
         Ok(Some(Sealed { blob, layer }))
     }
 

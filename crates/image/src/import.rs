@@ -1,5 +1,7 @@
 //! `docker import`: a tar archive becomes an image of one layer.
 
+use std::fs::File;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,8 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 
 use crate::changes::{self, Changes};
+use crate::compression;
 use crate::content::Writer;
-use crate::disk;
+use crate::disk::{self, Context};
 use crate::image::{self, Image};
 use crate::manifest::{Descriptor, OCI_MANIFEST};
 use crate::snapshot::{self, Layer};
@@ -115,6 +118,24 @@ async fn receive(
     Ok(disk.await.map_err(|_| Error::GivenUp)??)
 }
 
+/// The archive as a layer may be: what no media type has a name for is decompressed.
+fn as_layer(store: &Store, archive: Writer) -> Result<Writer, Error> {
+    let found = compression::of_file(archive.path()).map_err(snapshot::Error::from)?;
+    if found.media_type().is_ok() {
+        return Ok(archive);
+    }
+    let compressed = File::open(archive.path()).on("open", archive.path())?;
+    let (mut plain, _) = compression::decompress(compressed).map_err(snapshot::Error::from)?;
+    let (mut writer, mut piece) = (store.content.writer()?, vec![0; PIECE]);
+    loop {
+        let read = plain.read(&mut piece).map_err(snapshot::Error::Read)?;
+        if read == 0 {
+            return Ok(writer);
+        }
+        writer.write(&piece[..read])?;
+    }
+}
+
 fn make(
     store: &Store,
     writer: Writer,
@@ -122,6 +143,7 @@ fn make(
     changes: &Changes,
     import: &Import,
 ) -> Result<Image, Error> {
+    let writer = as_layer(store, writer)?;
     let (digest, size) = (writer.digest(), writer.length());
     let blob_pin = store.pin(&digest);
     let layer = store.snapshots.unpack(writer.path(), &[], None, &|_| ())?;
@@ -137,7 +159,7 @@ fn make(
     let config_size = config.len();
     let config_pin = store.pin(&crate::content::digest_of(&config));
     let config = store.content.put(&config)?;
-    let manifest = manifest(&config, config_size, &digest, size, layer.compression.media_type());
+    let manifest = manifest(&config, config_size, &digest, size, layer.media_type);
     let manifest = serde_json::to_vec(&manifest).unwrap_or_default();
     let manifest_pin = store.pin(&crate::content::digest_of(&manifest));
     let descriptor = Descriptor {

@@ -226,7 +226,7 @@ impl Images {
         image.chain.iter().map(size).collect()
     }
 
-    /// Makes an image of one layer from a tar archive, plain or compressed by gzip or zstd.
+    /// Makes an image of one layer from a tar archive, plain or compressed.
     pub async fn import(
         &self,
         archive: impl AsyncRead + Send + Unpin,

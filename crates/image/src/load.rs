@@ -231,7 +231,7 @@ impl Loading<'_> {
         let mut layers = Vec::new();
         for (digest, size) in &entry.layers {
             let path = self.store.content.path(digest);
-            let kind = compression::of_file(&path)?.media_type();
+            let kind = compression::of_file(&path)?.media_type()?;
             layers.push(json!({ "mediaType": kind, "digest": digest, "size": size }));
         }
         let (config, size) = &entry.config;

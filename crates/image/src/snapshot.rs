@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use spec::{Digest, Kind};
 
-use crate::compression::{self, Compression, decompress};
+use crate::compression::{self, PLAIN_LAYER, decompress};
 use crate::content::digest_of;
 use crate::disk::{self, Context};
 use crate::unpack;
@@ -74,7 +74,8 @@ pub(crate) struct Snapshots {
 pub(crate) struct Layer {
     pub(crate) diff_id: Digest,
     pub(crate) chain_id: Digest,
-    pub(crate) compression: Compression,
+    /// Of its archive.
+    pub(crate) media_type: &'static str,
 }
 
 /// A layer's files, which have no place yet. They go when this is dropped.
@@ -83,7 +84,7 @@ pub(crate) struct Unpacked {
     temporary: Temporary,
     found: unpack::Found,
     diff_id: Digest,
-    compression: Compression,
+    media_type: &'static str,
 }
 
 /// `layer.json`.
@@ -169,6 +170,7 @@ impl Snapshots {
         let files = temporary.0.join("fs");
         disk::make_dir(&files)?;
         let (input, compression) = decompress(input)?;
+        let media_type = compression.media_type()?;
         let input = Hashed { input, hash: Sha256::new() };
         // Headers are read in small pieces; to decompress and hash such is slow.
         let mut input = BufReader::with_capacity(BUFFER, input);
@@ -179,12 +181,12 @@ impl Snapshots {
         if let Some(wanted) = wanted.filter(|wanted| **wanted != diff_id) {
             return Err(Error::DiffId { wanted: wanted.clone(), found: diff_id });
         }
-        Ok(Unpacked { temporary, found, diff_id, compression })
+        Ok(Unpacked { temporary, found, diff_id, media_type })
     }
 
     /// Gives an unpacked layer its place on `beneath` (lowest first), unless something is there.
     pub(crate) fn place(&self, layer: Unpacked, beneath: &[Digest]) -> Result<Layer, Error> {
-        let Unpacked { temporary, found, diff_id, compression } = layer;
+        let Unpacked { temporary, found, diff_id, media_type } = layer;
         unpack::settle(&temporary.0.join("fs"), &self.stack(beneath), &found)?;
         let chain_id = above(beneath.last(), &diff_id);
         let facts = temporary.0.join("layer.json");
@@ -196,7 +198,7 @@ impl Snapshots {
         if !self.has(&chain_id) {
             renamed?;
         }
-        Ok(Layer { diff_id, chain_id, compression })
+        Ok(Layer { diff_id, chain_id, media_type })
     }
 
     /// The chain ids of all layers.
@@ -239,13 +241,9 @@ impl Temporary {
 
 impl Unpacked {
     /// A layer whose files lie in `temporary` with all their attributes; `size` is the bytes of them.
-    pub(crate) fn sealed(
-        temporary: Temporary,
-        size: u64,
-        diff_id: Digest,
-        compression: Compression,
-    ) -> Self {
-        Self { temporary, found: unpack::Found::whole(size), diff_id, compression }
+    pub(crate) fn sealed(temporary: Temporary, size: u64, diff_id: Digest) -> Self {
+        let found = unpack::Found::whole(size);
+        Self { temporary, found, diff_id, media_type: PLAIN_LAYER }
     }
 
     /// The chain id that it has on `beneath`.

@@ -237,7 +237,7 @@ fn place(
     if !store.content.has(&digest) {
         store.content.commit(blob)?;
     }
-    let media_type = layer.compression.media_type();
+    let media_type = layer.media_type;
     let descriptor = json!({ "mediaType": media_type, "digest": digest, "size": size });
     Ok((json!(layer.diff_id), descriptor))
 }

@@ -59,6 +59,26 @@ pub(crate) fn an_imported_archive_is_an_image(host: &mut Host, isolation: Isolat
     host.docker(&["rmi", "mine:1"]).ok();
 }
 
+pub(crate) fn archives_may_be_compressed_by_bzip2_and_xz(host: &mut Host) {
+    made(host, "plain:1", &[]);
+    let archive = host.dir().join("image-made.tar").display().to_string();
+    let want = host.engine.inspect("plain:1")["RootFS"]["Layers"].clone();
+    host.docker(&["rmi", "plain:1"]).ok();
+    for (program, suffix) in [("xz", "xz"), ("bzip2", "bz2")] {
+        host.engine.on_host(program, &["-kf", &archive]).ok();
+        host.docker(&["import", &format!("{archive}.{suffix}"), "squeezed:1"]).ok();
+        let layers = host.engine.inspect("squeezed:1")["RootFS"]["Layers"].clone();
+        assert_eq!(layers, want, "{program}");
+        let saved = host.dir().join("squeezed.tar").display().to_string();
+        host.docker(&["save", "-o", &saved, "squeezed:1"]).ok();
+        host.docker(&["rmi", "squeezed:1"]).ok();
+        host.engine.on_host(program, &["-f", &saved]).ok();
+        let loaded = host.docker(&["load", "-i", &format!("{saved}.{suffix}")]).ok();
+        assert!(loaded.contains("Loaded image: squeezed:1"), "{loaded}");
+        host.docker(&["rmi", "squeezed:1"]).ok();
+    }
+}
+
 /// Makes an image with one file, which nothing else has; gives its id.
 fn made(host: &Host, name: &str, flags: &[&str]) -> String {
     let root = host.dir().join("image-made");

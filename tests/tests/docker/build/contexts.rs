@@ -127,19 +127,34 @@ pub(crate) fn very_many_files_are_copied(host: &mut Host) {
     host.docker(&["rmi", "many"]).ok();
 }
 
-pub(crate) fn a_context_larger_than_the_disk_leaves_nothing(host: &mut Host) {
+pub(crate) fn an_archive_larger_than_the_disk_leaves_nothing(host: &mut Host) {
     let engine = host.another_engine_on_a_disk_of(24 << 20);
-    let script = format!(
-        "printf 'FROM {IMAGE}\\nCOPY big /\\n' > Dockerfile && truncate -s 1G big && \
-         tar -cz Dockerfile big | docker -H unix://$SOCKET build -"
-    );
     let dir = host.dir().join("endless");
     fs::create_dir_all(&dir).expect("a directory");
     let socket = engine.exec_root().join("hull.sock").display().to_string();
-    let script = format!("cd {} && {}", dir.display(), script.replace("$SOCKET", &socket));
-    let ran = engine.on_host("sh", &["-c", &script]);
-    assert_ne!(ran.code, 0, "{ran}");
-    assert!(ran.err.to_lowercase().contains("no space left on device"), "{ran}");
-    assert_eq!(left(&engine), [""; 0]);
-    assert_eq!(engine.docker(&["images", "-aq"]).ok(), "");
+    let sh = |script: &str| {
+        let script = format!("set -e; cd {}; {script}", dir.display());
+        engine.on_host("sh", &["-c", &script])
+    };
+    let made = "truncate -s 256M big; printf 'FROM scratch\\nCOPY big /\\n' > Dockerfile; \
+                tar -cf whole.tar Dockerfile big; xz -0 -k whole.tar; bzip2 -k whole.tar; rm big";
+    sh(made).ok();
+    let docker = format!("docker -H unix://{socket} build");
+    for script in [
+        format!("gzip -c whole.tar | {docker} -"),
+        format!("{docker} - < whole.tar.xz"),
+        format!(
+            "mkdir xz; mv whole.tar.xz xz; printf 'FROM scratch\\nADD whole.tar.xz /' > xz/Dockerfile; {docker} xz"
+        ),
+        format!(
+            "mkdir bz; mv whole.tar.bz2 bz; printf 'FROM scratch\\nADD whole.tar.bz2 /' > bz/Dockerfile; {docker} bz"
+        ),
+    ] {
+        let ran = sh(&script);
+        assert_ne!(ran.code, 0, "{script}: {ran}");
+        assert!(ran.err.to_lowercase().contains("no space left on device"), "{script}: {ran}");
+        assert_eq!(left(&engine), [""; 0], "{script}");
+        assert_eq!(engine.docker(&["images", "-aq"]).ok(), "");
+    }
+    fs::remove_dir_all(&dir).expect("removed");
 }
