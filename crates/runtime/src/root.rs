@@ -28,24 +28,7 @@ pub(crate) fn default() -> Result<PathBuf, Error> {
 
 /// Whether this is the machine's root, or root in a user namespace who calls itself so, as runc has it.
 fn is_system() -> bool {
-    let map = || fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     rustix::process::geteuid().is_root()
-        && (is_whole(&map()) || std::env::var_os("USER").is_some_and(|user| user == "root"))
-}
-
-/// Whether a map of user ids is that of no user namespace.
-fn is_whole(map: &str) -> bool {
-    map.split_whitespace().eq(["0", "0", "4294967295"])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_user_namespace_maps_every_id_to_itself() {
-        assert!(is_whole("         0          0 4294967295\n"));
-        assert!(!is_whole("         0       1000          1\n"));
-        assert!(!is_whole(""));
-    }
+        && (sys::namespace::in_first_user()
+            || std::env::var_os("USER").is_some_and(|user| user == "root"))
 }

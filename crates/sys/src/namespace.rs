@@ -70,3 +70,25 @@ pub fn user(uid_map: &str, gid_map: &str) -> io::Result<OwnedFd> {
     fs::write(format!("{proc}/gid_map"), gid_map)?;
     Ok(File::open(format!("{proc}/ns/user"))?.into())
 }
+
+/// Whether this process's user namespace is the machine's first; without proc it is taken for another.
+pub fn in_first_user() -> bool {
+    maps_all(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default())
+}
+
+/// Whether a map gives every id to itself, as the first user namespace's does.
+fn maps_all(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_user_namespace_maps_every_id_to_itself() {
+        assert!(maps_all("         0          0 4294967295\n"));
+        assert!(!maps_all("         0       1000          1\n"));
+        assert!(!maps_all(""));
+    }
+}

@@ -1,26 +1,18 @@
 //! The overlay that is a container's root filesystem.
 //!
-//! Layers are opened first and handed over as descriptors, so no path is ever part of an option
-//! string: a `:` or `,` in one means nothing. Kernels before 6.13 take no descriptors there; they are
-//! told `/proc/self/fd/N`.
+//! No path is ever part of an option, see [`tree::view`]: a `:` or `,` in one means nothing.
 //!
-//! Spec: kernel, filesystems/overlayfs.rst "Multiple lower layers", "Specifying layers via file
-//! descriptors".
+//! Spec: kernel, filesystems/overlayfs.rst.
 
-use std::fmt::Write;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_fd, fsconfig_set_string, fsmount, fsopen, mount, move_mount,
-    unmount as umount,
-};
+use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount as umount};
 use spec::Kind;
+use tree::view;
 
 /// Why there is no root filesystem.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +34,10 @@ pub enum Error {
         source: io::Error,
     },
     /// The kernel refused the overlay.
-    #[error("mount overlay on {}: {step}", path.display())]
+    #[error("mount overlay on {}", path.display())]
     Overlay {
         /// The mount point.
         path: PathBuf,
-        /// What it refused.
-        step: &'static str,
         /// Why.
         source: io::Error,
     },
@@ -78,13 +68,6 @@ impl Error {
     }
 }
 
-/// The opened directories of an overlay.
-struct Layers {
-    lower: Vec<OwnedFd>,
-    upper: OwnedFd,
-    work: OwnedFd,
-}
-
 /// Mounts the overlay on `target`, which is made if it is not there.
 pub(super) fn mount_overlay(
     target: &Path,
@@ -97,21 +80,14 @@ pub(super) fn mount_overlay(
         made => made,
     };
     made.map_err(|source| Error::MountPoint { path: target.to_owned(), source })?;
-    let layers = Layers {
-        lower: lower.iter().map(|path| layer(path)).collect::<Result<_, _>>()?,
-        upper: layer(upper)?,
-        work: layer(work)?,
-    };
-    let mounted = match layers.mount_by_descriptor(target) {
-        Err(("lowerdir+", Errno::INVAL)) => layers.mount_by_name(target),
-        mounted => mounted,
-    };
-    let failed = |(step, error): (&'static str, Errno)| Error::Overlay {
-        path: target.to_owned(),
-        step,
-        source: error.into(),
-    };
-    mounted.map_err(failed)
+    let refused = |source| Error::Overlay { path: target.to_owned(), source };
+    let overlay = view::layers(lower, Some((upper, work))).map_err(|error| {
+        let mut all = lower.iter().map(PathBuf::as_path).chain([upper, work]);
+        let missing = all.find_map(|path| Some((path.to_owned(), view::open(path).err()?)));
+        missing.map_or_else(|| refused(error), |(path, source)| Error::Layer { path, source })
+    })?;
+    move_mount(&overlay, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(|error| refused(error.into()))
 }
 
 /// Unmounts `target`; nothing when nothing is mounted there.
@@ -119,45 +95,6 @@ pub(super) fn unmount(target: &Path) -> Result<(), Error> {
     match umount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
         Err(error) => Err(Error::Unmount { path: target.to_owned(), source: error.into() }),
-    }
-}
-
-fn layer(path: &Path) -> Result<OwnedFd, Error> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|error| Error::Layer { path: path.to_owned(), source: error.into() })
-}
-
-/// What was done when the kernel refused, and its answer.
-type Refusal = (&'static str, Errno);
-
-impl Layers {
-    fn mount_by_descriptor(&self, target: &Path) -> Result<(), Refusal> {
-        let at = |step: &'static str| move |error: Errno| (step, error);
-        let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(at("open"))?;
-        fsconfig_set_string(&fs, "source", "overlay").map_err(at("source"))?;
-        for lower in &self.lower {
-            fsconfig_set_fd(&fs, "lowerdir+", lower).map_err(at("lowerdir+"))?;
-        }
-        fsconfig_set_fd(&fs, "upperdir", &self.upper).map_err(at("upperdir"))?;
-        fsconfig_set_fd(&fs, "workdir", &self.work).map_err(at("workdir"))?;
-        fsconfig_set_string(&fs, "index", "off").map_err(at("index"))?;
-        fsconfig_create(&fs).map_err(at("create"))?;
-        let flags = FsMountFlags::FSMOUNT_CLOEXEC;
-        let tree = fsmount(&fs, flags, MountAttrFlags::empty()).map_err(at("mount"))?;
-        let from_tree = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        move_mount(&tree, "", CWD, target, from_tree).map_err(at("attach"))
-    }
-
-    fn mount_by_name(&self, target: &Path) -> Result<(), Refusal> {
-        let name = |layer: &OwnedFd| format!("/proc/self/fd/{}", layer.as_raw_fd());
-        let lower: Vec<String> = self.lower.iter().map(name).collect();
-        let mut options = format!("index=off,lowerdir={}", lower.join(":"));
-        // Writing to a string does not fail.
-        let _ = write!(options, ",upperdir={},workdir={}", name(&self.upper), name(&self.work));
-        let options = std::ffi::CString::new(options).expect("digits and names hold no zero");
-        let flags = MountFlags::empty();
-        mount("overlay", target, "overlay", flags, &*options).map_err(|error| ("mount", error))
     }
 }
 

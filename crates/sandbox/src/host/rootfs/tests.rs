@@ -36,14 +36,6 @@ impl Bench {
         Some(bench)
     }
 
-    fn layers(&self) -> Layers {
-        Layers {
-            lower: self.lower.iter().map(|path| layer(path).expect("a layer")).collect(),
-            upper: layer(&self.upper).expect("a layer"),
-            work: layer(&self.work).expect("a layer"),
-        }
-    }
-
     fn holds_the_layers(&self) {
         let read = |name: &str| fs::read_to_string(self.target.join(name)).expect(name);
         assert_eq!((read("name"), read("other")), ("top".into(), "third".into()));
@@ -68,14 +60,6 @@ fn names_of_layers_are_not_options() {
     unmount(&bench.target).expect("unmounted");
     assert!(!bench.target.join("name").exists());
     unmount(&bench.target).expect("nothing to unmount is no failure");
-}
-
-#[test]
-fn an_older_kernel_mounts_the_same() {
-    let Some(bench) = Bench::new("rootfs-old") else { return };
-    fs::create_dir(&bench.target).expect("a mount point");
-    bench.layers().mount_by_name(&bench.target).expect("mounted");
-    bench.holds_the_layers();
 }
 
 #[test]
