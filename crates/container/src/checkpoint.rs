@@ -98,7 +98,7 @@ impl Store {
                 return Err(check::Error::unsupported(field, "for a restored container").into());
             }
         }
-        let mut record = create::record(id, options, &checked)?;
+        let mut record = create::record(self, id, options, &checked)?;
         let (directory, _lock) = self.make_directory(id)?;
         let cgroup = record.cgroup.clone();
         let mut unfinished = Unfinished {

@@ -29,8 +29,8 @@ use crate::node;
 use crate::rdt::Group;
 use crate::record::{Init, Record};
 use crate::seccomp::Filter;
-use crate::source::{self, Sources};
-use crate::store::{Container, Store};
+use crate::source::{self, Layers, Sources};
+use crate::store::{Container, ROOTFS, Store};
 use crate::systemd::Unit;
 use crate::{Console, Error, Launched, Stdio, check, hook, init, netdevice, processes};
 
@@ -43,6 +43,8 @@ pub struct CreateOptions<'a> {
     pub spec: &'a oci::Spec,
     /// The root filesystem, absolute; `None` for `root.path` in the configuration.
     pub rootfs: Option<PathBuf>,
+    /// Instead of a directory; they are mounted in the container's own directory of the store.
+    pub layers: Option<Layers>,
     /// Standard streams, when there is no terminal.
     pub stdio: Stdio,
     /// Where the terminal's master goes, when there is one.
@@ -66,6 +68,7 @@ impl<'a> CreateOptions<'a> {
             bundle,
             spec,
             rootfs: None,
+            layers: None,
             stdio: Stdio::default(),
             console: Console::default(),
             pid_file: None,
@@ -100,7 +103,11 @@ impl Drop for Unfinished<'_> {
                 let _ = source::unmount(path, *id);
             }
             let _ = self.rdt.as_ref().map(Group::remove);
-            let _ = fs::remove_dir_all(&self.directory);
+            // What is still mounted there is not to be removed.
+            match fs::remove_dir(self.directory.join(ROOTFS)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {}
+                _ => drop(fs::remove_dir_all(&self.directory)),
+            }
             if let Some((hooks, state)) = &self.poststop {
                 let state = hook::State { status: "stopped".into(), pid: None, ..state.clone() };
                 hook::run_each("poststop", hooks, &state);
@@ -126,7 +133,7 @@ pub(crate) fn create(
     options: &CreateOptions<'_>,
 ) -> Result<(Container, Launched), Error> {
     let checked = checked(options)?;
-    let mut record = record(id, options, &checked)?;
+    let mut record = record(store, id, options, &checked)?;
     let sources = sources(&checked, options.spec, &record)?;
     record.rootfs_mount = own_mount(&checked, &sources)?;
     // Whoever finds the record waits until it is complete, or this program is dead.
@@ -146,6 +153,9 @@ pub(crate) fn create(
         done: false,
     };
     record.write(&unfinished.directory)?;
+    if record.layers.is_some() {
+        fs::create_dir(&record.rootfs).map_err(Error::file("make", &record.rootfs))?;
+    }
     if let Some(filter) = &checked.filter {
         filter.save(&unfinished.directory)?;
     }
@@ -215,7 +225,7 @@ fn sources(checked: &Checked<'_>, spec: &oci::Spec, record: &Record) -> Result<S
         shared: propagation.is_some_and(|text| text.ends_with("shared")),
     };
     let mounts = spec.mounts().as_deref().unwrap_or_default();
-    let mut sources = source::open(&record.rootfs, mounts, needs)?;
+    let mut sources = source::open((&record.rootfs, record.layers.as_ref()), mounts, needs)?;
     if let Some(mappings) = needs.user {
         sources.devices =
             node::make(checked.linux.devices().as_deref().unwrap_or_default(), mappings)?;
@@ -231,24 +241,17 @@ fn own_mount(checked: &Checked<'_>, sources: &Sources) -> Result<Option<u64>, Er
 }
 
 pub(crate) fn record(
+    store: &Store,
     id: &ContainerId,
     options: &CreateOptions<'_>,
     checked: &Checked<'_>,
 ) -> Result<Record, Error> {
     let linux = checked.linux;
     let bundle = absolute(options.bundle)?;
-    let rootfs = match (&options.rootfs, options.spec.root()) {
-        (Some(rootfs), _) => rootfs.clone(),
-        (None, Some(root)) => bundle.join(root.path()),
-        (None, None) => bundle.join("rootfs"),
+    let rootfs = match options.layers {
+        Some(_) => store.directory(id).join(ROOTFS),
+        None => directory(options, &bundle)?,
     };
-    let rootfs = rootfs.canonicalize().map_err(|error| {
-        check::Error::invalid("root.path", format!("{}: {error}", rootfs.display()))
-    })?;
-    if !rootfs.is_dir() {
-        let reason = format!("{} is not a directory", rootfs.display());
-        return Err(check::Error::invalid("root.path", reason).into());
-    }
     let spec = options.spec;
     let path = linux.cgroups_path().as_deref();
     let unit = options.systemd_cgroup.then(|| Unit::plan(path, id.as_str())).transpose()?;
@@ -261,6 +264,7 @@ pub(crate) fn record(
         init: None,
         bundle,
         rootfs,
+        layers: options.layers.clone(),
         rootfs_mount: None,
         created: SystemTime::now(),
         annotations: spec.annotations().clone().unwrap_or_default(),
@@ -278,6 +282,22 @@ pub(crate) fn record(
         memory_policy: linux.memory_policy().clone(),
         filtered: linux.seccomp().is_some(),
     })
+}
+
+/// The directory that is the root filesystem.
+fn directory(options: &CreateOptions<'_>, bundle: &Path) -> Result<PathBuf, check::Error> {
+    let rootfs = match (&options.rootfs, options.spec.root()) {
+        (Some(rootfs), _) => rootfs.clone(),
+        (None, Some(root)) => bundle.join(root.path()),
+        (None, None) => bundle.join("rootfs"),
+    };
+    let invalid = |reason: String| check::Error::invalid("root.path", reason);
+    let found = rootfs.canonicalize();
+    let rootfs = found.map_err(|error| invalid(format!("{}: {error}", rootfs.display())))?;
+    if rootfs.is_dir() {
+        return Ok(rootfs);
+    }
+    Err(invalid(format!("{} is not a directory", rootfs.display())))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Error> {

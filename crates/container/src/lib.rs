@@ -53,4 +53,5 @@ pub use error::Error;
 pub use exec::{Exec, ExecOptions, Subgroup, initial_affinity};
 pub use launch::{Console, Gate, Launched, Stdio, Stream};
 pub use record::{Init, Record};
+pub use source::Layers;
 pub use store::{Container, Recipients, Status, Store};

@@ -13,6 +13,7 @@ use spec::{ContainerId, Pid};
 
 use crate::Error;
 use crate::cgroup::View;
+use crate::source::Layers;
 use crate::systemd::Unit;
 
 /// The record's file in the container's directory.
@@ -31,6 +32,9 @@ pub struct Record {
     pub bundle: PathBuf,
     /// The root filesystem, absolute, as the creator saw it.
     pub rootfs: PathBuf,
+    /// What is mounted there, unless it is a directory of the caller's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Layers>,
     /// The number of the rootfs's mount, for a container in the creator's own mount namespace: all that
     /// is mounted for it lies on that mount.
     pub(crate) rootfs_mount: Option<u64>,

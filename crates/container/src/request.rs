@@ -9,6 +9,7 @@ use spec::Kind;
 use spec::oci::runtime as oci;
 
 use crate::seccomp::Filter;
+use crate::source::Layers;
 
 /// Everything init needs; its descriptors are inherited, see [`Layout`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,6 +50,8 @@ pub(crate) struct Layout {
 pub(crate) struct Plan<'a> {
     /// The root filesystem, absolute, on the launcher's side.
     pub(crate) rootfs: Cow<'a, Path>,
+    /// What is mounted there instead of what is there.
+    pub(crate) layers: Option<Cow<'a, Layers>>,
     /// Whether it is read-only in the end.
     pub(crate) readonly: bool,
     /// chroot instead of pivot_root.

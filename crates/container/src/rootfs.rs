@@ -157,7 +157,7 @@ impl Rootfs {
         if plan.mount_namespace {
             separate(plan).map_err(Error::step("separate mounts from the host's"))?;
         }
-        let tree = attach(&plan.rootfs, sources.rootfs.take())
+        let tree = attach(plan, sources.rootfs.take())
             .map_err(Error::step("mount the root filesystem"))?;
         for (index, mount) in plan.mounts.iter().enumerate() {
             let source = sources.mounts.iter().find(|(of, _)| *of == index).map(|(_, fd)| fd);
@@ -230,10 +230,11 @@ fn hide_parent(path: &Path) -> io::Result<()> {
 
 /// Makes the rootfs a mount of its own, which pivot_root(2) needs. Where its users may not go there by
 /// name, it covers the old root, which is as good.
-fn attach(rootfs: &Path, opened: Option<OwnedFd>) -> io::Result<Tree> {
+fn attach(plan: &Plan<'_>, opened: Option<OwnedFd>) -> io::Result<Tree> {
+    let rootfs = &*plan.rootfs;
     let mount = match opened {
         Some(mount) => mount,
-        None => source::copy(rootfs, true)?,
+        None => source::root(rootfs, plan.layers.as_deref())?,
     };
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     match move_mount(&mount, "", CWD, rootfs, flags) {

@@ -1,18 +1,20 @@
 //! What the launcher opens for init: sources of mounts that the container's own users may not reach,
 //! and those whose owners are shown as others, which only the launcher's privileges allow.
 //!
-//! A source is a copy of its mount, attached nowhere; its descriptor goes to init, which attaches it.
+//! A source is a copy of its mount, attached nowhere; its descriptor goes to init, which attaches it. So is
+//! a root filesystem of layers.
 //!
 //! Spec: OCI runtime-spec, config.md "Linux mount options": `idmap`, `ridmap`; mount_setattr(2)
 //! "ID-mapped mounts".
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, UnmountFlags, open_tree};
+use serde::{Deserialize, Serialize};
 use spec::Kind;
 use spec::oci::runtime::{LinuxIdMapping, Mount};
 use sys::mount::Attributes;
@@ -36,6 +38,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The layers do not make a root filesystem.
+    #[error("mount the layers of the root filesystem")]
+    Layers(#[source] io::Error),
     /// The kernel or the source's filesystem does not map ids.
     #[error("mounts: map the ids of {path} for {target}")]
     Map {
@@ -54,12 +59,24 @@ impl Error {
         match self {
             Self::Config(error) => error.kind(),
             Self::Open { .. } => Kind::Invalid,
+            Self::Layers(source) => crate::error::kind_of(source),
             Self::Map { source, .. } => match source.raw_os_error() {
                 Some(libc::EINVAL | libc::ENOSYS) => Kind::Unsupported,
                 _ => crate::error::kind_of(source),
             },
         }
     }
+}
+
+/// A root filesystem of directories on top of each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layers {
+    /// Those that are read, topmost first; absolute.
+    pub lower: Vec<PathBuf>,
+    /// The one that takes what is written.
+    pub upper: PathBuf,
+    /// Overlayfs's own, on the filesystem of `upper`.
+    pub work: PathBuf,
 }
 
 /// Opened sources.
@@ -82,6 +99,14 @@ pub(crate) fn copy(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
     open_tree(CWD, path, flags)
 }
 
+/// The root filesystem as a mount of its own: a copy of the one that `rootfs` is on, or the layers.
+pub(crate) fn root(rootfs: &Path, layers: Option<&Layers>) -> io::Result<OwnedFd> {
+    match layers {
+        None => Ok(copy(rootfs, true)?),
+        Some(Layers { lower, upper, work }) => tree::view::layers(lower, Some((upper, work))),
+    }
+}
+
 /// What follows to the host from a copy: nothing, but what the host mounts may still show in it.
 pub(crate) const SLAVE: Attributes =
     Attributes { set: 0, clear: 0, propagation: libc::MS_SLAVE, userns: 0 };
@@ -98,14 +123,18 @@ pub(crate) struct Needs<'a> {
 }
 
 /// Opens what init needs opened.
-pub(crate) fn open(rootfs: &Path, mounts: &[Mount], needs: Needs<'_>) -> Result<Sources, Error> {
+pub(crate) fn open(
+    (rootfs, layers): (&Path, Option<&Layers>),
+    mounts: &[Mount],
+    needs: Needs<'_>,
+) -> Result<Sources, Error> {
     let Needs { user, here, shared } = needs;
     let separate = |copy: &OwnedFd| {
         if shared { Ok(()) } else { sys::mount::set_attributes(copy, c"", true, &SLAVE) }
     };
     let mut sources = Sources::default();
     if user.is_some() || here {
-        sources.rootfs = match copy(rootfs, true) {
+        sources.rootfs = match root(rootfs, layers) {
             Ok(copy) => {
                 // pivot_root(2) takes no shared mount.
                 sys::mount::set_attributes(&copy, c"", true, &SLAVE)
@@ -113,8 +142,9 @@ pub(crate) fn open(rootfs: &Path, mounts: &[Mount], needs: Needs<'_>) -> Result<
                 Some(copy)
             }
             // A launcher without privileges: init may do what this one may not.
-            Err(Errno::PERM) if !here => None,
-            Err(error) => return Err(refused(rootfs, Path::new("/"), error.into())),
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) && !here => None,
+            Err(error) if layers.is_some() => return Err(Error::Layers(error)),
+            Err(error) => return Err(refused(rootfs, Path::new("/"), error)),
         };
     }
     for (index, mount) in mounts.iter().enumerate() {

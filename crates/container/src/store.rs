@@ -4,6 +4,7 @@
 //!   ROOT/ID/state.json    Record, replaced by rename
 //!   ROOT/ID/gate          unix socket on which init waits; gone once started
 //!   ROOT/ID/seccomp       the compiled filter, for exec
+//!   ROOT/ID/rootfs        where a root filesystem of layers is mounted, seen by the container alone
 //!   ROOT/ID/vm.json       instead of all these: somebody else's record of a container in a VM
 //! ```
 //!
@@ -40,6 +41,9 @@ use crate::{CreateOptions, Error, Exec, ExecOptions, Launched, create, exec, hoo
 
 /// Name of the start gate's socket.
 pub(crate) const GATE: &str = "gate";
+
+/// Name of the directory on which layers are mounted.
+pub(crate) const ROOTFS: &str = "rootfs";
 
 /// The record of a container that is none of this crate's, but whose name is taken in the store.
 pub const FOREIGN_RECORD: &str = "vm.json";
@@ -458,6 +462,13 @@ fn lock(path: &Path) -> Result<Option<File>, Error> {
 
 /// Removes a container's directory, the record last: what is left half way can still be deleted.
 fn remove_directory(directory: &Path) -> Result<(), Error> {
+    let rootfs = directory.join(ROOTFS);
+    match fs::remove_dir(&rootfs) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::file("remove", rootfs)(error));
+        }
+        _ => {}
+    }
     for name in [GATE, crate::seccomp::FILE, TEMPORARY, RECORD] {
         let path = directory.join(name);
         match fs::remove_file(&path) {

@@ -21,6 +21,7 @@ use spec::{ContainerId, Isolation, Kind, Signal};
 use crate::args::{Action, Create, Global};
 use crate::foreground::Foreground;
 use crate::inherit::Inherited;
+use crate::layers::{Claim, Layers};
 use crate::log::Log;
 use crate::{console, root, socket, vm, wall};
 
@@ -142,13 +143,18 @@ struct Making<'a> {
     detached: bool,
 }
 
-/// The configuration in the bundle, and the wall that it asks for.
-fn wanted(
-    making: &Making<'_>,
-    flags: &Create,
-    action: &'static str,
-) -> Result<(oci::Spec, Isolation), Error> {
-    let spec = config(&flags.bundle, making.log)?;
+/// What a container is made from.
+struct Wanted {
+    /// The configuration in the bundle.
+    spec: oci::Spec,
+    /// What it asks for.
+    wall: Isolation,
+    /// Instead of a directory as root.
+    layers: Option<Claim>,
+}
+
+fn wanted(making: &Making<'_>, flags: &Create, action: &'static str) -> Result<Wanted, Error> {
+    let mut spec = config(&flags.bundle, making.log)?;
     let wall = wall::of(&spec).and_then(|wall| {
         if wall.shares_kernel() {
             let kernel = rustix::system::uname();
@@ -156,19 +162,25 @@ fn wanted(
         }
         Ok(wall)
     });
-    let id = || flags.id.to_string();
-    let wall = wall.map_err(|source| Error::Wall { action, id: id(), source })?;
-    Ok((spec, wall))
+    let wall = wall.map_err(|source| Error::Wall { action, id: flags.id.to_string(), source })?;
+    let claim = |layers| Claim::take(layers, making.store, wall);
+    let layers = match spec.windows() {
+        None => Ok(None),
+        Some(_) => Layers::take(&mut spec, &absolute(&flags.bundle)?)
+            .and_then(|layers| layers.map(claim).transpose()),
+    };
+    let layers = layers.map_err(Error::layers(action, &flags.id))?;
+    Ok(Wanted { spec, wall, layers })
 }
 
 /// Makes a container whose init waits at its gate.
 fn create(making: &Making<'_>, flags: &Create, inherited: Inherited) -> Result<u8, Error> {
-    let (spec, wall) = wanted(making, flags, "create")?;
+    let Wanted { spec, wall, layers } = wanted(making, flags, "create")?;
     match wall {
-        Isolation::Process => make(making, flags, spec, inherited, "create").map(|_| 0),
+        Isolation::Process => make(making, flags, (spec, layers), inherited, "create").map(|_| 0),
         Isolation::Vm => {
-            let in_vm = in_vm(making, flags, &spec, &inherited)?;
-            vm::create(&in_vm).map(|_| 0).map_err(Error::vm("create", &flags.id))
+            let in_vm = in_vm(making, flags, (&spec, layers), &inherited)?;
+            vm::create(in_vm).map(|_| 0).map_err(Error::vm("create", &flags.id))
         }
     }
 }
@@ -177,7 +189,7 @@ fn create(making: &Making<'_>, flags: &Create, inherited: Inherited) -> Result<u
 fn in_vm<'a>(
     making: &'a Making<'_>,
     flags: &'a Create,
-    spec: &'a oci::Spec,
+    (spec, layers): (&'a oci::Spec, Option<Claim>),
     inherited: &Inherited,
 ) -> Result<vm::Making<'a>, Error> {
     let terminal = spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true));
@@ -185,6 +197,7 @@ fn in_vm<'a>(
         store: making.store,
         flags,
         spec,
+        layers,
         console: console_for(terminal, making.detached, flags.console_socket.as_ref())?,
         detached: making.detached,
         descriptors: inherited.fds.len(),
@@ -196,7 +209,7 @@ fn in_vm<'a>(
 fn make(
     making: &Making<'_>,
     flags: &Create,
-    mut spec: oci::Spec,
+    (mut spec, mut layers): (oci::Spec, Option<Claim>),
     inherited: Inherited,
     action: &'static str,
 ) -> Result<(Container, Launched), Error> {
@@ -214,8 +227,12 @@ fn make(
     options.no_pivot = flags.no_pivot;
     options.no_new_keyring = flags.no_new_keyring;
     options.systemd_cgroup = making.global.systemd_cgroup;
-    let (container, launched) =
-        making.store.create(&flags.id, options).map_err(Error::container(action, &flags.id))?;
+    let overlay = layers.as_mut().map(Claim::overlay).transpose();
+    options.layers = overlay.map_err(Error::layers(action, &flags.id))?;
+    let (container, launched) = making.store.create(&flags.id, options).map_err(|error| {
+        layers.iter().for_each(Claim::undo);
+        Error::container(action, &flags.id)(error)
+    })?;
     making.log.warn_of(&launched.warnings);
     if let Some(pty) = &launched.pty {
         console::pass_line_ends(pty);
@@ -274,14 +291,14 @@ fn run_container(
     keep: bool,
     subreaper: bool,
 ) -> Result<u8, Error> {
-    let (spec, wall) = wanted(making, flags, "run")?;
+    let Wanted { spec, wall, layers } = wanted(making, flags, "run")?;
     if wall == Isolation::Vm {
-        let in_vm = in_vm(making, flags, &spec, &inherited)?;
-        return vm::run(&in_vm, keep).map_err(Error::vm("run", &flags.id));
+        let in_vm = in_vm(making, flags, (&spec, layers), &inherited)?;
+        return vm::run(in_vm, keep).map_err(Error::vm("run", &flags.id));
     }
     let subreaper = subreaper && !making.detached;
     let foreground = Foreground::begin(subreaper).map_err(Error::step("hold back signals"))?;
-    let (container, process) = make(making, flags, spec, inherited, "run")?;
+    let (container, process) = make(making, flags, (spec, layers), inherited, "run")?;
     if let Err(source) = container.start() {
         // The first failure is the one that is told.
         let _ = container.delete(true);

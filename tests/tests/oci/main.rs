@@ -15,6 +15,7 @@ mod features;
 mod guest;
 mod hooks;
 mod hostile;
+mod layers;
 mod life;
 mod machines;
 mod mounts;

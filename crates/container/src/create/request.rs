@@ -29,6 +29,7 @@ pub(super) fn request<'a>(
     let any_hooks = !create_container.is_empty() || !start_container.is_empty();
     let plan = Plan {
         rootfs: Cow::Borrowed(&record.rootfs),
+        layers: record.layers.as_ref().map(Cow::Borrowed),
         readonly: spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)),
         no_pivot: options.no_pivot,
         mount_namespace: namespaces.has_mount(),

@@ -89,6 +89,11 @@ pub(super) fn run(
         let text = format!("Container cannot be checkpointed in {} state", status.name());
         return Err(Error::Usage(text));
     };
+    if container.record().layers.is_some() {
+        let text = "windows.layerFolders: a container whose root is of layers is not restored: \
+                    checkpoint one with a root.path";
+        return Err(Error::Usage(format!("checkpoint {}: {text}", flags.id)));
+    }
     directory(&flags.criu.images)?;
     if let Some(parent) = &flags.parent {
         let path = flags.criu.images.join(parent);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use spec::Kind;
 
-use crate::{vm, wall};
+use crate::{layers, vm, wall};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,16 @@ pub(crate) enum Error {
         /// Why.
         source: wall::Error,
     },
+    /// Its root filesystem of layers could not be made.
+    #[error("{action} {id}")]
+    Layers {
+        /// The command.
+        action: &'static str,
+        /// The container.
+        id: String,
+        /// Why.
+        source: layers::Error,
+    },
     /// The container in a VM could not be made, changed or removed.
     #[error("{action} {id}")]
     Vm {
@@ -110,12 +120,20 @@ impl Error {
             },
             Self::Container { source, .. } => of_kind(source.kind()),
             Self::Vm { source, .. } => of_kind(source.kind()),
+            Self::Layers { source, .. } => of_kind(source.kind()),
             _ => 1,
         }
     }
 
     pub(super) fn vm(action: &'static str, id: impl ToString) -> impl FnOnce(vm::Error) -> Self {
         move |source| Self::Vm { action, id: id.to_string(), source }
+    }
+
+    pub(super) fn layers(
+        action: &'static str,
+        id: impl ToString,
+    ) -> impl FnOnce(layers::Error) -> Self {
+        move |source| Self::Layers { action, id: id.to_string(), source }
     }
 
     /// For `map_err` on an inherited descriptor.

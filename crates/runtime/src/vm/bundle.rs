@@ -1,6 +1,6 @@
 //! The shim's bundle from the caller's, and how its VM is to be.
 //!
-//! Spec: OCI runtime-spec, config-vm.md; for layers config-windows.md "Layer Folders".
+//! Spec: OCI runtime-spec, config-vm.md.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,12 +26,16 @@ pub(super) struct Made {
 }
 
 /// Writes the shim's `config.json` into `directory`.
-pub(super) fn write(directory: &Path, bundle: &Path, spec: &oci::Spec) -> Result<Made, Error> {
+pub(super) fn write(
+    directory: &Path,
+    bundle: &Path,
+    spec: &oci::Spec,
+    layers: Option<&Layers>,
+) -> Result<Made, Error> {
     let options = Options::from_variables(|name| std::env::var_os(name))?;
     let options = machine(spec.vm().as_ref(), options)?;
-    let layers = Layers::of(spec, bundle)?;
     let mut spec = spec.clone();
-    spec.set_vm(None).set_windows(None);
+    spec.set_vm(None);
     let mut annotations = spec.annotations().clone().unwrap_or_default();
     annotations.insert(annotation::ISOLATION.to_owned(), Isolation::Vm.to_string());
     spec.set_annotations(Some(annotations));
@@ -41,7 +45,7 @@ pub(super) fn write(directory: &Path, bundle: &Path, spec: &oci::Spec) -> Result
         root.set_readonly(Some(false));
         root
     });
-    let rootfs = match &layers {
+    let rootfs = match layers {
         Some(_) => directory.join("rootfs"),
         None => bundle.join(root.path()),
     };
@@ -57,7 +61,7 @@ pub(super) fn write(directory: &Path, bundle: &Path, spec: &oci::Spec) -> Result
     let text = serde_json::to_vec(&spec);
     let text = text.map_err(|source| Error::Json { what: path.display().to_string(), source })?;
     fs::write(&path, text).map_err(Error::file("write", path))?;
-    let mount = layers.map(|layers| mount("overlay", "overlay", &layers.overlay()));
+    let mount = layers.map(|layers| mount("overlay", "overlay", &layers.options()));
     Ok(Made { rootfs, mount, options })
 }
 

@@ -17,6 +17,7 @@ use super::foreground::Foreground;
 use super::record::{Machine, Record};
 use super::tasks::{Streams, Tasks};
 use crate::args::Create;
+use crate::layers::Claim;
 use crate::socket;
 
 /// How a container is made.
@@ -25,6 +26,8 @@ pub(crate) struct Making<'a> {
     pub(crate) store: &'a Store,
     pub(crate) flags: &'a Create,
     pub(crate) spec: &'a oci::Spec,
+    /// Instead of a directory.
+    pub(crate) layers: Option<Claim>,
     pub(crate) console: Console,
     /// Nobody stays to serve its terminal.
     pub(crate) detached: bool,
@@ -40,14 +43,19 @@ pub(super) struct Lent {
 }
 
 /// Makes a container whose init waits at its gate.
-pub(crate) fn create(making: &Making<'_>) -> Result<Machine, Error> {
-    check(making)?;
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the layers are locked no longer than this takes"
+)]
+pub(crate) fn create(making: Making<'_>) -> Result<Machine, Error> {
+    check(&making)?;
     let flags = making.flags;
     let bundle = fs::canonicalize(&flags.bundle).map_err(Error::file("find", &flags.bundle))?;
     let pid_file = flags.pid_file.as_deref().map(std::path::absolute).transpose();
     let pid_file = pid_file.map_err(Error::file("find", "--pid-file"))?;
     let process = making.spec.process().clone();
     let terminal = process.as_ref().is_some_and(|process| process.terminal() == Some(true));
+    let layers = making.layers.as_ref().map(|claim| &claim.layers);
     let lent = Lent::of_caller(terminal, making.detached, &making.console)?;
     let (directory, locked) = making.store.reserve(&flags.id)?;
     let undo = |error| {
@@ -55,12 +63,13 @@ pub(crate) fn create(making: &Making<'_>) -> Result<Machine, Error> {
         let _ = fs::remove_dir_all(&directory);
         error
     };
-    let made = bundle::write(&directory, &bundle, making.spec).map_err(undo)?;
+    let made = bundle::write(&directory, &bundle, making.spec, layers).map_err(undo)?;
     let annotations = making.spec.annotations().clone().unwrap_or_default();
     let record = Record {
         id: flags.id.clone(),
         bundle,
         rootfs: made.rootfs.clone(),
+        scratch: layers.map(|layers| layers.scratch.clone()),
         created: SystemTime::now(),
         annotations: annotations.into_iter().collect(),
         oci_version: making.spec.version().clone(),
@@ -77,11 +86,12 @@ pub(crate) fn create(making: &Making<'_>) -> Result<Machine, Error> {
 }
 
 /// Runs a container to its end, or, detached, to its start; gives the exit status.
-pub(crate) fn run(making: &Making<'_>, keep: bool) -> Result<u8, Error> {
-    let foreground = (!making.detached).then(Foreground::begin).transpose()?;
+pub(crate) fn run(making: Making<'_>, keep: bool) -> Result<u8, Error> {
+    let detached = making.detached;
+    let foreground = (!detached).then(Foreground::begin).transpose()?;
     let machine = create(making)?;
     let status = machine.run(foreground.as_ref());
-    if status.is_err() || !making.detached && !keep {
+    if status.is_err() || !detached && !keep {
         let deleted = machine.delete(true);
         return status.and_then(|status| deleted.map(|()| status));
     }

@@ -23,6 +23,9 @@ pub(crate) struct Record {
     pub(crate) bundle: PathBuf,
     /// The root filesystem, or where it would be.
     pub(crate) rootfs: PathBuf,
+    /// What it writes in, for a root filesystem of layers.
+    #[serde(default)]
+    pub(crate) scratch: Option<PathBuf>,
     pub(crate) created: SystemTime,
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) oci_version: String,

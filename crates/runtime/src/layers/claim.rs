@@ -1,0 +1,109 @@
+//! The layers of one container that is being made: nobody else's meanwhile.
+
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+
+use container::{Status, Store};
+use rustix::fs::FlockOperation;
+use spec::Isolation;
+
+use super::{Error, Layers, invalid};
+use crate::vm::Machine;
+
+/// The disk that the shim makes beside `upper`.
+const DISK: &str = "scratch.ext4";
+
+/// Layers whose scratch space is locked until this is dropped: by then the container's record tells of it.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) layers: Layers,
+    /// Whether there was nothing in it.
+    is_new: bool,
+    _locked: File,
+}
+
+impl Claim {
+    /// Takes the scratch space for a container behind `wall`. One that a container of `store` uses, or
+    /// that was written behind the other wall, is refused.
+    pub(crate) fn take(layers: Layers, store: &Store, wall: Isolation) -> Result<Self, Error> {
+        let scratch = &layers.scratch;
+        let locked = File::open(scratch).map_err(Error::file("open", scratch))?;
+        rustix::fs::flock(&locked, FlockOperation::LockExclusive)
+            .map_err(|error| Error::file("lock", scratch)(error.into()))?;
+        unused(&layers, store)?;
+        let at = scratch.display();
+        if wall.shares_kernel() && scratch.join(DISK).exists() {
+            return Err(invalid(&format!(
+                "the scratch space {at} holds a VM's disk, {DISK}, and the host mounts none that a \
+                 guest wrote: name another"
+            )));
+        }
+        let (upper, _) = layers.writable();
+        let written = || fs::read_dir(&upper).is_ok_and(|mut entries| entries.next().is_some());
+        if !wall.shares_kernel() && written() {
+            return Err(invalid(&format!(
+                "the scratch space {at} holds what was written without a VM, in upper, which a VM's \
+                 disk does not have: name another"
+            )));
+        }
+        Ok(Self { layers, is_new: false, _locked: locked })
+    }
+
+    /// The overlay, for which what is missing in the scratch space is made.
+    pub(crate) fn overlay(&mut self) -> Result<container::Layers, Error> {
+        let (upper, work) = self.layers.writable();
+        self.is_new = !upper.exists();
+        self.make().inspect_err(|_| self.undo())?;
+        Ok(container::Layers { lower: self.layers.lower.clone(), upper, work })
+    }
+
+    /// Leaves the scratch space as it was: no container was made. What went wrong is told elsewhere.
+    pub(crate) fn undo(&self) {
+        let (upper, work) = self.layers.writable();
+        if self.is_new {
+            let _ = fs::remove_dir_all(work);
+            let _ = fs::remove_dir_all(upper);
+        }
+    }
+
+    /// The root directory looks as the topmost layer's.
+    fn make(&self) -> Result<(), Error> {
+        let (upper, work) = self.layers.writable();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&work)
+            .map_err(Error::file("make", &work))?;
+        if upper.exists() {
+            return Ok(());
+        }
+        let top = &self.layers.lower[0];
+        let of = fs::metadata(top).map_err(Error::file("read", top))?;
+        fs::create_dir(&upper)
+            .and_then(|()| chown(&upper, Some(of.uid()), Some(of.gid())))
+            .and_then(|()| fs::set_permissions(&upper, of.permissions()))
+            .map_err(Error::file("make", &upper))
+    }
+}
+
+/// Refuses a scratch space that a container of `store` has not stopped to use.
+fn unused(layers: &Layers, store: &Store) -> Result<(), Error> {
+    let (upper, _) = layers.writable();
+    let scratch = &layers.scratch;
+    let in_use =
+        |id: &spec::ContainerId| Err(Error::InUse { id: id.clone(), scratch: scratch.clone() });
+    for container in store.list()? {
+        let record = container.record();
+        let uses = record.layers.as_ref().is_some_and(|layers| layers.upper == upper);
+        if uses && container.status()? != Status::Stopped {
+            return in_use(&record.id);
+        }
+    }
+    for machine in Machine::list(store)? {
+        let uses = machine.record.scratch.as_ref() == Some(scratch);
+        if uses && !matches!(machine.state(), Ok((Status::Stopped, _))) {
+            return in_use(&machine.record.id);
+        }
+    }
+    Ok(())
+}
