@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 /// One way to do the job, once.
 pub(crate) struct Contestant<'a> {
     name: &'static str,
-    job: Box<dyn FnMut() + 'a>,
+    /// Tells how long it took.
+    job: Box<dyn FnMut() -> Duration + 'a>,
     /// Makes ready for the next round; not timed.
     then: Box<dyn FnMut() + 'a>,
     /// What is not its own, to be taken off.
@@ -23,7 +24,16 @@ struct Taken {
 }
 
 impl<'a> Contestant<'a> {
-    pub(crate) fn new(name: &'static str, job: impl FnMut() + 'a) -> Self {
+    pub(crate) fn new(name: &'static str, mut job: impl FnMut() + 'a) -> Self {
+        Self::told(name, move || {
+            let start = Instant::now();
+            job();
+            start.elapsed()
+        })
+    }
+
+    /// One that knows itself how long the job took.
+    pub(crate) fn told(name: &'static str, job: impl FnMut() -> Duration + 'a) -> Self {
         Self { name, job: Box::new(job), then: Box::new(|| ()), less: Duration::ZERO }
     }
 
@@ -44,9 +54,7 @@ pub(crate) fn race(rounds: usize, mut contestants: Vec<Contestant<'_>>) -> Times
     let mut taken: Vec<_> = contestants.iter().map(begin).collect();
     for round in 0..=rounds {
         for (one, taken) in contestants.iter_mut().zip(&mut taken) {
-            let start = Instant::now();
-            (one.job)();
-            let elapsed = start.elapsed();
+            let elapsed = (one.job)();
             if round > 0 {
                 taken.times.push(elapsed.saturating_sub(one.less));
             }
@@ -78,6 +86,13 @@ impl Times {
                 _ => format!("ratio {:.2}", millis(first) / own),
             };
             println!("  {:<28} {own:>8.1} ms  {spread:<20} {ratio}", one.name);
+        }
+    }
+
+    /// Prints what each median means in another unit.
+    pub(crate) fn print_as(&self, unit: &str, of: impl Fn(Duration) -> f64) {
+        for one in &self.0 {
+            println!("  {:<28} {:>8.1} {unit}", one.name, of(one.median()));
         }
     }
 }

@@ -4,12 +4,14 @@
 //! hits all alike; what counts is the ratio of the medians. Numbers of different runs or machines
 //! are not comparable.
 //!
-//! Words on the command line choose comparisons: `runtimes`, `engines`, `pull`, `builds`, `machines`.
+//! Words on the command line choose comparisons: `runtimes`, `engines`, `networks`, `pull`, `builds`,
+//! `machines`.
 
 mod builds;
 mod contest;
 mod engines;
 mod machines;
+mod networks;
 mod peers;
 mod pull;
 mod runtimes;
@@ -30,9 +32,16 @@ fn main() {
     {
         return runtimes::measure(Path::new(bundle));
     }
-    let comparisons: [(&str, Comparison); 5] = [
+    // So does `networks::compare`, in others' network namespaces.
+    if let [word, words @ ..] = &arguments[..]
+        && word == networks::probe::AGAIN
+    {
+        return networks::probe::run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    let comparisons: [(&str, Comparison); 6] = [
         ("runtimes", runtimes::compare),
         ("engines", engines::compare),
+        ("networks", networks::compare),
         ("pull", pull::compare),
         ("builds", builds::compare),
         ("machines", machines::compare),

@@ -84,6 +84,11 @@ impl Dockerd {
     pub(crate) fn docker(&self, arguments: &[&str]) -> String {
         finish(self.client(arguments))
     }
+
+    /// A program on the host that it has for itself.
+    pub(crate) fn program(&self, name: &str) -> Command {
+        self.machine.command(name)
+    }
 }
 
 impl Drop for Dockerd {
