@@ -17,7 +17,7 @@ TRIPLE  := x86_64-unknown-linux-gnu
 export HULL_BIN_DIR    := $(BIN)
 export HULL_KERNEL_DIR := $(KERNEL)
 
-.PHONY: quickstart test soak fuzz bench check build install uninstall vm-kernel guest-kernel clean help \
+.PHONY: quickstart test soak fuzz bench check build install place deb uninstall vm-kernel guest-kernel clean help \
         deps-run deps-test deps-bench
 .DEFAULT_GOAL := help
 
@@ -55,13 +55,17 @@ build: ## all programs, into target/hull/bin
 	@cd $(TARGET)/$(TRIPLE)/static && install -C $(STATIC) $(BIN)
 	@cd $(TARGET)/release && install -C $(DYNAMIC) $(BIN)
 
-install: build ## programs, systemd's units, completions and man pages into PREFIX (/usr/local)
+install: build place ## programs, systemd's units, completions and man pages into PREFIX (/usr/local)
+
+place: # what is built
 	install -d $(DESTDIR)$(PREFIX)/bin
 	cd $(BIN) && install $(STATIC) $(DYNAMIC) $(DESTDIR)$(PREFIX)/bin
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d hull)
 	sed 's,@BINDIR@,$(PREFIX)/bin,' dist/hulld.service > $(DESTDIR)$(UNITS)/hulld.service
 	install -m 644 dist/hulld.socket $(DESTDIR)$(UNITS)
 	install -m 644 dist/hull.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/hull.conf
+	install scripts/vm-kernel.sh $(DESTDIR)$(PREFIX)/lib/hull/vm-kernel
+	install scripts/uninstall.sh $(DESTDIR)$(PREFIX)/lib/hull/uninstall
 	install -d $(dir $(addprefix $(DESTDIR)$(SHARE)/,$(COMPLETIONS)))
 	$(BIN)/hull completion bash > $(DESTDIR)$(SHARE)/$(word 1,$(COMPLETIONS))
 	$(BIN)/hull completion zsh > $(DESTDIR)$(SHARE)/$(word 2,$(COMPLETIONS))
@@ -71,9 +75,12 @@ install: build ## programs, systemd's units, completions and man pages into PREF
 uninstall: ## takes away every trace of them, and of what they ran: images and volumes too
 	[ -n "$(DESTDIR)" ] || HULL_BIN_DIR=$(PREFIX)/bin scripts/uninstall.sh
 	cd $(DESTDIR)$(PREFIX)/bin && rm -f $(STATIC) $(DYNAMIC)
-	cd $(DESTDIR)$(PREFIX)/lib && rm -f $(addprefix systemd/system/,hulld.service hulld.socket) \
-	    sysusers.d/hull.conf
+	cd $(DESTDIR)$(PREFIX)/lib && rm -rf $(addprefix systemd/system/,hulld.service hulld.socket) \
+	    sysusers.d/hull.conf hull
 	cd $(DESTDIR)$(SHARE) && rm -f $(COMPLETIONS) man/man1/hull.1 man/man1/hull-*.1
+
+deb: build ## a Debian package, into target/hull
+	scripts/deb.sh $(TARGET)/hull
 
 vm-kernel: ## Debian's cloud kernel where hulld looks for it: /var/lib/hull/vm/kernel
 	scripts/vm-kernel.sh

@@ -4,15 +4,24 @@
 #   scripts/deps.sh run      to build Hull and run containers behind both walls
 #   scripts/deps.sh test     run, and what the suites drive Hull with
 #   scripts/deps.sh bench    run, and what Hull is measured against
+#   scripts/deps.sh room     what makes a Debian with nothing on it, to try Hull in
+#
+#   scripts/deps.sh names engine|vm    prints what containers need, and virtual machines besides
 #
 # Quick when there is nothing to do. A service that a package would start stays stopped.
 set -eu
 
 die() { echo "deps: $*" >&2; exit 1; }
 
-run="busybox-static ca-certificates e2fsprogs erofs-utils gcc iproute2 kmod libc6-dev nftables
-     procps qemu-system-x86 util-linux"
+engine="ca-certificates e2fsprogs nftables"
+vm="busybox-static erofs-utils kmod qemu-system-x86"
+run="$engine $vm gcc iproute2 libc6-dev procps util-linux"
 command -v docker >/dev/null || run="$run docker.io"
+
+case "${1:-run} ${2:-}" in
+    "names engine") echo "$engine"; exit 0 ;;
+    "names vm") echo "$vm"; exit 0 ;;
+esac
 
 case ${1:-run} in
     run) packages=$run ;;
@@ -20,7 +29,8 @@ case ${1:-run} in
              fonts-dejavu-core git libseccomp-dev openssl podman skopeo umoci xz-utils" ;;
     bench) packages="$run conmon containerd containernetworking-plugins crun docker-registry
              docker.io openssl podman runc skopeo time umoci" ;;
-    *) die "no purpose is called $1: run, test or bench" ;;
+    room) packages="git iproute2 mmdebstrap slirp4netns util-linux" ;;
+    *) die "no purpose is called $1: run, test, bench or room" ;;
 esac
 
 missing=

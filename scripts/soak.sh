@@ -37,6 +37,9 @@ HULL_SOAK_BUILDS=1 cargo test -q -p tests --test docker -- every_instruction ver
 echo "soak: the stock client's suite where containers that ask for no wall get a VM"
 HULL_DEFAULT_ISOLATION=hyperv cargo test -q -p tests --test docker
 
+echo "soak: the package, on a new Debian"
+scripts/deb-test.sh
+
 rounds=${HULL_SOAK:-10}
 round=1
 while [ "$round" -le "$rounds" ]; do

@@ -3,6 +3,7 @@
 # `make uninstall` runs it before it removes the programs.
 #
 #   scripts/uninstall.sh
+#   scripts/uninstall.sh stop    ends containers and engine; what they have on disk stays
 #
 #   HULL_EXEC_ROOT    hulld's --exec-root (/run/hull)
 #   HULL_DATA_ROOT    hulld's --data-root (/var/lib/hull)
@@ -21,6 +22,7 @@ die() { echo "uninstall: $*" >&2; exit 1; }
 told() { echo "removed $*"; }
 
 [ "$(id -u)" = 0 ] || die "run me as root"
+case "$*" in '' | stop) ;; *) die "unknown argument $1; I know only: stop" ;; esac
 case $run:$data in /*:/*) ;; *) die "want absolute directories, not $run and $data" ;; esac
 
 # The engine's process, if it runs: the number in its lock, while that is still a hulld.
@@ -44,15 +46,25 @@ if [ -e "$data/meta.redb" ] || [ -S "$run/hull.sock" ]; then
         [ $tries -gt 0 ] || die "the engine does not answer at $run/hull.sock: see its log"
         sleep 0.1
     done
-    containers=$($hull ps -aq)
-    # shellcheck disable=SC2086
-    [ -z "$containers" ] || { $hull rm -f $containers >/dev/null; told "containers: $(echo "$containers" | wc -l)"; }
-    networks=$($hull network ls -q --filter type=custom)
-    # shellcheck disable=SC2086
-    [ -z "$networks" ] || { $hull network rm $networks >/dev/null; told "networks: $(echo "$networks" | wc -l)"; }
+    if [ "${1:-}" = stop ]; then
+        containers=$($hull ps -q)
+        # shellcheck disable=SC2086
+        [ -z "$containers" ] || { $hull stop $containers >/dev/null; echo "stopped containers: $(echo "$containers" | wc -l)"; }
+    else
+        containers=$($hull ps -aq)
+        # shellcheck disable=SC2086
+        [ -z "$containers" ] || { $hull rm -f $containers >/dev/null; told "containers: $(echo "$containers" | wc -l)"; }
+        networks=$($hull network ls -q --filter type=custom)
+        # shellcheck disable=SC2086
+        [ -z "$networks" ] || { $hull network rm $networks >/dev/null; told "networks: $(echo "$networks" | wc -l)"; }
+    fi
     # systemd would start it again.
     if systemctl cat hulld.service >/dev/null 2>&1; then
-        systemctl disable --quiet --now hulld.socket hulld.service
+        if [ "${1:-}" = stop ]; then
+            systemctl stop hulld.socket hulld.service
+        else
+            systemctl disable --quiet --now hulld.socket hulld.service
+        fi
         told "the services hulld.socket and hulld.service"
     fi
     if pid=$(engine); then
@@ -62,6 +74,8 @@ if [ -e "$data/meta.redb" ] || [ -S "$run/hull.sock" ]; then
         told "the engine, process $pid"
     fi
 fi
+
+[ "${1:-}" != stop ] || exit 0
 
 # What is mounted beneath, deepest first.
 awk -v run="$run/" -v data="$data/" \

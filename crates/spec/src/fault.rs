@@ -109,7 +109,8 @@ faults! {
         "KVM is not needed: without it machines are emulated, slowly. hulld --vm-qemu names another QEMU.";
     NO_KERNEL "H0106" "There is no kernel for virtual machines"
         "each virtual machine boots a kernel of its own, and none is where Hull looks"
-        "sudo make vm-kernel in Hull's source, or hulld --vm-kernel FILE --vm-modules DIR"
+        "sudo make vm-kernel in Hull's source, sudo /usr/lib/hull/vm-kernel of its package, or \
+         hulld --vm-kernel FILE --vm-modules DIR"
         "Debian's cloud kernel is downloaded and unpacked, not installed. --isolation=process needs none.";
     NO_ENGINE "H0107" "The engine does not run"
         "nobody listens at its socket"

@@ -38,6 +38,7 @@ mod namespaces;
 mod network;
 mod networks;
 mod openings;
+mod package;
 mod pages;
 mod parts;
 mod piercings;
@@ -92,6 +93,7 @@ const SUITE: Suite = Suite {
         once!(hull::the_engine_by_verb),
         once!(demo::the_demonstration_shows_both_walls),
         once!(docs::every_page_does_what_it_says),
+        once!(package::a_package_has_what_an_installation_has),
         once!(compare::a_comparison_tells_what_differs),
         once!(dash::only_who_has_the_token_comes_in),
         both!(dash::a_browser_shows_containers_and_has_a_terminal),

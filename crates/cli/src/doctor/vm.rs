@@ -56,7 +56,8 @@ pub(super) fn kernel(host: &Host) -> Finding {
         Some(path) => Finding::works(path.display().to_string()),
         None => Finding::missing(
             format!("none in {}/vm/kernel/boot", host.data_root),
-            "sudo make vm-kernel in Hull's source, or hulld --vm-kernel FILE",
+            "sudo make vm-kernel in Hull's source, sudo /usr/lib/hull/vm-kernel of its package, or \
+             hulld --vm-kernel FILE",
         ),
     }
 }
