@@ -4,7 +4,7 @@
 //!   shim:  shares as mounts that are nowhere ─▶ same program, executed as hull-share ─▶ "ready" ─▶ channel
 //! ```
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -32,6 +32,8 @@ const READY: &[u8] = b"ready\n";
 const USERS: u32 = 0x4840_0000;
 /// How many files that the guest only knows of are kept open at most.
 const MOST_KNOWN: usize = 8192;
+/// Behind the number of what can only be read.
+const READ_ONLY: &str = "r";
 /// The longest reason that is taken from it.
 const MAX_REASON: u64 = 4096;
 
@@ -72,9 +74,10 @@ pub fn start(shares: &[Share]) -> Result<Server, Error> {
     control.set_read_timeout(Some(PATIENCE)).map_err(Error::Start)?;
     let mut inherited = vec![OwnedFd::from(theirs), their_control.into()];
     inherited.extend(mounts);
-    let numbers = inherited.iter().map(|fd| OsString::from(fd.as_raw_fd().to_string()));
+    let readonly = [false, false].into_iter().chain(shares.iter().map(|share| share.readonly));
+    let words = inherited.iter().zip(readonly).map(|(fd, readonly)| word(fd, readonly));
     let mut command = Command::new("/proc/self/exe");
-    command.arg0(NAME).args(numbers).env_clear();
+    command.arg0(NAME).args(words).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     sys::worker::confine(&mut command, inherited);
     let mut child = command.spawn().map_err(Error::Start)?;
@@ -86,6 +89,17 @@ pub fn start(shares: &[Share]) -> Result<Server, Error> {
     let mut server = Server { child, pidfd, channel: ours, sockets: Sockets::new(control) };
     server.await_ready()?;
     Ok(server)
+}
+
+/// A descriptor as the server is told of it.
+fn word(fd: &OwnedFd, readonly: bool) -> OsString {
+    format!("{}{}", fd.as_raw_fd(), if readonly { READ_ONLY } else { "" }).into()
+}
+
+/// What [`word`] says.
+fn parse(word: &str) -> Option<(RawFd, bool)> {
+    let number = word.strip_suffix(READ_ONLY);
+    Some((number.unwrap_or(word).parse().ok()?, number.is_some()))
 }
 
 /// The share as a mount that is nowhere yet, with its restrictions.
@@ -147,23 +161,26 @@ pub fn dispatch() {
     if args.next().is_none_or(|name| name != NAME) {
         return;
     }
-    let numbers = args.map(|number| number.to_str().and_then(|number| number.parse().ok()));
-    let served = match numbers.collect::<Option<Vec<RawFd>>>() {
-        Some(numbers) => run(&numbers),
+    let words = args.map(|word| word.to_str().and_then(parse));
+    let served = match words.collect::<Option<Vec<_>>>() {
+        Some(files) => run(&files),
         None => Err(io::ErrorKind::InvalidInput.into()),
     };
     std::process::exit(i32::from(served.is_err()));
 }
 
-fn run(numbers: &[RawFd]) -> io::Result<()> {
-    let files = numbers.iter().map(|&number| sys::spawn::inherited(number));
-    let mut files = files.collect::<io::Result<Vec<OwnedFd>>>()?;
-    if files.len() < 2 {
+fn run(files: &[(RawFd, bool)]) -> io::Result<()> {
+    // It was executed by another: the name of its file is none.
+    rustix::thread::set_name(&CString::new(NAME)?)?;
+    let [(channel, _), (control, _), shares @ ..] = files else {
         return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let mut channel = UnixStream::from(files.remove(0));
-    let mut control = UnixStream::from(files.remove(0));
-    let mut server = match shut_in(files, &channel) {
+    };
+    let mut channel = UnixStream::from(sys::spawn::inherited(*channel)?);
+    let mut control = UnixStream::from(sys::spawn::inherited(*control)?);
+    let take =
+        |(number, readonly): &(RawFd, bool)| Ok((sys::spawn::inherited(*number)?, *readonly));
+    let shares = shares.iter().map(take).collect::<io::Result<Vec<_>>>()?;
+    let mut server = match shut_in(shares, &channel) {
         Ok(server) => server,
         Err(error) => {
             // Whoever should read it may be gone.
@@ -197,9 +214,14 @@ fn wait(channel: &UnixStream, control: &UnixStream) -> io::Result<[bool; 2]> {
     }
 }
 
-fn shut_in(shares: Vec<OwnedFd>, channel: &UnixStream) -> io::Result<server::Server<UnixStream>> {
-    let root = jail::enter(shares)?;
+fn shut_in(
+    shares: Vec<(OwnedFd, bool)>,
+    channel: &UnixStream,
+) -> io::Result<server::Server<UnixStream>> {
+    let (mounts, readonly): (Vec<_>, Vec<_>) = shares.into_iter().unzip();
+    let root = jail::enter(mounts)?;
     let descriptors = jail::become_nobody(USERS + std::process::id())?;
+    jail::lock(&root, &readonly)?;
     // The rest is for what the guest has open.
     let most = (descriptors / 2).min(MOST_KNOWN);
     let server = server::Server::new(root, most, channel.try_clone()?)?;

@@ -296,6 +296,7 @@ const SUITE: Suite = Suite {
         both!(crash::a_killed_shim_means_a_dead_container),
         once!(policy::an_image_that_asks_for_a_newer_kernel_has_one_or_none),
         once!(walls::inspect_tells_what_a_wall_is_made_of),
+        once!(walls::the_server_of_a_guests_files_is_shut_in),
         once!(policy::only_walls_that_are_allowed_are_had),
         once!(policy::a_workstations_containers_have_kernels_of_their_own),
         once!(machines::ten_machines_run_at_once_and_leave_nothing),

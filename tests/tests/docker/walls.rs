@@ -63,3 +63,35 @@ pub(crate) fn inspect_tells_what_a_wall_is_made_of(host: &mut Host) {
     }
     host.docker(&["rm", "-f", &shared, &own]).ok();
 }
+
+/// What [`SECURITY.md`](../../../SECURITY.md) says of it, as the kernel has it. Landlock shows nowhere: its own tests
+/// are beside the code.
+pub(crate) fn the_server_of_a_guests_files_is_shut_in(host: &mut Host) {
+    /// To give files away, get past their modes, set those, keep set-group-id bits and capabilities of files.
+    const OVER_FILES: u64 = 1 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 31;
+    let dir = host.dir().join("shut-in");
+    fs::create_dir_all(&dir).expect("a directory");
+    let [own, read] = ["/own", "/read:ro"].map(|at| format!("-v={}:{at}", dir.display()));
+    let id = detached(host, Isolation::Vm, &[&own, &read], &["sleep", "1000"]);
+    let servers = host.engine.processes("hull-share");
+    let [server] = servers[..] else { panic!("one server: {servers:?}") };
+    let server = server.to_string();
+    let owners = status(&server, "Uid");
+    assert!(owners.split_whitespace().all(|uid| uid != "0"), "{owners}");
+    let set = |name| u64::from_str_radix(&status(&server, name), 16).expect("a set");
+    assert_eq!([set("CapEff"), set("CapPrm")], [OVER_FILES; 2]);
+    assert_eq!([set("CapInh"), set("CapAmb"), set("CapBnd")], [0; 3]);
+    assert_eq!([status(&server, "NoNewPrivs"), status(&server, "Seccomp")], ["1", "2"]);
+    assert_eq!(status(&server, "Groups"), "");
+    for name in ["mnt", "net", "ipc", "uts"] {
+        let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{name}")).expect("a link");
+        assert_ne!(of(&server), of("self"), "{name}");
+    }
+    let root = fs::read_dir(format!("/proc/{server}/root")).expect("a directory").flatten();
+    let mut root: Vec<_> = root.map(|entry| entry.file_name()).collect();
+    root.sort();
+    assert_eq!(root, ["0", "1"]);
+    let mounts = fs::read_to_string(format!("/proc/{server}/mountinfo")).expect("a table");
+    assert_eq!(mounts.lines().count(), 3, "its root and what is shared: {mounts}");
+    host.docker(&["rm", "-f", &id]).ok();
+}
