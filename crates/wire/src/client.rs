@@ -19,13 +19,15 @@ use crate::{Receiver, Sender};
 pub struct Client {
     link: Arc<Link>,
     calls: Arc<Calls>,
-    next_call: AtomicU32,
-    next_stream: AtomicU32,
 }
 
 /// Who waits for which answer. An answer that nobody waits for any more is dropped.
 #[derive(Default)]
-struct Calls(Mutex<HashMap<u32, mpsc::SyncSender<Answer>>>);
+struct Calls {
+    waiting: Mutex<HashMap<u32, mpsc::SyncSender<Answer>>>,
+    /// How many calls were made; they are numbered from 1 on.
+    made: AtomicU32,
+}
 
 type Answer = Result<Reply, Failure>;
 
@@ -94,15 +96,12 @@ impl Client {
     pub(crate) fn over(writer: impl Write + Send + 'static) -> (Self, Reading) {
         let (link, calls) = (Link::new(writer), Arc::<Calls>::default());
         let reading = Reading { link: Arc::clone(&link), calls: Arc::clone(&calls) };
-        (
-            Self { link, calls, next_call: AtomicU32::new(1), next_stream: AtomicU32::new(1) },
-            reading,
-        )
+        (Self { link, calls }, reading)
     }
 
     /// A number for a new stream.
     pub fn stream(&self) -> StreamId {
-        self.next_stream.fetch_add(1, Ordering::Relaxed)
+        self.link.number()
     }
 
     /// The sending end of stream `id`. To be used once the agent knows of it.
@@ -122,7 +121,7 @@ impl Client {
 
     /// Calls the agent, and goes on; what it answers is to be asked for by [`Client::finish`].
     pub fn begin(&self, request: &Request) -> Result<Pending, Error> {
-        let number = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let number = self.calls.made.fetch_add(1, Ordering::AcqRel) + 1;
         let body = serde_json::to_vec(request).map_err(Error::Encode)?;
         let (sender, answer) = mpsc::sync_channel(1);
         self.calls.lock().insert(number, sender);
@@ -231,9 +230,14 @@ impl Reading {
 
 impl Calls {
     fn answer(&self, frame: &Frame) -> Result<(), Violation> {
+        let call = frame.number;
+        let refuse = |reason| Violation::Answer { call, reason };
+        if !(1..=self.made.load(Ordering::Acquire)).contains(&call) {
+            return Err(refuse("nobody made that call".into()));
+        }
         let answer = serde_json::from_slice::<Answer>(&frame.body)
-            .map_err(|error| Violation::Answer { call: frame.number, reason: error.to_string() })?;
-        if let Some(waiting) = self.lock().remove(&frame.number) {
+            .map_err(|error| refuse(error.to_string()))?;
+        if let Some(waiting) = self.lock().remove(&call) {
             // It has room for one and gets one; whoever waited may have given up.
             let _ = waiting.try_send(answer.map_err(Failure::sanitized));
         }
@@ -241,6 +245,6 @@ impl Calls {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, mpsc::SyncSender<Answer>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,7 +9,7 @@
 
 use std::io::{self, Read};
 
-/// Names one stream in one direction; given out by the shim, never used twice.
+/// Names one stream in one direction; given out by the shim, from 1 on, never used twice.
 pub type StreamId = u32;
 
 /// The bytes of a stream that may be under way, unread by the other side's user.
@@ -94,6 +94,9 @@ pub enum Violation {
         /// What the header says.
         length: u32,
     },
+    /// A frame of a stream that the shim has given nobody the number of.
+    #[error("stream {0} was never opened")]
+    Stranger(StreamId),
     /// More bytes of a stream than it had credit for.
     #[error("stream {0} sent more than its credit")]
     Overrun(StreamId),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::flow::{Inbound, Outbound};
@@ -32,6 +33,8 @@ pub enum Ended {
 pub(crate) struct Link {
     writer: Mutex<Box<dyn Write + Send>>,
     streams: Mutex<Streams>,
+    /// How many numbers of streams were given out here.
+    numbers: AtomicU32,
 }
 
 #[derive(Default)]
@@ -43,7 +46,13 @@ struct Streams {
 
 impl Link {
     pub(crate) fn new(writer: impl Write + Send + 'static) -> Arc<Self> {
-        Arc::new(Self { writer: Mutex::new(Box::new(writer)), streams: Mutex::default() })
+        let (streams, numbers) = Default::default();
+        Arc::new(Self { writer: Mutex::new(Box::new(writer)), streams, numbers })
+    }
+
+    /// A number for a new stream, on the shim's side.
+    pub(crate) fn number(&self) -> StreamId {
+        self.numbers.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// Writes one frame whole.
@@ -128,7 +137,7 @@ impl Link {
             let served = match Frame::read(&mut reader, side) {
                 Ok(frame) => match frame.kind {
                     Type::Call | Type::Answer => message(frame),
-                    _ => self.serve(&frame),
+                    _ => self.knows(side, frame.number).and_then(|()| self.serve(&frame)),
                 },
                 Err(ReadError::Closed) => return self.end(Ended::Closed),
                 Err(ReadError::Io(error)) => return self.end(Ended::Read(error)),
@@ -140,6 +149,16 @@ impl Link {
             if let Err(ended) = self.check() {
                 return ended;
             }
+        }
+    }
+
+    /// Whether a stream with that number is or has been: the shim gives them out, so only it can tell.
+    fn knows(&self, side: Side, id: StreamId) -> Result<(), Violation> {
+        match side {
+            Side::Shim if id == 0 || id > self.numbers.load(Ordering::Acquire) => {
+                Err(Violation::Stranger(id))
+            }
+            Side::Shim | Side::Agent => Ok(()),
         }
     }
 

@@ -20,9 +20,11 @@ mod model;
 
 use model::{Answered, Model};
 
-/// The streams that there are, each in both directions. The guest also names one that there is not.
+/// The streams that have users, each in both directions. The guest also names one that has none, and two that
+/// there are not.
 const STREAMS: std::ops::Range<StreamId> = 1..3;
-const NAMES: u8 = 4;
+const NUMBERED: StreamId = 3;
+const NAMES: u8 = 5;
 
 /// Answers of a guest that has read the protocol.
 const ANSWERS: [&[u8]; 8] = [
@@ -46,6 +48,9 @@ const ANSWERS: [&[u8]; 8] = [
 pub fn guest(script: &[u8]) -> Arc<Ended> {
     let said = Said::default();
     let (client, reading) = Client::over(said.clone());
+    for number in 1..=NUMBERED {
+        assert_eq!(client.stream(), number);
+    }
     let mut play = Play {
         script,
         under_way: VecDeque::new(),
@@ -54,7 +59,7 @@ pub fn guest(script: &[u8]) -> Arc<Ended> {
         calls: Vec::new(),
         client,
         said,
-        model: Model::new(STREAMS),
+        model: Model::new(STREAMS, NUMBERED),
     };
     let ended = reading.read(&mut play);
     play.end(&ended);

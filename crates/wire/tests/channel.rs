@@ -73,7 +73,7 @@ fn a_failure_arrives_with_its_kind_and_its_chain() {
 fn a_reader_that_sleeps_stops_neither_other_streams_nor_calls() {
     let (client, server) = pair();
     let total = 3 << 20;
-    let (mut slow, mut fast) = (client.receiver(1), client.receiver(2));
+    let (mut slow, mut fast) = (client.receiver(client.stream()), client.receiver(client.stream()));
     let streams = server.streams();
     let slow_writer = thread::spawn({
         let mut slow = streams.sender(1);
@@ -101,7 +101,7 @@ fn a_reader_that_sleeps_stops_neither_other_streams_nor_calls() {
 #[test]
 fn a_reader_that_leaves_breaks_the_writers_pipe() {
     let (client, server) = pair();
-    let receiver = client.receiver(1);
+    let receiver = client.receiver(client.stream());
     let mut sender = server.streams().sender(1);
     drop(receiver);
     let begun = Instant::now();
@@ -118,7 +118,7 @@ fn a_reader_that_leaves_breaks_the_writers_pipe() {
 fn everybody_learns_that_the_channel_ended() {
     let (host, guest) = UnixStream::pair().expect("a pair");
     let client = client(host);
-    let mut receiver = client.receiver(1);
+    let mut receiver = client.receiver(client.stream());
     thread::scope(|scope| {
         let wait = scope.spawn(|| client.wait(ProcessId::init(web())));
         let read = scope.spawn(move || receiver.read(&mut [0; 10]));
@@ -157,7 +157,7 @@ fn an_answer_to_another_question_ends_the_channel() {
 fn bytes_beyond_the_credit_end_the_channel() {
     let (host, mut guest) = UnixStream::pair().expect("a pair");
     let client = client(host);
-    let _receiver = client.receiver(1);
+    let _receiver = client.receiver(client.stream());
     let mut frame = vec![1, 0, 0, 0, 2, 0, 0x80, 0];
     frame.extend(vec![0; 0x8000]);
     for _ in 0..9 {
@@ -182,8 +182,8 @@ proptest! {
     ) {
         let (host, mut guest) = UnixStream::pair().expect("a pair");
         let client = client(host);
-        let mut receiver = client.receiver(1);
-        let sender = client.sender(2);
+        let mut receiver = client.receiver(client.stream());
+        let sender = client.sender(client.stream());
         for (number, kind, body, honest) in frames {
             let length = if honest { u32::try_from(body.len()).expect("short") } else { 0x0030_0000 };
             let mut bytes = number.to_le_bytes().to_vec();

@@ -20,6 +20,8 @@ pub(super) struct Model {
     pub(super) calls: VecDeque<Option<Answered>>,
     /// The number of that one.
     first: u32,
+    /// The last stream that has a number.
+    last: StreamId,
     /// Whether the guest broke the protocol.
     pub(super) broken: bool,
 }
@@ -48,7 +50,7 @@ pub(super) enum Answered {
 }
 
 impl Model {
-    pub(super) fn new(streams: Range<StreamId>) -> Self {
+    pub(super) fn new(streams: Range<StreamId>, last: StreamId) -> Self {
         let outbound = |id| (id, Outbound { credit: WINDOW, stopped: false });
         Self {
             unread: Vec::new(),
@@ -56,6 +58,7 @@ impl Model {
             outbound: streams.map(outbound).collect(),
             calls: VecDeque::new(),
             first: 1,
+            last,
             broken: false,
         }
     }
@@ -80,10 +83,11 @@ impl Model {
         }
     }
 
-    /// Whether a frame of a possible length may come now. Those of streams that nobody has are nothing.
+    /// Whether a frame of a possible length may come now. Those of streams that nobody has any more are nothing.
     fn allows(&mut self, number: u32, kind: u8, body: &[u8]) -> bool {
         match (kind, self.inbound.get_mut(&number), self.outbound.get_mut(&number)) {
             (1, ..) => self.answers(number, body),
+            (_, None, None) => (1..=self.last).contains(&number),
             (2, Some(stream), _) => {
                 stream.charged += body.len();
                 stream.kept.extend(body);
@@ -115,6 +119,10 @@ impl Model {
         let Ok(answer) = serde_json::from_slice::<Result<Reply, Failure>>(body) else {
             return false;
         };
+        let next = self.first + u32::try_from(self.calls.len()).expect("scripts are short");
+        if !(1..next).contains(&number) {
+            return false;
+        }
         let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(call) = index.and_then(|index| self.calls.get_mut(index)) {
             // The first answer counts.

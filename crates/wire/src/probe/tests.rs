@@ -28,9 +28,9 @@ fn a_script_ends_as_the_protocol_says() {
         ("nothing at all", vec![]),
         ("as much as there is credit for", full.clone()),
         ("more of it once half was read", and(&[&read[..], &read[..], &full[..8]].concat())),
-        ("data for a stream that there is not", [DATA, 3, LONG[0], LONG[1]].repeat(20)),
+        ("data for a stream that nobody reads", [DATA, 3, LONG[0], LONG[1]].repeat(20)),
         ("data for a reader that has left", and(&[&[LEAVE, 1, 0][..], &full[..]].concat())),
-        ("an answer that nobody asked for", vec![ANSWER, 3, 1, ANSWER, 0, 4]),
+        ("an answer that comes too late", vec![CALL, 0, CALL, 1, ANSWER, 1, 1, ANSWER, 1, 4]),
         ("two answers to one call", vec![CALL, 0, ANSWER, 1, 0, ANSWER, 1, 1, CALL, 1]),
         ("a header and no body", vec![RAW, 8, 1, 0, 0, 0, 1, 0, 0, 0x3f]),
     ];
@@ -38,7 +38,11 @@ fn a_script_ends_as_the_protocol_says() {
         let ended = guest(&script);
         assert!(matches!(*ended, Ended::Closed), "{name}: {ended:?}");
     }
-    let broken: [(&str, Vec<u8>, &str); 12] = [
+    let broken: [(&str, Vec<u8>, &str); 16] = [
+        ("data for no stream", vec![DATA, 4, 1, 0], "stream 4 was never opened"),
+        ("the end of none", vec![END, 0], "stream 0 was never opened"),
+        ("credit for none", vec![CREDIT, 4, 0, 0, 0], "stream 4 was never opened"),
+        ("an answer that nobody asked for", vec![ANSWER, 1, 0], "nobody made that call"),
         ("one byte more", and(&[DATA, 1, 1, 0]), "stream 1 sent more than its credit"),
         ("data after the end", vec![END, 2, DATA, 2, 1, 0], "stream 2 sent more than its credit"),
         (
@@ -65,11 +69,7 @@ fn a_script_ends_as_the_protocol_says() {
             vec![RAW, 9, 1, 0, 0, 0, 3, 1, 0, 0, 0],
             "frame of type end with 1 bytes",
         ),
-        (
-            "no JSON, to nobody",
-            vec![TEXT, 3, 1, b'{'],
-            "answer to call 3 is not what was asked for",
-        ),
+        ("no JSON", vec![CALL, 0, TEXT, 1, 1, b'{'], "answer to call 1 is not what was asked for"),
         ("another answer", vec![CALL, 0, ANSWER, 1, 1, CALL, 1], "an exit code instead"),
     ];
     for (name, script, rule) in broken {
@@ -92,7 +92,7 @@ proptest! {
     /// Steps alone, so that most of them are of a guest that keeps some rules.
     #[test]
     fn no_order_of_steps_breaks_a_promise(
-        steps in prop::collection::vec((0_u8..11, 0_u8..4, any::<u8>(), any::<u8>()), 0..120),
+        steps in prop::collection::vec((0_u8..11, 0_u8..NAMES, any::<u8>(), any::<u8>()), 0..120),
     ) {
         let long = |(step, name, low, high): (u8, u8, u8, u8)| match step {
             DATA => vec![step, name, low, high & 0x7f],
