@@ -11,7 +11,10 @@ use tests::host::IMAGE;
 use super::detached;
 
 /// How it misbehaves before there is a container, and what is said of that.
-const AT_ONCE: [(&str, &str); 8] = [
+const AT_ONCE: [(&str, &str); 11] = [
+    ("unasked", "nobody made that call"),
+    ("stranger", "stream 4711 was never opened"),
+    ("deep", "recursion limit exceeded"),
     ("type", "unknown frame type 9"),
     ("oversized", "frame of type answer with 16777215 bytes"),
     ("call", "frame of type call with 2 bytes"),
@@ -22,11 +25,14 @@ const AT_ONCE: [(&str, &str); 8] = [
     ("die", "Attempted to kill init"),
 ];
 /// How it does while the container seems to run.
-const LATER: [&str; 3] = ["overrun", "credit", "fuse"];
+const LATER: [&str; 5] = ["overrun", "credit", "short", "long", "deaf"];
+/// How it does with another process's streams.
+const EXECUTING: [&str; 3] = ["exec-late", "exec-flood", "exec-stranger"];
 
 pub(crate) fn a_hostile_agent_harms_its_own_container_alone(host: &mut Host) {
     let dir = host.dir().join("rogue");
     std::fs::create_dir_all(&dir).expect("a directory");
+    std::fs::write(dir.join("large"), vec![1; 1 << 20]).expect("a file");
     let agent = dir.join("agent");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docker/rogue/rogue.c");
     let mut compile = Command::new("cc");
@@ -59,7 +65,18 @@ pub(crate) fn a_hostile_agent_harms_its_own_container_alone(host: &mut Host) {
         let ran = run(how);
         assert!(matches!(ran.code, 125 | 137), "{how}: {ran}");
     }
-    // Thousands of visitors, all to somebody who is not there, and two answers to one call.
+    for how in EXECUTING {
+        let name = format!("--hostname={how}");
+        let id = engine.docker(&["run", "-d", "--isolation=hyperv", &name, IMAGE, "true"]).ok();
+        let ran = engine.docker(&["exec", &id, "true"]);
+        assert_ne!(ran.code, 0, "{how}: {ran}");
+        assert_eq!(engine.docker(&["wait", &id]).ok(), "137", "{how}");
+        engine.docker(&["rm", &id]).ok();
+    }
+    // Questions to the file server that no kernel would ask; the status is the first one that it should have
+    // answered otherwise.
+    run("asks").ok();
+    // Thousands of visitors, none of whom finds anybody, and two answers to one call.
     run("flood").fails(7);
     assert_eq!(engine.left_since(&before), Vec::<String>::new());
     assert_eq!(engine.docker(&["exec", &neighbour, "echo", "well"]).ok(), "well");
