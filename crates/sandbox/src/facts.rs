@@ -36,6 +36,9 @@ pub struct Facts {
     /// From the start of making the container until it was ready, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_ms: Option<u64>,
+    /// How the wall came down, where that was what ended the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
 }
 
 /// The facts could not be recorded.
@@ -68,6 +71,7 @@ impl Facts {
             kernel: None,
             template: None,
             start_ms: None,
+            ended: None,
         }
     }
 

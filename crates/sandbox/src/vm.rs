@@ -391,6 +391,7 @@ fn start_in(
     let (files, network) = (outside.files(), outside.network());
     let parts = Parts {
         container: id.clone(),
+        bundle: bundle.path.clone(),
         hostname: guest.spec.hostname().clone().unwrap_or_else(|| id.to_string()),
         memory_mib: memory(&guest.spec, options),
         cpus: options.vm.cpus.unwrap_or_else(|| processors(&guest.spec)).clamp(1, MAX_CPUS),
@@ -443,6 +444,7 @@ fn facts(running: &Running, kernel: &str, begun: Instant) -> Facts {
         kernel: Some(kernel.to_owned()),
         template: Some(backend.template),
         start_ms: u64::try_from(begun.elapsed().as_millis()).ok(),
+        ended: None,
     }
 }
 

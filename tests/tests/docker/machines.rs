@@ -1,5 +1,6 @@
 //! Many VMs at once, and VMs that die in every way.
 
+use std::process::Command;
 use std::thread;
 
 use rustix::process::{Pid, Signal};
@@ -48,22 +49,34 @@ pub(crate) fn ten_machines_run_at_once_and_leave_nothing(host: &mut Host) {
     }
 }
 
-/// How a VM dies of itself, for one who is root in it.
-const DEATHS: [(&str, &str); 3] = [
-    ("a panic", "echo c >/proc/sysrq-trigger"),
-    ("a reboot", "echo b >/proc/sysrq-trigger"),
-    ("a power switch", "echo o >/proc/sysrq-trigger"),
+/// How a VM dies of itself, for one who is root in it, and what is told of that beside that it did.
+const DEATHS: [(&str, &str, &str); 4] = [
+    ("a panic", "echo c >/proc/sysrq-trigger", "Kernel panic - not syncing: sysrq triggered crash"),
+    ("a killed agent", "/b/killer", "Attempted to kill init!"),
+    ("a reboot", "echo b >/proc/sysrq-trigger", ""),
+    ("a power switch", "echo o >/proc/sysrq-trigger", ""),
 ];
 
 pub(crate) fn a_machine_that_dies_is_a_container_that_was_killed(host: &mut Host) {
     let other = detached(host, Isolation::Vm, &["--name=other"], &["sleep", "1000"]);
-    for (how, script) in DEATHS {
-        let flags = ["--privileged", "--name=victim"];
+    let dir = host.dir().join("deaths");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let mut compile = Command::new("cc");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docker/machines/killer.c");
+    compile.args(["-O1", "-static", "-o"]).arg(dir.join("killer")).arg(source);
+    assert!(compile.status().expect("cc is installed: scripts/deps.sh test").success());
+    let bind = format!("-v={}:/b", dir.display());
+    for (how, script, told) in DEATHS {
+        let flags = ["--privileged", "--name=victim", &bind];
         let id = detached(host, Isolation::Vm, &flags, &["sleep", "1000"]);
         let exec = host.engine.begin(&["exec", &id, "sh", "-c", &format!("{script}; sleep 1000")]);
         was_killed(host, &id, how);
-        assert_eq!(exec.wait().code, 137, "{how}");
+        let ran = exec.wait();
+        assert_eq!(ran.code, 137, "{how}: {ran}");
+        let error = field(host, &id, "{{.State.Error}}");
+        assert!(error.contains(told), "{how}: {error}");
         host.docker(&["start", &id]).ok();
+        assert_eq!(field(host, &id, "{{.State.Error}}"), "", "{how}");
         assert_eq!(host.docker(&["exec", &id, "echo", "again"]).ok(), "again", "{how}");
         host.docker(&["rm", "-f", &id]).ok();
     }
@@ -111,6 +124,8 @@ fn kill(host: &Host, id: &str) {
 fn was_killed(host: &Host, id: &str, how: &str) {
     assert_eq!(host.docker(&["wait", id]).ok(), "137", "{how}");
     host.engine.until(id, "exited");
+    let error = field(host, id, "{{.State.Error}}");
+    assert!(error.contains("the VM ended before its container"), "{how}: {error}");
     let state = field(host, id, "{{.State.OOMKilled}} {{.State.Running}} {{.State.Pid}}");
     assert_eq!(state, "false false 0", "{how}");
 }

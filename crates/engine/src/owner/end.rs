@@ -34,6 +34,7 @@ impl Owner {
         self.container.exit_code = exit.code;
         self.container.finished = Some(exit.at);
         self.container.status = status;
+        self.container.error = self.fall(exit);
         self.container.oom_killed = self.ran_out_of_memory().await;
         if self.container.oom_killed {
             self.tell("oom", &[]);
@@ -69,6 +70,15 @@ impl Owner {
             self.shared.store.put(&self.container);
         }
         self.shared.introduce(&self.container).await;
+    }
+
+    /// Why its wall came down, if that ended it: such an end looks like one by a signal.
+    fn fall(&mut self, exit: Exit) -> String {
+        if exit.code == Exit::by(Signal::KILL).code {
+            self.read_wall();
+        }
+        let told = self.container.wall.as_ref().and_then(|wall| wall.get("ended")?.as_str());
+        told.unwrap_or_default().to_owned()
     }
 
     /// Whether the kernel killed a process of the run that just ended. Asked where it can have: a limit

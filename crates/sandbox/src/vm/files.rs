@@ -38,6 +38,7 @@ impl Vm {
         let disks = image::disks(&self.options, &bundle.rootfs, scratch)?;
         let parts = Parts {
             container: id.clone(),
+            bundle: bundle.path.clone(),
             hostname: id.to_string(),
             memory_mib: class(self.options.vm.memory_mib),
             cpus: 1,

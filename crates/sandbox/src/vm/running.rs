@@ -24,7 +24,7 @@ use super::image::Disks;
 use super::refresh::{self, Outside};
 use super::stdio::{Output, Stdin, Streams};
 use super::visitors::House;
-use crate::Stdio;
+use crate::{Facts, Stdio};
 
 /// How long the agent may take to answer; an emulated guest on a busy host is slow.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
@@ -38,6 +38,7 @@ const SEED: usize = 64;
 /// A VM with a container in it. Dropping it ends the VM.
 pub(super) struct Running {
     pub(super) container: ContainerId,
+    bundle: PathBuf,
     pub(super) machine: Machine,
     pub(super) client: Arc<Client>,
     pub(super) memory_mib: u32,
@@ -68,6 +69,7 @@ struct Process {
 /// What a VM is started from.
 pub(super) struct Parts {
     pub(super) container: ContainerId,
+    pub(super) bundle: PathBuf,
     pub(super) hostname: String,
     pub(super) memory_mib: u32,
     pub(super) cpus: u32,
@@ -101,6 +103,7 @@ impl Running {
         let (leashed, leash) = refresh::leash().map_err(Error::Watch)?;
         let running = Self {
             container,
+            bundle: parts.bundle,
             machine,
             client,
             memory_mib,
@@ -178,11 +181,19 @@ impl Running {
         let (running, client, id) = (Arc::downgrade(self), Arc::clone(&self.client), id.clone());
         let watch = move || {
             let is_init = id.exec.is_none();
-            let exit = client.wait(id).map(Exit::now);
-            if is_init {
-                running.upgrade().inspect(|running| running.remember_usage());
-            }
-            process.end(exit.unwrap_or_else(|_| Exit::by(Signal::KILL)));
+            let told = client.wait(id);
+            let init_of = running.upgrade().filter(|_| is_init);
+            let exit = match told {
+                Ok(code) => {
+                    init_of.inspect(|running| running.remember_usage());
+                    Exit::now(code)
+                }
+                Err(error) => {
+                    init_of.inspect(|running| running.note_end(&error));
+                    Exit::by(Signal::KILL)
+                }
+            };
+            process.end(exit);
             if is_init {
                 running.upgrade().inspect(|running| running.end());
             }
@@ -197,6 +208,23 @@ impl Running {
         }
         let request = Request::Usage { container: self.container.clone() };
         self.client.usage(&request, PATIENCE).map_err(|error| self.explain(error))
+    }
+
+    /// Notes why the VM ended before its container did, unless it was told to.
+    fn note_end(&self, error: &client::Error) {
+        if *lock(&self.ended) {
+            return;
+        }
+        // Then its last words are on the console.
+        self.machine.kill();
+        let console = self.machine.last_words();
+        let ended = format!("the VM ended before its container{console}: {}", spec::chain(error));
+        tracing::warn!(container = %self.container, reason = ended, "VM ended");
+        let noted = Facts::read(&self.bundle)
+            .map_or(Ok(()), |facts| Facts { ended: Some(ended), ..facts }.write(&self.bundle));
+        if let Err(error) = noted {
+            tracing::warn!(container = %self.container, error = spec::chain(&error), "reason is not kept");
+        }
     }
 
     fn remember_usage(&self) {
