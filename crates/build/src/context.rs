@@ -22,12 +22,15 @@ use spec::{Digest, Kind};
 use tree::archive::{self, Archive, Member, Members, Type};
 
 use crate::ignore::Ignore;
+use crate::layers::Layers;
 use crate::source::{self, Found, Pick, Source};
 
 /// Bytes copied at a time.
 const BUFFER: usize = 256 << 10;
 /// The most files that a context may have.
 const MAX_ENTRIES: usize = 1_000_000;
+/// What a Dockerfile is called.
+pub(crate) const DOCKERFILE: &str = "Dockerfile";
 /// The longest Dockerfile or list of patterns, in bytes.
 const MAX_TEXT: u64 = 8 << 20;
 
@@ -105,8 +108,41 @@ impl Context {
     /// Takes in an archive that is not compressed. The bytes lie beneath `dir` as long as this lives. Blocks.
     pub fn read(archive: impl Read, dir: &Path) -> Result<Self, Error> {
         let spool = unnamed(dir)?;
-        let entries = Taken::all(archive, &spool)?;
+        let mut archive = Archive::new(archive);
+        let entries = Taken::all(&mut archive, &spool)?;
+        // What follows the end mark belongs to the request.
+        io::copy(archive.input(), &mut io::sink()).map_err(archive::Error::Read)?;
         Ok(Self { spool, entries })
+    }
+
+    /// Takes in what is beneath the directory `root`; otherwise as [`Context::read`].
+    pub(crate) fn of_directory(root: &Path, dir: &Path) -> Result<Self, Error> {
+        let spool = unnamed(dir)?;
+        let tree = Layers::at(tree::view::open(root).map_err(Error::Spool)?);
+        let whole = [Pick { path: Vec::new(), name: Vec::new(), exclude: None }];
+        let mut members = tree.members(&whole).map_err(Error::Spool)?;
+        let entries = Taken::all(&mut members, &spool)?;
+        drop(members);
+        Ok(Self { spool, entries })
+    }
+
+    /// A context that is a Dockerfile alone; `None` if it is no text.
+    pub(crate) fn of_dockerfile(data: impl Read, dir: &Path) -> Result<Option<Self>, Error> {
+        let mut text = Vec::new();
+        data.take(MAX_TEXT + 1).read_to_end(&mut text).map_err(archive::Error::Read)?;
+        if text.len() as u64 > MAX_TEXT {
+            return Err(Error::Long { name: DOCKERFILE.to_owned() });
+        }
+        if text.contains(&0) || str::from_utf8(&text).is_err() {
+            return Ok(None);
+        }
+        let spool = unnamed(dir)?;
+        (&spool).write_all(&text).map_err(Error::Spool)?;
+        let digest = Some(Digest::from_sha256(Sha256::digest(&text).into()));
+        let member = source::member(DOCKERFILE.into(), Type::File, 0o644);
+        let member = Member { size: text.len() as u64, ..member };
+        let entry = Entry { member, offset: 0, digest };
+        Ok(Some(Self { spool, entries: BTreeMap::from([(DOCKERFILE.into(), entry)]) }))
     }
 
     /// The text of the file at `path`; `None` if there is none.
@@ -159,29 +195,27 @@ fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter_map(slash).map(move |at| &path[..at])
 }
 
-struct Taken<'a, R> {
-    archive: Archive<R>,
+struct Taken<'a, M> {
+    members: &'a mut M,
     out: BufWriter<&'a File>,
     offset: u64,
     entries: BTreeMap<Vec<u8>, Entry>,
     buffer: Vec<u8>,
 }
 
-impl<'a, R: Read> Taken<'a, R> {
-    /// Everything in an archive, its bytes in `spool`.
-    fn all(archive: R, spool: &'a File) -> Result<BTreeMap<Vec<u8>, Entry>, Error> {
+impl<'a, M: Members> Taken<'a, M> {
+    /// All members, their bytes in `spool`.
+    fn all(members: &'a mut M, spool: &'a File) -> Result<BTreeMap<Vec<u8>, Entry>, Error> {
         let mut taken = Self {
-            archive: Archive::new(archive),
+            members,
             out: BufWriter::with_capacity(BUFFER, spool),
             offset: 0,
             entries: BTreeMap::new(),
             buffer: vec![0; BUFFER],
         };
-        while let Some(member) = taken.archive.next_member()? {
+        while let Some(member) = taken.members.next_member()? {
             taken.add(member)?;
         }
-        // What follows the end mark belongs to the request.
-        io::copy(taken.archive.input(), &mut io::sink()).map_err(archive::Error::Read)?;
         taken.out.flush().map_err(Error::Spool)?;
         Ok(taken.entries)
     }
@@ -235,7 +269,7 @@ impl<'a, R: Read> Taken<'a, R> {
         let mut hash = Sha256::new();
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
-            let read = self.archive.read(&mut self.buffer[..most]).map_err(archive::Error::Read)?;
+            let read = self.members.read(&mut self.buffer[..most]).map_err(archive::Error::Read)?;
             hash.update(&self.buffer[..read]);
             self.out.write_all(&self.buffer[..read]).map_err(Error::Spool)?;
             left -= read as u64;

@@ -25,6 +25,7 @@ use tree::unpack::extract::{self, Extract, place};
 use crate::ignore::Ignore;
 use crate::layers::Layers;
 use crate::mode::Chmod;
+use crate::scratch::Scratch;
 use crate::source::{self, Found, Pick, Source, join, parts, resolve, resolve_new};
 
 /// The longest beginning of a file that tells whether it is an archive.
@@ -102,6 +103,8 @@ pub struct Copy {
     pub exclude: Vec<String>,
     /// Files that come with the instruction itself or from elsewhere.
     pub files: Vec<Single>,
+    /// Trees from elsewhere.
+    pub(crate) wholes: Vec<Whole>,
     /// How they arrive.
     pub arrive: Arrive,
 }
@@ -135,12 +138,23 @@ pub struct Single {
     pub mtime: i64,
     /// Permissions.
     pub mode: u32,
+    /// Whether it is unpacked if it is an archive.
+    pub unpack: bool,
+}
+
+/// A tree that is copied whole.
+pub(crate) struct Whole {
+    pub(crate) tree: Layers,
+    /// Where its files are.
+    pub(crate) _kept: Scratch,
 }
 
 /// What was found to be copied.
 pub struct Picked {
     copy: Copy,
     picks: Vec<Pick>,
+    /// Of each whole tree.
+    of_wholes: Vec<Pick>,
     /// Whether the destination is a directory, whatever is there.
     into_directory: bool,
 }
@@ -158,12 +172,17 @@ impl Picked {
                 return Err(Error::Absent { verb, pattern, place });
             }
             for path in found {
-                let (pick, is_directory) = copy.pick(&path, pattern).map_err(look)?;
+                let (pick, is_directory) = copy.pick(&*copy.tree, &path, pattern).map_err(look)?;
                 directories += usize::from(is_directory);
                 picks.push(pick);
             }
         }
-        let several = picks.len() + copy.files.len() > 1;
+        let mut of_wholes = Vec::new();
+        for whole in &copy.wholes {
+            let look = |source| Error::Look { verb: copy.verb, pattern: String::new(), source };
+            of_wholes.push(copy.pick(&whole.tree, b"", "").map_err(look)?.0);
+        }
+        let several = picks.len() + copy.files.len() + copy.wholes.len() > 1;
         let slash = copy.arrive.destination.ends_with('/');
         if several
             && !slash
@@ -172,7 +191,7 @@ impl Picked {
             return Err(Error::Several(copy.verb));
         }
         let into_directory = slash || several || copy.parents;
-        Ok(Self { copy, picks, into_directory })
+        Ok(Self { copy, picks, of_wholes, into_directory })
     }
 
     /// A digest of all that makes a difference, as `file:` or `dir:` or `multi:` and hexadecimal digits.
@@ -180,8 +199,12 @@ impl Picked {
         let mut hash = Sha256::new();
         let failed = |source| Error::Look { verb: self.copy.verb, pattern: String::new(), source };
         self.copy.tree.fingerprint(&self.picks, &mut hash).map_err(failed)?;
+        for (whole, pick) in self.copy.wholes.iter().zip(&self.of_wholes) {
+            whole.tree.fingerprint(std::slice::from_ref(pick), &mut hash).map_err(failed)?;
+        }
         for file in &mut self.copy.files {
-            hash.update(format!("{} {:o} {}", file.name, file.mode, file.size));
+            let unpack = if file.unpack { " unpack" } else { "" };
+            hash.update(format!("{} {:o} {}{unpack}", file.name, file.mode, file.size));
             let read =
                 file.data.rewind().and_then(|()| io::copy(&mut file.data, &mut Hash(&mut hash)));
             read.map_err(|source| Error::Look {
@@ -192,7 +215,12 @@ impl Picked {
         }
         let Arrive { destination: _, owner, mode, unpack, link } = &self.copy.arrive;
         hash.update(format!("{owner:?} {mode:?} {unpack} {link}"));
+        // What layers are known by says nothing of what is left of them.
+        if !self.copy.exclude.is_empty() {
+            hash.update(format!("{:?}", self.copy.exclude));
+        }
         let what = match &self.picks[..] {
+            [] if self.copy.files.is_empty() => "dir",
             [only] if self.copy.files.is_empty() && only.name.is_empty() => "dir",
             [_] if self.copy.files.is_empty() => "file",
             [] if self.copy.files.len() == 1 => "file",
@@ -228,9 +256,14 @@ impl Picked {
                 target.place(members, &root)?;
             }
         }
+        for (whole, pick) in self.copy.wholes.iter().zip(&self.of_wholes) {
+            let target = Target { base: base.clone(), inside: true, arrive: &self.copy.arrive };
+            let members = whole.tree.members(std::slice::from_ref(pick)).map_err(look)?;
+            target.place(members, &root)?;
+        }
         let target = Target { base, inside, arrive: &self.copy.arrive };
         for file in self.copy.files {
-            target.place(One::of(file).map_err(look)?, &root)?;
+            target.place_file(file, &root)?;
         }
         Ok(())
     }
@@ -238,9 +271,9 @@ impl Picked {
 
 impl Copy {
     /// One thing that is copied, and whether it is a directory.
-    fn pick(&self, path: &[u8], pattern: &str) -> io::Result<(Pick, bool)> {
-        let real = resolve(&*self.tree, path)?.ok_or(io::ErrorKind::NotFound)?;
-        let is_directory = self.tree.look(&real)? == Some(Found::Directory);
+    fn pick(&self, tree: &dyn Source, path: &[u8], pattern: &str) -> io::Result<(Pick, bool)> {
+        let real = resolve(tree, path)?.ok_or(io::ErrorKind::NotFound)?;
+        let is_directory = tree.look(&real)? == Some(Found::Directory);
         let name = if self.parents {
             // From where `/./` in the pattern says, if it does.
             let pivot =
@@ -300,12 +333,30 @@ impl Target<'_> {
         if is_archive(members.take(size)).map_err(failed)? {
             let mut members = tree.members(picks).map_err(look)?;
             members.next_member().map_err(|error| look(io::Error::other(error)))?;
-            let data = members.take(size);
-            let (plain, _) = image::compression::decompress(data).map_err(failed)?;
-            let inside = Target { base: self.base.clone(), inside: true, arrive: self.arrive };
-            return inside.place(Archive::new(io::BufReader::new(plain)), root);
+            return self.unpack(members.take(size), &name, root);
         }
         self.place(tree.members(picks).map_err(look)?, root)
+    }
+
+    /// Places one file, or what is in it.
+    fn place_file(&self, mut file: Single, root: &OwnedFd) -> Result<(), Error> {
+        let name = file.name.clone();
+        let look = |source| Error::Look { verb: "ADD", pattern: name.clone(), source };
+        let failed = |source| Error::Archive { name: name.clone(), source };
+        file.data.rewind().map_err(look)?;
+        if file.unpack && is_archive(&file.data).map_err(failed)? {
+            file.data.rewind().map_err(look)?;
+            return self.unpack(&file.data, &name, root);
+        }
+        self.place(One::of(file).map_err(look)?, root)
+    }
+
+    /// Unpacks an archive into the destination.
+    fn unpack(&self, data: impl Read, name: &str, root: &OwnedFd) -> Result<(), Error> {
+        let failed = |source| Error::Archive { name: name.to_owned(), source };
+        let (plain, _) = image::compression::decompress(data).map_err(failed)?;
+        let inside = Target { base: self.base.clone(), inside: true, arrive: self.arrive };
+        inside.place(Archive::new(io::BufReader::new(plain)), root)
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use spec::Kind;
 
 use crate::dockerfile::Instruction;
-use crate::{context, copy, ignore, plan, run};
+use crate::{context, copy, git, ignore, plan, run};
 
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
@@ -65,13 +65,16 @@ pub enum Error {
     #[error(transparent)]
     Copy(#[from] copy::Error),
     /// A file from elsewhere.
-    #[error("ADD {url}: {problem}")]
+    #[error("fetch {url}: {problem}")]
     Fetch {
         /// Where from.
         url: String,
         /// Why not.
         problem: String,
     },
+    /// A repository.
+    #[error(transparent)]
+    Git(#[from] git::Error),
     /// A command, or something else that the engine was asked for.
     #[error(transparent)]
     Run(#[from] run::Error),
@@ -107,6 +110,7 @@ impl Error {
             Self::Context(error) => error.kind(),
             Self::Language { kind, .. } => *kind,
             Self::Copy(error) => error.kind(),
+            Self::Git(error) => error.kind(),
             Self::Run(error) => error.kind(),
             Self::Step(error) => error.kind(),
             Self::Find(error) => error.kind(),

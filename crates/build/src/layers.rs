@@ -34,7 +34,12 @@ impl Layers {
 
     /// Of a tree whose root is open.
     pub fn at(root: OwnedFd) -> Self {
-        Self { root, identity: String::new() }
+        Self::known(root, String::new())
+    }
+
+    /// Of a tree whose root is open; `identity` is different for others.
+    pub fn known(root: OwnedFd, identity: String) -> Self {
+        Self { root, identity }
     }
 
     fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {

@@ -13,6 +13,7 @@
 //! ```text
 //!   plan     the stages that a target needs
 //!   builder  all of them, side by side ─▶ stage: one, step by step
+//!   remote   what the engine fetches ─▶ context
 //!   context  what the client sent     ┐
 //!   layers   other stages and images  ┴─▶ source ─▶ copy: files into a layer
 //!   run      what the engine is asked for
@@ -28,15 +29,19 @@ mod config;
 pub mod context;
 pub mod copy;
 pub mod dockerfile;
+mod download;
 pub mod error;
+pub mod git;
 pub mod ignore;
 pub mod layers;
 pub mod link;
 pub mod lint;
 pub mod mode;
 pub mod plan;
+pub mod remote;
 mod room;
 pub mod run;
+mod scratch;
 pub mod source;
 mod stage;
 pub mod told;

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
+use ::build::git::Repository;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use clap::Args;
@@ -30,7 +31,7 @@ use self::context::Context;
 use self::dockerfile::Dockerfile;
 use self::given::Given;
 use self::output::Output;
-use self::remote::{Checkout, Remote};
+use self::remote::Checkout;
 use self::view::View;
 use crate::client::{Client, Page};
 use crate::credentials::Credentials;
@@ -176,7 +177,7 @@ impl Verb for Build {
         let given = Given::read(&self.secret, &self.ssh)?;
         let outputs =
             self.output.iter().map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let checkout = self.checkout()?;
+        let checkout = self.checkout().await?;
         let (named, file) = match &checkout {
             Some(checkout) if self.file.as_deref() != Some("-") => (
                 checkout.root.to_string_lossy().into_owned(),
@@ -221,10 +222,12 @@ impl Verb for Build {
 
 impl Build {
     /// The repository that the context is the name of, fetched.
-    fn checkout(&self) -> Result<Option<Checkout>, Error> {
+    async fn checkout(&self) -> Result<Option<Checkout>, Error> {
         let is_here = Path::new(&self.context).exists();
-        let remote = Remote::parse(&self.context).filter(|_| !is_here);
-        remote.map(|remote| remote.check_out()).transpose()
+        match Repository::parse(&self.context).filter(|_| !is_here) {
+            Some(repository) => Checkout::of(&repository).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     fn shown(&self) -> Result<view::How, Error> {

@@ -66,6 +66,9 @@ pub(crate) enum Error {
     /// There is nothing to build from.
     #[error("unable to prepare context: {what}")]
     Context { what: String, source: Option<io::Error> },
+    /// The repository that is to be built from.
+    #[error("unable to prepare context")]
+    Repository(#[from] build::git::Error),
     /// The Dockerfile is none; with its line.
     #[error("{0}")]
     Dockerfile(String),
@@ -123,6 +126,7 @@ impl Error {
             | Self::Copy { .. }
             | Self::Compare(_)
             | Self::Context { .. }
+            | Self::Repository(_)
             | Self::Dockerfile(_)
             | Self::Ignore(_)
             | Self::Lint(_) => &fault::INVALID,

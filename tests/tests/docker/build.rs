@@ -3,6 +3,7 @@
 pub(crate) mod cache;
 mod cases;
 pub(crate) mod contexts;
+pub(crate) mod fetched;
 pub(crate) mod real;
 pub(crate) mod secrets;
 

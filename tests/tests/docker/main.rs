@@ -81,6 +81,8 @@ const SUITE: Suite = Suite {
         both!(build::secrets::a_secret_is_seen_by_its_command_and_is_nowhere_else),
         once!(build::secrets::an_agent_is_refused_where_there_is_none),
         both!(build::secrets::a_command_signs_by_the_clients_agent),
+        once!(build::fetched::a_repository_is_added),
+        once!(build::fetched::a_file_from_a_server_is_unpacked_only_if_that_is_asked_for),
         once!(build::contexts::no_context_reaches_outside),
         once!(build::contexts::names_with_every_byte_are_copied),
         once!(build::contexts::very_many_files_are_copied),

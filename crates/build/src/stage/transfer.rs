@@ -4,22 +4,23 @@ use std::io::{Seek, Write};
 use std::sync::Arc;
 
 use image::Contents;
-use sha2::{Digest as _, Sha256};
-use spec::Digest;
 
 use super::{NO_OPERATION, SCRATCH, Stage};
-use crate::copy::{Arrive, Copy, Picked, Single};
+use crate::copy::{Arrive, Copy, Picked, Single, Whole};
 use crate::dockerfile::{Heredoc, Instruction, Source as Word, Transfer};
+use crate::download::{self, Download};
 use crate::error::Error;
 use crate::expand;
+use crate::git::{Checkout, Repository, Whose};
 use crate::layers::Layers;
 use crate::mode::Chmod;
+use crate::scratch::Scratch;
 use crate::source::Source;
 
 /// What may hide a file of the context, in Docker's words.
 const HIDDEN: &str = "file not found in build context or excluded by .dockerignore: ";
-/// What begins the name of a file that is fetched.
-const SCHEMES: [&str; 2] = ["http://", "https://"];
+/// The mode of what is in a repository, whatever the engine's own mask.
+const OF_REPOSITORY: &str = "u=rwX,go=rX";
 
 impl Stage<'_> {
     /// Copies files into the stage.
@@ -30,26 +31,26 @@ impl Stage<'_> {
         transfer: &Transfer,
     ) -> Result<(), Error> {
         let (tree, place) = self.tree(instruction, transfer.from.as_deref()).await?;
-        let (mut patterns, mut files) = (Vec::new(), Vec::new());
+        let (mut patterns, mut files, mut wholes) = (Vec::new(), Vec::new(), Vec::new());
         for source in &transfer.sources {
             match source {
                 Word::Heredoc(heredoc) => files.push(self.heredoc(instruction, heredoc)?),
                 Word::Path(path) => {
                     let path = self.word(instruction, path)?;
-                    if verb == "ADD" && SCHEMES.iter().any(|scheme| path.starts_with(scheme)) {
-                        files.push(self.fetched(&path, transfer).await?);
-                    } else if verb == "ADD" && is_git(&path) {
-                        return Err(Error::Unsupported {
-                            line: instruction.line,
-                            what: format!("ADD {path}"),
-                            why: "no git repositories are fetched; clone it first and copy it from the context",
-                        });
-                    } else {
-                        patterns.push(path);
+                    match Origin::of(verb, &path) {
+                        Origin::Repository(repository) => {
+                            let whole = self.repository(instruction, &repository, transfer).await?;
+                            wholes.push(whole);
+                        }
+                        Origin::Server => {
+                            files.push(self.fetched(instruction, &path, transfer).await?);
+                        }
+                        Origin::Tree => patterns.push(path),
                     }
                 }
             }
         }
+        check_flags(instruction, transfer, files.len() + wholes.len(), wholes.len())?;
         let written = self.word(instruction, &transfer.destination)?;
         let mut destination = self.absolute(&written);
         if matches!(written.as_str(), "." | "..")
@@ -58,10 +59,11 @@ impl Stage<'_> {
         {
             destination.push('/');
         }
+        let mode = transfer.chmod.as_deref().or((!wholes.is_empty()).then_some(OF_REPOSITORY));
         let arrive = Arrive {
             destination: destination.clone(),
             owner: self.owner(instruction, transfer.chown.as_deref()).await?,
-            mode: self.mode(instruction, transfer.chmod.as_deref())?,
+            mode: self.mode(instruction, mode)?,
             unpack: verb == "ADD" && transfer.unpack != Some(false),
             link: transfer.link,
         };
@@ -74,6 +76,7 @@ impl Stage<'_> {
             parents: transfer.parents,
             exclude: exclude.collect::<Result<_, _>>()?,
             files,
+            wholes,
             arrive,
         };
         let found = tokio::task::spawn_blocking(move || {
@@ -164,57 +167,107 @@ impl Stage<'_> {
         let written = (&data).write_all(content).and_then(|()| (&data).rewind());
         written.map_err(|source| Error::Scratch { what: name.to_owned(), source })?;
         let mtime = crate::copy::now().0;
-        Ok(Single { name: name.to_owned(), data, size: content.len() as u64, mtime, mode })
+        let (name, size) = (name.to_owned(), content.len() as u64);
+        Ok(Single { name, data, size, mtime, mode, unpack: false })
     }
 
     /// A file from a server.
-    async fn fetched(&self, url: &str, transfer: &Transfer) -> Result<Single, Error> {
-        let failed = |problem: String| Error::Fetch { url: url.to_owned(), problem };
-        let mut answer = reqwest::get(url)
-            .await
-            .and_then(reqwest::Response::error_for_status)
-            .map_err(|error| failed(spec::chain(&error)))?;
-        let name = answer.url().path_segments().and_then(|mut parts| parts.next_back());
-        let name = name.unwrap_or_default().to_owned();
+    async fn fetched(
+        &self,
+        instruction: &Instruction,
+        url: &str,
+        transfer: &Transfer,
+    ) -> Result<Single, Error> {
+        let Download { name, data, size, digest, modified, .. } =
+            Download::fetch(url, &self.builder.request.scratch).await?;
         if name.is_empty() && transfer.destination.ends_with('/') {
-            return Err(failed(
-                "cannot determine filename from url: name it in the destination".to_owned(),
-            ));
+            let problem = "cannot determine filename from url: name it in the destination";
+            return Err(download::fetch(url, problem));
         }
-        let modified = answer.headers().get("last-modified").and_then(|text| text.to_str().ok());
-        let modified = modified.and_then(http_date);
-        let data = crate::context::unnamed(&self.builder.request.scratch)?;
-        let (mut hash, mut size) = (Sha256::new(), 0);
-        while let Some(piece) = answer.chunk().await.map_err(|error| failed(spec::chain(&error)))? {
-            hash.update(&piece);
-            size += piece.len() as u64;
-            let written = (&data).write_all(&piece);
-            written.map_err(|source| Error::Scratch { what: url.to_owned(), source })?;
+        if let Some(wanted) = self.checksum(instruction, transfer)?
+            && wanted != digest.to_string()
+        {
+            return Err(download::fetch(url, format!("digest mismatch {digest}: {wanted}")));
         }
-        let digest = Digest::from_sha256(hash.finalize().into()).to_string();
-        match &transfer.checksum {
-            Some(wanted) if *wanted != digest => {
-                Err(failed(format!("digest mismatch {digest}: {wanted}")))
-            }
-            _ => Ok(Single { name, data, size, mtime: modified.unwrap_or(0), mode: 0o600 }),
+        let unpack = transfer.unpack == Some(true);
+        Ok(Single { name, data, size, mtime: modified.unwrap_or(0), mode: 0o600, unpack })
+    }
+
+    /// The files of a repository.
+    async fn repository(
+        &self,
+        instruction: &Instruction,
+        repository: &Repository,
+        transfer: &Transfer,
+    ) -> Result<Whole, Error> {
+        let keep = transfer.keep_git_dir;
+        if keep && !repository.directory().is_empty() {
+            let problem = "--keep-git-dir: a directory of a repository has none: leave :DIR away";
+            return Err(Error::at(instruction, problem));
+        }
+        let failed = |source| Error::Scratch { what: "the repository".to_owned(), source };
+        let scratch = Scratch::beneath(&self.builder.request.scratch).map_err(failed)?;
+        let Checkout { root, commit } =
+            repository.check_out(scratch.path(), Whose::Nobodys, keep).await?;
+        if let Some(wanted) = self.checksum(instruction, transfer)?
+            && !commit.starts_with(&wanted.to_ascii_lowercase())
+        {
+            let problem = format!("expected checksum to match {wanted}, got {commit}");
+            return Err(Error::at(instruction, problem));
+        }
+        let identity = format!("git {commit} {keep} {:?}", repository.directory());
+        let tree = Layers::known(tree::view::open(&root).map_err(failed)?, identity);
+        Ok(Whole { tree, _kept: scratch })
+    }
+
+    fn checksum(
+        &self,
+        instruction: &Instruction,
+        transfer: &Transfer,
+    ) -> Result<Option<String>, Error> {
+        transfer.checksum.as_deref().map(|wanted| self.word(instruction, wanted)).transpose()
+    }
+}
+
+/// Where a source is.
+enum Origin {
+    /// In the context, a stage or an image.
+    Tree,
+    Server,
+    Repository(Repository),
+}
+
+impl Origin {
+    fn of(verb: &str, path: &str) -> Self {
+        if verb != "ADD" {
+            return Self::Tree;
+        }
+        // Without a scheme it is a path, whatever clients make of such a context.
+        let is_path = !path.contains("://") && !path.starts_with("git@");
+        match Repository::parse(path).filter(|_| !is_path) {
+            Some(repository) => Self::Repository(repository),
+            None if Download::is_meant(path) => Self::Server,
+            None => Self::Tree,
         }
     }
 }
 
-/// Seconds since 1970 of an HTTP date.
-fn http_date(text: &str) -> Option<i64> {
-    let format = time::format_description::well_known::Rfc2822;
-    let text = text.replace("GMT", "+0000");
-    time::OffsetDateTime::parse(&text, &format).ok().map(time::OffsetDateTime::unix_timestamp)
-}
-
-/// Whether a source of ADD is a repository of git's.
-fn is_git(path: &str) -> bool {
-    path.starts_with("git://")
-        || path.starts_with("git@")
-        || path.starts_with("ssh://")
-        || path
-            .split('#')
-            .next()
-            .is_some_and(|url| url.contains("://") && url.strip_suffix(".git").is_some())
+/// Refuses flags of ADD that mean nothing for its sources.
+fn check_flags(
+    instruction: &Instruction,
+    transfer: &Transfer,
+    fetched: usize,
+    repositories: usize,
+) -> Result<(), Error> {
+    let problem = match () {
+        () if transfer.checksum.is_some() && transfer.sources.len() > 1 => {
+            "checksum can't be specified for multiple sources"
+        }
+        () if transfer.checksum.is_some() && fetched == 0 => {
+            "checksum requires HTTP(S) or Git sources"
+        }
+        () if transfer.keep_git_dir && repositories == 0 => "--keep-git-dir requires Git sources",
+        () => return Ok(()),
+    };
+    Err(Error::at(instruction, problem))
 }

@@ -19,7 +19,7 @@ fn hostile(host: &Host, dockerfile: &str, members: Vec<Member>) -> Vec<u8> {
 }
 
 /// What lies in the builder's directory and is no cache.
-fn left(engine: &Engine) -> Vec<String> {
+pub(super) fn left(engine: &Engine) -> Vec<String> {
     let entries = fs::read_dir(engine.data_root().join("build")).into_iter().flatten();
     let names = entries.map(|entry| entry.expect("an entry").file_name().into_string());
     names

@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::link::{Link, Question};
 use crate::room::Hidden;
 use crate::run::Mount;
+use crate::scratch::Scratch;
 
 /// Mounts, and what has to be there as long as they are.
 #[derive(Default)]
@@ -33,17 +34,6 @@ pub(super) struct Prepared {
     pub(super) agent: Option<String>,
     scratch: Vec<Scratch>,
     locks: Vec<File>,
-}
-
-/// A directory that goes when this is dropped.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = image::disk::remove_tree(&self.0) {
-            tracing::warn!(error = %error.source, path = %self.0.display(), "copy of a build not removed");
-        }
-    }
 }
 
 impl Stage<'_> {
@@ -81,7 +71,7 @@ impl Stage<'_> {
         let mut prepared = Prepared::default();
         if let Some((target, content)) = file {
             let dir = self.scratch()?;
-            let path = dir.0.join("script");
+            let path = dir.path().join("script");
             let written = std::fs::write(&path, content)
                 .and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o755)));
             written.map_err(scratch("the script of RUN"))?;
@@ -118,7 +108,7 @@ impl Stage<'_> {
             MountKind::Bind => {
                 let (tree, _) = self.tree(instruction, mount.from.as_deref()).await?;
                 let dir = self.scratch()?;
-                let (path, to) = (mount.source.clone().unwrap_or_default(), dir.0.clone());
+                let (path, to) = (mount.source.clone().unwrap_or_default(), dir.path().to_owned());
                 let copied =
                     tokio::task::spawn_blocking(move || copy::copy_out(&*tree, &path, &to));
                 let source = copied.await.map_err(|_| Error::GivenUp)??;
@@ -251,9 +241,7 @@ impl Stage<'_> {
     }
 
     fn scratch(&self) -> Result<Scratch, Error> {
-        let dir = image::disk::temporary(&self.builder.request.scratch);
-        std::fs::create_dir(&dir).map_err(scratch("files for RUN"))?;
-        Ok(Scratch(dir))
+        Scratch::beneath(&self.builder.request.scratch).map_err(scratch("files for RUN"))
     }
 }
 
