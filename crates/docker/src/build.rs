@@ -1,12 +1,13 @@
 //! `POST /build`: the classic builder's page, and `POST /build/prune`.
 //!
-//! The body is the context; the answer tells what happens, in the classic builder's words, which clients
+//! The body is the context, unless `remote` names it; the answer tells what happens, in the classic builder's words, which clients
 //! look for: `Step 1/2 : FROM …`, ` ---> 0123456789ab`, `Successfully built 0123456789ab`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use build::remote::Remote;
 use build::run::Told;
 use build::{Event, Link};
 use engine::build::Surroundings;
@@ -39,9 +40,17 @@ pub(crate) async fn build(call: &mut Call) -> Answer {
         link.ok_or_else(|| Error::invalid(format!("no client is linked by the name {name:?}")))
     });
     let link = link.transpose()?;
+    let remote = call.query.text("remote").filter(|remote| !remote.is_empty()).map(str::to_owned);
     let body = archive(call)?;
     Ok(told::in_stream(move |tell| async move {
-        let context = engine.build_context(body).await?;
+        let mut request = request;
+        let context = if let Some(remote) = remote {
+            let Remote { context, dockerfile } = engine.build_remote(&remote).await?;
+            request.dockerfile = dockerfile.map_or(request.dockerfile, str::to_owned);
+            context
+        } else {
+            engine.build_context(body).await?
+        };
         let mut request = request.with(engine.build_scratch()?, engine.build_memory());
         request.link = link;
         let names: Vec<String> = request.names.iter().map(Reference::to_string).collect();
@@ -72,11 +81,6 @@ fn refuse(call: &Call) -> Result<(), Error> {
     let query = &call.query;
     if query.text("version") == Some("2") || query.text("session").is_some() {
         return Err(Error::unsupported("BuildKit (set DOCKER_BUILDKIT=0)"));
-    }
-    if query.text("remote").is_some() {
-        return Err(Error::invalid(
-            "remote: contexts are not fetched by the engine; clone or download it and send it with the build",
-        ));
     }
     for name in ["squash", "outputs", "cgroupparent"] {
         let given = if name == "squash" { query.flag(name) } else { query.text(name).is_some() };

@@ -8,6 +8,7 @@ use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use build::remote::Remote;
 use build::run::{Command, Error as RunError, Later, Mount, Runner, Told};
 use build::{Event, Link};
 use image::{Auth, Draft, Healthcheck, Image, Platform, Progress, Reference};
@@ -81,6 +82,11 @@ impl Engine {
         let scratch = self.build_scratch()?;
         let runtime = tokio::runtime::Handle::current();
         blocking(move || take_context(Blocking { body: archive, runtime }, &scratch)).await
+    }
+
+    /// Fetches a build's context, see [`Remote`].
+    pub async fn build_remote(&self, named: &str) -> Result<Remote, Error> {
+        Ok(Remote::fetch(named, &self.build_scratch()?).await?)
     }
 
     /// Builds an image, see [`build::build`]. Given up when this is dropped.

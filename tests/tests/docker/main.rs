@@ -83,6 +83,7 @@ const SUITE: Suite = Suite {
         both!(build::secrets::a_command_signs_by_the_clients_agent),
         once!(build::fetched::a_repository_is_added),
         once!(build::fetched::a_file_from_a_server_is_unpacked_only_if_that_is_asked_for),
+        once!(build::fetched::a_context_is_fetched_by_the_engine),
         once!(build::contexts::no_context_reaches_outside),
         once!(build::contexts::names_with_every_byte_are_copied),
         once!(build::contexts::very_many_files_are_copied),

@@ -1,9 +1,10 @@
-//! What builds fetch themselves: repositories and files for `ADD`.
+//! What builds fetch themselves: repositories and files for `ADD`, and contexts by `remote`.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use serde_json::Value;
 use tests::Host;
 use tests::command::{Ran, eventually};
 use tests::host::IMAGE;
@@ -126,4 +127,53 @@ pub(crate) fn a_file_from_a_server_is_unpacked_only_if_that_is_asked_for(host: &
         build(host, &format!("FROM scratch\nADD --checksum=sha256:{sum} AT/ready.txt /x\n"));
     assert!(wrong.code != 0 && wrong.err.contains("digest mismatch sha256:"), "{wrong}");
     host.docker(&["rmi", "fetched"]).ok();
+}
+
+pub(crate) fn a_context_is_fetched_by_the_engine(host: &mut Host) {
+    let server = Server::start(host);
+    server.sh(host, REPOSITORY).ok();
+    server.sh(host, "mkdir c && printf 'FROM scratch\\nCOPY it /\\n' > c/Dockerfile && cp c/Dockerfile Alone.txt && echo it > c/it && tar -cJf c.tar.xz -C c . && cd work && git checkout -q side && cp ../c/* . && cp ../c/* sub/ && git add . && git commit -q -m three && git push -q ../app.git side && cd ../app.git && git update-server-info && chmod -R a+rX .").ok();
+    server.put("Whole.txt", "FROM scratch\nLABEL whole=1\n");
+    server.put("page.html", "<html>FROM scratch\n");
+    let ask = |remote: &str, more: &str| {
+        let remote = remote.replace("AT/", &format!("{AT}/")).replace('#', "%23");
+        host.engine.post(&format!("/build?t=remote&remote={remote}{more}"), &Value::Null)
+    };
+    for (remote, more) in [
+        ("AT/app.git#side", ""),
+        ("AT/app.git#side:sub", ""),
+        ("AT/app.git#side", "&dockerfile=sub/Dockerfile"),
+        ("AT/c.tar.xz", ""),
+        ("AT/Whole.txt", "&dockerfile=what"),
+    ] {
+        let (status, said) = ask(remote, more);
+        assert!(
+            status == 200 && said.contains("Successfully tagged remote:latest"),
+            "{remote}: {status} {said}"
+        );
+        host.docker(&["rmi", "remote"]).ok();
+    }
+    for (remote, want) in [
+        ("AT/Alone.txt", "COPY failed: "),
+        ("AT/page.html", "neither an archive nor a Dockerfile"),
+        ("AT/absent", "404"),
+        ("AT/app.git#absent", "absent"),
+        ("AT/app.git#evil", "transport 'ext' not allowed"),
+        ("ftp://127.0.0.1/x", "want a git repository"),
+        ("client-session", "want a git repository"),
+        ("file:///etc/passwd", "want a git repository"),
+    ] {
+        let (_, said) = ask(remote, "");
+        assert!(!said.contains("Successfully") && said.contains(want), "{remote}: {said}");
+    }
+    // The stock client fetches itself, and sends what it has.
+    let socket = format!("unix://{}", host.engine.exec_root().join("hull.sock").display());
+    for remote in
+        [format!("{AT}/c.tar.xz"), format!("{AT}/Whole.txt"), format!("{AT}/app.git#side:sub")]
+    {
+        host.engine.on_host("docker", &["-H", &socket, "build", "-t", "remote", &remote]).ok();
+        host.docker(&["rmi", "remote"]).ok();
+    }
+    host.docker(&["image", "prune", "-f"]).ok();
+    assert_eq!(super::contexts::left(&host.engine), [""; 0]);
 }
