@@ -84,6 +84,11 @@ pub(crate) fn resized() -> io::Result<tokio::signal::unix::Signal> {
     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change())
 }
 
+/// Clears the screen of standard output's terminal for the next picture.
+pub(crate) fn clear() {
+    print!("\x1b[H\x1b[2J");
+}
+
 /// Asks for a line; `secret` is not shown while it is typed.
 pub(crate) fn ask(question: &str, secret: bool) -> Result<String, Error> {
     let failed = Error::file("read the terminal");

@@ -265,6 +265,23 @@ pub(crate) fn a_pull_shows_bars_on_a_terminal(host: &mut Host) {
     assert_eq!(plain.wait(), 1);
 }
 
+pub(crate) fn a_live_view_follows_its_container(host: &mut Host, isolation: Isolation) {
+    let wall = format!("--isolation={isolation}");
+    host.docker(&["run", "-d", "--name", "seen", &wall, IMAGE, "sleep", "1000"]).ok();
+    let stats = on_terminal(host, &["stats", "seen"]);
+    stats.screen.expect("\x1b[2JCONTAINER ID");
+    assert!(!stats.screen.expect("seen").contains('…'), "what does not fit is left out");
+    drop(stats);
+    let top = on_terminal(host, &["top", "--live", "seen", "-o", "pid,comm"]);
+    top.screen.expect("sleep");
+    host.docker(&["exec", "-d", "seen", "tail", "-f", "/dev/null"]).ok();
+    top.screen.expect("tail");
+    host.docker(&["rm", "-f", "seen"]).ok();
+    assert_eq!(top.wait(), 0);
+    let once = typed(host, &["top", "--live", "seen"], b"");
+    assert!(once.fails(1).contains("No such container: seen"));
+}
+
 pub(crate) fn a_login_is_dockers_too(host: &mut Host) {
     let passwords = host.dir().join("hull-htpasswd");
     fs::write(&passwords, HTPASSWD).expect("a file");

@@ -106,6 +106,7 @@ const SUITE: Suite = Suite {
         both!(hull::a_terminal_is_left_by_its_keys),
         both!(hull::streams_and_exit_codes_are_the_programs),
         once!(hull::a_pull_shows_bars_on_a_terminal),
+        both!(hull::a_live_view_follows_its_container),
         once!(hull::a_login_is_dockers_too),
         once!(hull::the_doctor_finds_what_works_and_what_mends_the_rest),
         once!(hull::stop_waits_for_the_engine_and_start_for_its_answer),

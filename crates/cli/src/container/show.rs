@@ -1,5 +1,7 @@
 //! Verbs that show something of one container.
 
+use std::time::Duration;
+
 use clap::Args;
 use hyper::Method;
 use serde_json::Value;
@@ -9,7 +11,10 @@ use crate::client::{Client, Page};
 use crate::error::Error;
 use crate::units::parse_moment;
 use crate::verb::Verb;
-use crate::{format, output, stream, table};
+use crate::{format, output, stream, table, terminal};
+
+/// The time between two pictures of `hull top --live`.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// `hull logs`.
 #[derive(Debug, Args)]
@@ -43,9 +48,13 @@ pub(crate) struct Logs {
 /// `hull top`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  hull top web -o pid,comm")]
+Examples:
+  hull top web -o pid,comm
+  hull top --live web -o pid,pcpu,rss,comm")]
 pub(crate) struct Top {
+    /// Show them again every second, until the container ends
+    #[arg(long)]
+    live: bool,
     /// Name or id
     name: String,
     /// Options as of ps
@@ -138,14 +147,31 @@ impl Verb for Top {
     async fn run(self, client: &Client) -> Result<u8, Error> {
         let options = self.options.join(" ");
         let page = page(&self.name, "top").query(&[("ps_args", &options)]);
-        let top = client.get(&page).await?;
-        let row = |value: &Value| -> Vec<String> {
-            let cells = value.as_array().into_iter().flatten();
-            cells.map(|cell| cell.as_str().unwrap_or_default().to_owned()).collect()
-        };
-        let processes = top["Processes"].as_array().into_iter().flatten().map(row);
-        table::print(row(&top["Titles"]), processes, false);
-        Ok(0)
+        let redraw = self.live && terminal::output();
+        let mut shown = false;
+        loop {
+            let top = match client.get(&page).await {
+                // It has ended, or is gone: that was waited for.
+                Err(Error::Refused { status: 404 | 409, .. }) if shown => return Ok(0),
+                top => top?,
+            };
+            let row = |value: &Value| -> Vec<String> {
+                let cells = value.as_array().into_iter().flatten();
+                cells.map(|cell| cell.as_str().unwrap_or_default().to_owned()).collect()
+            };
+            let processes = top["Processes"].as_array().into_iter().flatten().map(row);
+            if redraw {
+                terminal::clear();
+            } else if shown {
+                output::line("");
+            }
+            table::print(row(&top["Titles"]), processes, redraw);
+            if !self.live {
+                return Ok(0);
+            }
+            shown = true;
+            tokio::time::sleep(BEAT).await;
+        }
     }
 }
 

@@ -29,8 +29,14 @@ const LIST: List = List {
     hidden: &["Container"],
 };
 
+/// Never shown, and then what is left out first where the terminal is too narrow for all.
+const HIDDEN: &[&str] = &["Container", "BlockIO", "NetIO", "MemPerc", "ID", "PIDs"];
+
 /// The least time between two pictures. The engine takes a second for each.
 const BEAT: Duration = Duration::from_millis(200);
+
+/// What stands between two columns.
+const GAP: usize = 3;
 
 /// `hull stats`.
 #[derive(Debug, Args)]
@@ -68,9 +74,9 @@ impl Verb for Stats {
                 }
             }
             if redraw {
-                print!("\x1b[H\x1b[2J");
+                terminal::clear();
             }
-            LIST.print(rows, &look)?;
+            fitting(&rows, terminal::columns().filter(|_| redraw)).print(rows, &look)?;
             if !live {
                 return Ok(0);
             }
@@ -96,6 +102,21 @@ impl Stats {
         let ids = ids.as_array().into_iter().flatten();
         Ok(ids.filter_map(|one| one["Id"].as_str().map(str::to_owned)).collect())
     }
+}
+
+/// The list with as many columns as fit into `width`, or all.
+fn fitting(rows: &[Row], width: Option<u16>) -> List {
+    let widest = |at: usize| {
+        let cells = rows.iter().map(|row| row.cells[at].chars().count());
+        cells.chain([LIST.columns[at].1.len()]).max().unwrap_or(0) + GAP
+    };
+    let fits = |hidden: &[&str]| {
+        let shown = LIST.columns.iter().enumerate();
+        let shown = shown.filter(|(_, (field, _))| !hidden.contains(field));
+        width.is_none_or(|width| shown.map(|(at, _)| widest(at)).sum::<usize>() <= width.into())
+    };
+    let hidden = (1..HIDDEN.len()).map(|count| &HIDDEN[..count]).find(|hidden| fits(hidden));
+    List { hidden: hidden.unwrap_or(HIDDEN), ..LIST }
 }
 
 async fn sample(client: &Client, name: &str) -> Result<Value, Error> {
@@ -184,5 +205,19 @@ mod tests {
             "web",
         ];
         assert_eq!(row.cells, want);
+        let fields = |width: Option<u16>| -> Vec<&str> {
+            let list = fitting(std::slice::from_ref(&row), width);
+            let shown = list.columns.iter().filter(|(field, _)| !list.hidden.contains(field));
+            shown.map(|(field, _)| *field).collect()
+        };
+        let all = ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"];
+        assert_eq!(fields(None), all);
+        assert_eq!(fields(Some(200)), all);
+        assert_eq!(
+            fields(Some(80)),
+            ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "PIDs"]
+        );
+        assert_eq!(fields(Some(50)), ["Name", "CPUPerc", "MemUsage", "PIDs"]);
+        assert_eq!(fields(Some(10)), ["Name", "CPUPerc", "MemUsage"]);
     }
 }
