@@ -177,16 +177,7 @@ fn ctr_sees_execs_signals_and_pauses() {
     let exec = ["task", "exec", "--exec-id", "e", "web", "sh", "-c", "echo inside; exit 4"];
     let ran = containerd.ctr(&exec);
     assert_eq!((ran.code, ran.out.trim()), (4, "inside"), "{ran}");
-    containerd.ctr(&["task", "pause", "web"]).ok();
-    assert!(containerd.ctr(&["task", "ls"]).ok().contains("PAUSED"));
-    containerd.ctr(&["task", "resume", "web"]).ok();
-    assert!(containerd.ctr(&["task", "ps", "web"]).ok().lines().count() >= 2);
-    containerd.ctr(&["task", "kill", "-s", "SIGKILL", "web"]).ok();
-    eventually("the task has stopped", || containerd.ctr(&["task", "ls"]).out.contains("STOPPED"));
-    let ran = containerd.ctr(&["task", "rm", "web"]);
-    assert!(ran.code == 0 || ran.code == 137, "{ran}");
-    containerd.ctr(&["container", "rm", "web"]).ok();
-    containerd.nothing_is_left("web");
+    pauses_resumes_and_goes(&containerd, "web");
 
     let seen = events.out.expect("/tasks/delete");
     let topics = ["create", "start", "exec-added", "exec-started", "exit", "paused", "resumed"];
@@ -196,6 +187,21 @@ fn ctr_sees_execs_signals_and_pauses() {
     let place = |topic: &str| seen.find(&format!("/tasks/{topic} ")).expect("checked above");
     assert!(place("create") < place("start") && place("start") < place("exit"), "{seen}");
     events.close_stdin();
+}
+
+/// The rest of a running task's life.
+#[track_caller]
+fn pauses_resumes_and_goes(containerd: &Containerd, id: &str) {
+    containerd.ctr(&["task", "pause", id]).ok();
+    assert!(containerd.ctr(&["task", "ls"]).ok().contains("PAUSED"));
+    containerd.ctr(&["task", "resume", id]).ok();
+    assert!(containerd.ctr(&["task", "ps", id]).ok().lines().count() >= 2);
+    containerd.ctr(&["task", "kill", "-s", "SIGKILL", id]).ok();
+    eventually("the task has stopped", || containerd.ctr(&["task", "ls"]).out.contains("STOPPED"));
+    let ran = containerd.ctr(&["task", "rm", id]);
+    assert!(ran.code == 0 || ran.code == 137, "{ran}");
+    containerd.ctr(&["container", "rm", id]).ok();
+    containerd.nothing_is_left(id);
 }
 
 #[test]
@@ -232,16 +238,7 @@ fn ctr_runs_a_container_in_a_vm() {
     let exec = ["task", "exec", "--exec-id", "e", "web", "sh", "-c", "uname -r; exit 4"];
     let ran = containerd.ctr(&exec);
     assert_eq!((ran.code, Some(ran.out.trim())), (4, guest_release().as_deref()), "{ran}");
-    containerd.ctr(&["task", "pause", "web"]).ok();
-    assert!(containerd.ctr(&["task", "ls"]).ok().contains("PAUSED"));
-    containerd.ctr(&["task", "resume", "web"]).ok();
-    assert!(containerd.ctr(&["task", "ps", "web"]).ok().lines().count() >= 2);
-    containerd.ctr(&["task", "kill", "-s", "SIGKILL", "web"]).ok();
-    eventually("the task has stopped", || containerd.ctr(&["task", "ls"]).out.contains("STOPPED"));
-    let ran = containerd.ctr(&["task", "rm", "web"]);
-    assert!(ran.code == 0 || ran.code == 137, "{ran}");
-    containerd.ctr(&["container", "rm", "web"]).ok();
-    containerd.nothing_is_left("web");
+    pauses_resumes_and_goes(&containerd, "web");
     a_directory_is_a_root_in_a_vm(&containerd);
 }
 
