@@ -22,6 +22,9 @@ use vmm::disk::Look;
 
 use crate::Rootfs;
 
+/// What the names of placeholders begin with; their maker's number follows.
+const UNUSED: &str = ".unused-";
+
 /// A container's disks.
 #[derive(Debug)]
 pub(super) struct Disks {
@@ -116,13 +119,26 @@ pub(super) fn placeholders(options: &Options) -> Result<Disks, Error> {
     fs::create_dir_all(&empty).map_err(failed("make", &empty))?;
     fs::create_dir_all(&cache).map_err(failed("make", &cache))?;
     let root = image(&images, &[empty])?;
+    forget(&cache);
     let thread = rustix::thread::gettid();
-    let scratch = cache.join(format!(".unused-{}-{thread}", std::process::id()));
+    let scratch = cache.join(format!("{UNUSED}{}-{thread}", std::process::id()));
     let bytes = u64::from(options.vm.scratch_mib) << 20;
     File::create(&scratch)
         .and_then(|file| file.set_len(bytes))
         .map_err(failed("make", &scratch))?;
     Ok(Disks { root, scratch, new: true, unused: true })
+}
+
+/// Removes the placeholders of programs that were killed before they could.
+fn forget(cache: &Path) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let maker = name.to_str().and_then(|name| name.strip_prefix(UNUSED)?.split('-').next());
+        if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Another may be faster.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// How the root directory of the image looks: as the topmost layer's.
