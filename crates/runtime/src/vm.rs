@@ -120,6 +120,12 @@ pub(crate) enum Error {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// Whoever asked for it has changed his mind.
+    #[error("signal {signal} came while the VM was being made")]
+    Interrupted {
+        /// Its number.
+        signal: i32,
+    },
     /// Something of this process.
     #[error("{step}")]
     Step {
@@ -138,7 +144,7 @@ impl Error {
             Self::Refused { kind, .. } => *kind,
             Self::Unsupported { .. } | Self::NoShim => Kind::Unsupported,
             Self::Invalid { .. } | Self::Options(_) => Kind::Invalid,
-            Self::Gone { .. } => Kind::Unavailable,
+            Self::Gone { .. } | Self::Interrupted { .. } => Kind::Unavailable,
             Self::Spawn { .. }
             | Self::Shim { .. }
             | Self::Answer { .. }

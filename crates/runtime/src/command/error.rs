@@ -119,6 +119,9 @@ impl Error {
                 status => status,
             },
             Self::Container { source, .. } => of_kind(source.kind()),
+            Self::Vm { source: vm::Error::Interrupted { signal }, .. } => {
+                u8::try_from(128 + signal).unwrap_or(1)
+            }
             Self::Vm { source, .. } => of_kind(source.kind()),
             Self::Layers { source, .. } => of_kind(source.kind()),
             _ => 1,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use container::{Console, Store};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -19,6 +19,9 @@ use super::tasks::{Streams, Tasks};
 use crate::args::Create;
 use crate::layers::Claim;
 use crate::socket;
+
+/// How long a shim may take to undo what it is making.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a container is made.
 #[derive(Debug)]
@@ -43,11 +46,15 @@ pub(super) struct Lent {
 }
 
 /// Makes a container whose init waits at its gate.
+pub(crate) fn create(making: Making<'_>) -> Result<Machine, Error> {
+    make(making, None)
+}
+
 #[expect(
     clippy::needless_pass_by_value,
     reason = "the layers are locked no longer than this takes"
 )]
-pub(crate) fn create(making: Making<'_>) -> Result<Machine, Error> {
+fn make(making: Making<'_>, foreground: Option<&Foreground>) -> Result<Machine, Error> {
     check(&making)?;
     let flags = making.flags;
     let bundle = fs::canonicalize(&flags.bundle).map_err(Error::file("find", &flags.bundle))?;
@@ -80,7 +87,7 @@ pub(crate) fn create(making: Making<'_>) -> Result<Machine, Error> {
     // The shim locks it itself.
     drop(locked);
     let mut machine = Machine { directory: directory.clone(), record };
-    let begun = machine.begin(&made, &lent, &making.console, pid_file.as_deref());
+    let begun = machine.begin(&made, &lent, &making.console, pid_file.as_deref(), foreground);
     begun.inspect_err(|_| machine.abandon())?;
     Ok(machine)
 }
@@ -89,7 +96,7 @@ pub(crate) fn create(making: Making<'_>) -> Result<Machine, Error> {
 pub(crate) fn run(making: Making<'_>, keep: bool) -> Result<u8, Error> {
     let detached = making.detached;
     let foreground = (!detached).then(Foreground::begin).transpose()?;
-    let machine = create(making)?;
+    let machine = make(making, foreground.as_ref())?;
     let status = machine.run(foreground.as_ref());
     if status.is_err() || !detached && !keep {
         let deleted = machine.delete(true);
@@ -105,12 +112,15 @@ impl Machine {
         lent: &Lent,
         console: &Console,
         pid_file: Option<&Path>,
+        foreground: Option<&Foreground>,
     ) -> Result<(), Error> {
         self.record.address = self.shim().start()?;
         self.record.write(&self.directory)?;
         let directory = self.directory.display().to_string();
-        let pid =
-            self.tasks()?.create(&directory, made.mount.as_ref(), &lent.streams, &made.options)?;
+        let mut tasks = self.tasks()?;
+        tasks.begin_create(&directory, made.mount.as_ref(), &lent.streams, &made.options)?;
+        foreground.map_or(Ok(()), |foreground| foreground.until_made(&tasks))?;
+        let pid = tasks.finish_create()?;
         lent.send_master(console)?;
         pid_file.map_or(Ok(()), |path| write_pid(path, pid))
     }
@@ -128,11 +138,12 @@ impl Machine {
         }
     }
 
-    /// Removes what was made so far; the failure that led here is the one that is told.
+    /// Removes what was made so far; the failure that led here is the one that is told. A shim that is
+    /// still at it, as with a signal in between, undoes it when it is done; one that takes long is killed.
     fn abandon(&self) {
         if let Ok(mut tasks) = self.tasks() {
             let _ = tasks.delete();
-            let _ = tasks.shutdown();
+            let _ = tasks.shutdown_within(PATIENCE);
         }
         let _ = self.shim().delete();
         let _ = fs::remove_dir_all(&self.directory);

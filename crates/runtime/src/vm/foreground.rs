@@ -20,6 +20,29 @@ impl Foreground {
         Ok(Self(SignalFd::all().map_err(step("hold back signals"))?))
     }
 
+    /// Waits until the container is made that `tasks` was asked for. A signal that ends programs ends this:
+    /// there is nobody yet to pass it on to.
+    pub(super) fn until_made(&self, tasks: &Tasks) -> Result<(), Error> {
+        loop {
+            let mut fds = [
+                PollFd::from_borrowed_fd(tasks.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN),
+            ];
+            let polled = rustix::io::retry_on_intr(|| poll(&mut fds, None));
+            polled.map_err(|error| step("wait for the VM")(error.into()))?;
+            let [made, signalled] = fds.map(|fd| !fd.revents().is_empty());
+            if made {
+                return Ok(());
+            }
+            if signalled {
+                let signal = self.0.read().map_err(step("read a signal"))?;
+                if let libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT = signal {
+                    return Err(Error::Interrupted { signal });
+                }
+            }
+        }
+    }
+
     /// Waits for the end that `waiting` was told to wait for; `tasks` is another connection.
     pub(super) fn wait(
         &self,

@@ -61,14 +61,14 @@ impl Tasks {
         Self { exec, ..self }
     }
 
-    /// Makes the container from the shim's bundle; gives the worker's number.
-    pub(super) fn create(
+    /// Asks for the container from the shim's bundle; the connection becomes readable when it is made.
+    pub(super) fn begin_create(
         &mut self,
         bundle: &str,
         rootfs: Option<&Message>,
         streams: &Streams,
         options: &Options,
-    ) -> Result<i32, Error> {
+    ) -> Result<(), Error> {
         let mut request = Message::default();
         request.text(1, &self.id).text(2, bundle);
         if let Some(mount) = rootfs {
@@ -77,7 +77,12 @@ impl Tasks {
         request.flag(4, streams.terminal).text(5, &streams.stdin);
         request.text(6, &streams.stdout).text(7, &streams.stderr);
         request.nested(10, &any(options::TYPE_URL, options)?);
-        Ok(pid(&self.client.call("Create", &request)?, 1))
+        self.client.begin("Create", &request)
+    }
+
+    /// The worker's number of the container that was asked for.
+    pub(super) fn finish_create(&mut self) -> Result<i32, Error> {
+        Ok(pid(&self.client.finish("Create")?, 1))
     }
 
     /// Makes an exec; it waits at its gate.
@@ -172,9 +177,25 @@ impl Tasks {
 
     /// Ends the shim, which holds nothing any more; returns when it is gone.
     pub(super) fn shutdown(&mut self) -> Result<(), Error> {
+        self.begin_shutdown()?;
+        self.finish_shutdown()
+    }
+
+    /// The same, unless that takes longer.
+    pub(super) fn shutdown_within(&mut self, limit: Duration) -> Result<(), Error> {
+        self.begin_shutdown()?;
+        let gone = |source| Error::Gone { call: "Shutdown", source };
+        if self.readable_within(limit).map_err(gone)? { self.finish_shutdown() } else { Ok(()) }
+    }
+
+    fn begin_shutdown(&mut self) -> Result<(), Error> {
         let mut request = Message::default();
         request.text(1, &self.id).flag(2, true);
-        self.client.call("Shutdown", &request)?;
+        self.client.begin("Shutdown", &request)
+    }
+
+    fn finish_shutdown(&mut self) -> Result<(), Error> {
+        self.client.finish("Shutdown")?;
         match self.client.finish("Shutdown") {
             Err(Error::Gone { .. }) => Ok(()),
             Err(error) => Err(error),
