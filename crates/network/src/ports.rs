@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Every change replaces the table in one transaction, so that it is never half there; connections that
-//! are established go on. No rule of anybody else is read or changed, and none is overridden, as
+//! are established go on, but for those of UDP that lead elsewhere now, of which the kernel sees no end. No rule of anybody else is read or changed, and none is overridden, as
 //! [`crate::filter`] says.
 //!
 //! While the engine runs it holds a socket on each port, to which nothing ever comes: it keeps the port
@@ -27,6 +27,7 @@
 
 mod owner;
 mod protocol;
+mod stale;
 mod table;
 
 use std::fs;
@@ -234,18 +235,23 @@ impl Ports {
             held.extend(kept(id, gone));
             return Err(error);
         }
-        Ok(held[before..].iter().map(|held| held.published).collect())
+        let new: Vec<_> = held[before..].iter().map(|held| held.published).collect();
+        stale::forget(gone, &new);
+        Ok(new)
     }
 
     /// Takes back all that the container has published. A second call changes nothing.
     pub fn withdraw(&self, id: &ContainerId) -> Result<(), Error> {
         let mut held = self.held();
-        let before = held.len();
-        held.retain(|held| held.id != *id);
-        if held.len() == before {
+        let gone: Vec<_> =
+            held.iter().filter(|one| one.id == *id).map(|one| one.published).collect();
+        if gone.is_empty() {
             return Ok(());
         }
-        Ok(self.apply(&held)?)
+        held.retain(|held| held.id != *id);
+        self.apply(&held)?;
+        stale::forget(&gone, &[]);
+        Ok(())
     }
 
     fn apply(&self, held: &[Held]) -> Result<(), filter::Error> {

@@ -5,6 +5,7 @@
 pub mod bounding;
 pub mod bpf;
 pub mod broker;
+pub mod conntrack;
 pub mod execute;
 pub mod heap;
 pub mod inherit;

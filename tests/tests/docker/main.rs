@@ -208,6 +208,7 @@ const SUITE: Suite = Suite {
         both!(ports::a_published_port_leads_to_its_container),
         once!(ports::a_port_that_is_taken_names_its_owner),
         both!(ports::ports_change_while_it_runs),
+        both!(ports::a_client_of_udp_is_led_to_the_container_that_is),
         both!(ports::all_exposed_ports_are_published_if_asked),
         once!(pages::a_version_says_what_a_page_holds),
         once!(pages::containers_are_found_by_what_they_have),

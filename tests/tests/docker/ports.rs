@@ -1,5 +1,8 @@
 //! `-p` and `-P`: ports of the host that lead to containers.
 
+use std::net::UdpSocket;
+
+use serde_json::json;
 use spec::Isolation;
 use tests::Host;
 use tests::command::eventually;
@@ -174,6 +177,38 @@ fn a_change_happens_whole_or_not_at_all(host: &Host) {
 
 /// What the page says to that change of `web`.
 #[track_caller]
+/// A client keeps its socket, and a connection of UDP has no end that the kernel could see.
+pub(crate) fn a_client_of_udp_is_led_to_the_container_that_is(
+    host: &mut Host,
+    isolation: Isolation,
+) {
+    let client = host.engine.within(|| UdpSocket::bind("127.0.0.1:0")).expect("a socket");
+    let send = |port: u16| client.send_to(b"?", ("127.0.0.1", port)).is_ok();
+    // It comes before anybody is there.
+    assert!(send(8086) && send(8087));
+    for name in ["one", "two"] {
+        let flag = format!("--name={name}");
+        detached(host, isolation, &[&flag, "-p=8086:81/udp"], &["sleep", "1000"]);
+        eventually("what is sent arrives", || send(8086) && arrived(host, name) > 0);
+        if name == "one" {
+            host.docker(&["rm", "-f", "one"]).ok();
+            assert!(send(8086));
+        }
+    }
+    let before = arrived(host, "two");
+    let add = json!({ "Add": { "81/udp": [{ "HostPort": "8087" }] } });
+    let (status, said) = host.engine.post("/containers/two/ports", &add);
+    assert_eq!(status, 200, "{said}");
+    eventually("what is sent arrives", || send(8087) && arrived(host, "two") > before);
+    host.docker(&["rm", "-f", "two"]).ok();
+}
+
+/// How many datagrams came to a container, where nobody listens.
+fn arrived(host: &Host, name: &str) -> u64 {
+    let counts = host.docker(&["exec", name, "awk", "/^Udp: [0-9]/{print $3}", "/proc/net/snmp"]);
+    counts.ok().parse().expect("a number")
+}
+
 fn change(host: &Host, want: u16, body: &str) -> String {
     let (status, said) = host.engine.send("POST", "/containers/web/ports", body);
     assert_eq!(status, want, "{body}: {said}");
