@@ -1,4 +1,4 @@
-//! Networks: the bridge, none, and those that users make.
+//! Networks: the bridge, none, the host's, and those that users make.
 
 mod create;
 
@@ -64,7 +64,7 @@ impl Seen {
 
     fn made(network: Network) -> Self {
         Self {
-            driver: "bridge",
+            driver: network.plan.driver(),
             builtin: false,
             created: clock::rfc3339(network.created),
             plan: Some(network.plan),

@@ -126,7 +126,7 @@ fn facts(info: &Info) -> Value {
         "DriverStatus": host::filesystem(&info.data_root),
         "DockerRootDir": info.data_root,
         "Plugins": {
-            "Volume": [DRIVER], "Network": ["bridge", "host", "null"], "Authorization": null, "Log": LogDriver::READABLE,
+            "Volume": [DRIVER], "Network": ["bridge", "host", "macvlan", "null"], "Authorization": null, "Log": LogDriver::READABLE,
         },
         "LoggingDriver": info.logging.name(),
         "NEventsListener": info.listeners,

@@ -113,7 +113,10 @@ impl Engine {
         let published = !wanted(host, exposed)?.is_empty();
         let mode = match (&host.openings.network, &host.network) {
             (Share::Own, NetworkMode::None) => NetworkMode::None.to_string(),
-            (Share::Own, mode) => return self.place(&mode.clone(), host).map(|()| Vec::new()),
+            (Share::Own, mode) => {
+                self.place(&mode.clone(), host)?;
+                return Ok(self.unpublished(host, published));
+            }
             (share, _) => share.to_string(),
         };
         // Clients name the mode once more, without a wish.
@@ -133,6 +136,18 @@ impl Engine {
             }
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// Warns where ports are asked for, and no network of its has them.
+    fn unpublished(&self, host: &HostConfig, published: bool) -> Vec<String> {
+        let macvlan = |name: &String| {
+            let site = self.shared().site(name);
+            site.is_ok_and(|site| site.bridge.plan().macvlan.is_some())
+        };
+        let all = !host.attachments.is_empty() && host.attachments.keys().all(macvlan);
+        let warning = "Published ports are discarded when using macvlan networks: the container has an \
+                       address of its own there";
+        if published && all { vec![warning.to_owned()] } else { Vec::new() }
     }
 
     /// Names the networks it is to be on.

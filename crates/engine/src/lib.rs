@@ -68,6 +68,7 @@ pub use mountpoint::{
     VolumeOptions,
 };
 pub use network::egress::Invalid as InvalidEgress;
+pub use network::macvlan::{InvalidMode, Mode as MacvlanMode};
 pub use network::rate::{Invalid as InvalidRate, Rate, Rates};
 pub use network::{Counters, Endpoint, Family, Layout, Plan, Protocol, Published, Subnet};
 pub use networks::{AddressPool, Asked, InvalidPool, Network, NetworkCreate, builtin_id};

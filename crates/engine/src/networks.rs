@@ -10,6 +10,7 @@
 
 mod addresses;
 mod bridges;
+mod macvlan;
 mod names;
 
 use std::collections::BTreeMap;
@@ -51,7 +52,7 @@ pub struct Network {
     /// The same of IPv6.
     #[serde(default)]
     pub asked6: bool,
-    /// The bridge's device.
+    /// The bridge's device, or the parent of macvlans.
     pub bridge: String,
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
@@ -76,8 +77,11 @@ pub struct NetworkCreate {
     pub isolated: bool,
     /// The largest packet, in bytes; `None` for the kernel's choice.
     pub mtu: Option<u32>,
-    /// The bridge's device; `None` for `br-` and the beginning of the id.
+    /// The bridge's device; `None` for `br-` and the beginning of the id. Of macvlans the parent; `None`
+    /// for one that leads nowhere.
     pub bridge: Option<String>,
+    /// What makes it no bridge.
+    pub macvlan: Option<network::macvlan::Mode>,
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
     /// The driver's options.
@@ -100,6 +104,22 @@ pub(crate) struct Site {
     pub(crate) egress: Option<Policy>,
     /// How fast containers receive and send that do not say it themselves.
     pub(crate) rates: Rates,
+}
+
+impl NetworkCreate {
+    fn plan(&self, layout: Layout, layout6: Option<Layout<Ipv6Addr>>) -> Plan {
+        // Without a parent there is nowhere to go.
+        let nowhere = self.macvlan.is_some() && self.bridge.is_none();
+        Plan {
+            layout,
+            layout6,
+            internal: self.internal || nowhere,
+            masquerade: !self.unmasked,
+            isolated: self.isolated,
+            mtu: self.mtu,
+            macvlan: self.macvlan,
+        }
+    }
 }
 
 /// The networks by id.
@@ -274,15 +294,19 @@ impl Shared {
         }
         egress(&request.options)?;
         rates(&request.options)?;
+        request.check_macvlan()?;
         let id = crate::names::fresh_id();
-        let bridge = request.bridge.clone().unwrap_or_else(|| format!("br-{}", &id[..12]));
+        let bridge = match (&request.bridge, request.macvlan) {
+            (Some(name), _) => name.clone(),
+            (None, Some(_)) => network::macvlan::own_parent(&id).expect("digits").to_string(),
+            (None, None) => format!("br-{}", &id[..12]),
+        };
         let (four, six) = asked(&request)?;
+        self.networks.keep_apart(&request, four.as_ref(), six.as_ref())?;
         let (asked, name) = (four.is_some(), bridge.clone());
         let asked6 = six.is_some();
-        let (internal, masquerade, mtu) = (request.internal, !request.unmasked, request.mtu);
-        let isolated = request.isolated;
-        let plan =
-            move |layout, layout6| Plan { layout, layout6, internal, masquerade, isolated, mtu };
+        let like = request.clone();
+        let plan = move |layout, layout6| like.plan(layout, layout6);
         let (ipv6, shared) = (request.ipv6, Arc::clone(self));
         let made = blocking(move || {
             let fours = four.map_or_else(|| shared.free_four(), |four| Ok(vec![four]))?;
@@ -327,8 +351,8 @@ impl Shared {
     }
 
     fn tell_made(&self, network: &Network, action: &str) {
-        let attributes =
-            [("name".to_owned(), network.name.clone()), ("type".to_owned(), "bridge".to_owned())];
+        let driver = network.plan.driver().to_owned();
+        let attributes = [("name".to_owned(), network.name.clone()), ("type".to_owned(), driver)];
         self.broker.publish(EventKind::Network, action, network.id.as_str(), attributes.into());
     }
 }
@@ -336,6 +360,7 @@ impl Shared {
 impl Site {
     /// Refuses what a place on this network cannot have.
     pub(crate) fn allows(&self, attachment: &Attachment) -> Result<(), Error> {
+        self.allows_macvlan(attachment)?;
         let refused = |refusal: NetworkError| Err(refusal.into());
         if !self.named && !attachment.aliases.is_empty() {
             return refused(NetworkError::AliasesOnDefault);

@@ -187,14 +187,12 @@ impl Shared {
 
     /// Tells that a container came to a network or left it.
     pub(crate) fn tell_network(&self, container: &Container, network: &str, action: &str) {
-        let id = match self.site(network) {
-            Ok(site) => site.id,
-            Err(_) => return,
-        };
+        let Ok(site) = self.site(network) else { return };
+        let (id, driver) = (site.id, site.bridge.plan().driver());
         let attributes = [
             ("container".to_owned(), container.id.to_string()),
             ("name".to_owned(), network.to_owned()),
-            ("type".to_owned(), "bridge".to_owned()),
+            ("type".to_owned(), driver.to_owned()),
         ];
         self.broker.publish(EventKind::Network, action, id, attributes.into());
     }

@@ -7,6 +7,9 @@
 //!   unplug:  the pair is deleted from a namespace that stays
 //! ```
 //!
+//! A network of [macvlans](crate::macvlan) is one of these too: it shares out addresses, and has a parent in
+//! a bridge's place.
+//!
 //! Invariant: a device that bears the name of a free address belongs to nobody. `attach` deletes it:
 //! its namespace is about to go, or was left by an engine that died.
 //!
@@ -28,11 +31,10 @@ use crate::address::{Layout, Pool, mac_of};
 use crate::endpoint::{Endpoint, Six, Wish};
 use crate::name::InterfaceName;
 use crate::netns::Namespace;
-use crate::{address, egress, filter, rate, sysctl};
+use crate::{address, egress, filter, macvlan, rate, sysctl};
+pub(crate) use device::OURS;
 pub use device::in_use;
-use device::{
-    delete_if_there, delete_ours, ensure_forwarding, ensure_link, host_end, refuse_overlap,
-};
+use device::{delete_if_there, delete_ours, ensure_bridge, host_end};
 pub use error::Error;
 
 /// A bridge on this host. Shared by reference; calls may come from many threads at once.
@@ -70,6 +72,9 @@ pub struct Plan {
     /// The largest packet, in bytes; `None` for the kernel's choice.
     #[serde(default)]
     pub mtu: Option<u32>,
+    /// What makes it no bridge: its containers' devices are macvlans of one of the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macvlan: Option<macvlan::Mode>,
 }
 
 impl From<Layout> for Plan {
@@ -81,36 +86,46 @@ impl From<Layout> for Plan {
             masquerade: true,
             isolated: false,
             mtu: None,
+            macvlan: None,
         }
+    }
+}
+
+impl Plan {
+    /// What Docker calls the kind of network.
+    pub fn driver(&self) -> &'static str {
+        if self.macvlan.is_some() { "macvlan" } else { "bridge" }
+    }
+
+    /// Its subnets, with the lengths of their prefixes.
+    pub fn subnets(&self) -> impl Iterator<Item = (IpAddr, u8)> + use<> {
+        let four = self.layout.subnet;
+        let six = self.layout6.as_ref().map(|layout| layout.subnet);
+        let six = six.map(|six| (six.network().into(), six.prefix()));
+        std::iter::once((four.network().into(), four.prefix())).chain(six)
     }
 }
 
 impl Bridge {
     /// Makes the bridge `name` with the first address of `subnet`, or takes the one that is there
-    /// from an earlier run; turns on forwarding and puts the packet filter in place.
+    /// from an earlier run; turns on forwarding and puts the packet filter in place. For macvlans `name`
+    /// is their parent, and that is all there is to find or make.
     ///
     /// `ip_forward` is written only where it is 0. While a container is on the bridge it stays when the
     /// engine ends; [`Bridge::remove`] takes it away.
     ///
     /// # Errors
     ///
-    /// [`Error::NotABridge`] and [`Error::Overlap`] before anything was changed.
+    /// [`Error::NotABridge`], [`Error::Overlap`] and [`Error::Macvlan`] before anything was changed.
     pub fn ensure(name: &InterfaceName, plan: Plan) -> Result<Self, Error> {
         let address = |source| Error::Address { bridge: name.clone(), source };
         plan.layout.check().map_err(address)?;
         plan.layout6.as_ref().map_or(Ok(()), Layout::check).map_err(address)?;
         let mut netlink = Netlink::open().map_err(link("open netlink for", name))?;
-        let there = netlink.all_addresses().map_err(link("list the host's addresses for", name))?;
-        refuse_overlap(&mut netlink, name, plan.layout.subnet, &there)?;
-        if let Some(layout) = &plan.layout6 {
-            refuse_overlap(&mut netlink, name, layout.subnet, &there)?;
-        }
-        let index = ensure_link(&mut netlink, name, &plan)?;
-        ensure_forwarding()?;
-        if plan.layout6.is_some() && !plan.internal {
-            sysctl::forward_ipv6()?;
-        }
-        filter::apply(name, &plan)?;
+        let index = match plan.macvlan {
+            Some(_) => macvlan::ensure_parent(&mut netlink, name, plan.internal)?,
+            None => ensure_bridge(&mut netlink, name, &plan)?,
+        };
         let six = plan.layout6.clone().map(Pool::new);
         let pools = Mutex::new(Pools { four: Pool::new(plan.layout.clone()), six });
         Ok(Self { name: name.clone(), index, plan, pools })
@@ -214,6 +229,13 @@ impl Bridge {
         namespace: &Namespace,
         wish: &Wish<'_>,
     ) -> Result<Endpoint, Error> {
+        let passed = match self.plan.macvlan {
+            Some(macvlan::Mode::Passthru) if !self.pools().four.is_empty() => {
+                return Err(macvlan::Error::Full(self.name.clone()).into());
+            }
+            Some(macvlan::Mode::Passthru) => Some(macvlan::passed_through(&self.name)?),
+            _ => None,
+        };
         let (address, six) = self.take(id, wish).map_err(|source| self.no_address(source))?;
         let layout = &self.plan.layout;
         let endpoint = Endpoint {
@@ -221,15 +243,15 @@ impl Bridge {
             prefix: layout.subnet.prefix(),
             gateway: (!self.plan.internal).then_some(layout.gateway),
             interface: wish.interface.to_owned(),
-            mac: wish.mac.unwrap_or_else(|| mac_of(address)),
-            veth: host_end(address),
+            mac: passed.or(wish.mac).unwrap_or_else(|| mac_of(address)),
+            veth: self.plan.macvlan.map_or_else(|| host_end(address), |_| String::new()),
             six,
             egress: wish.egress.cloned(),
             rates: wish.rates,
         };
         if let Err(error) = self.connect(id, namespace, &endpoint) {
             // The first error is the one that tells.
-            let _ = self.unplug(id, &endpoint);
+            let _ = self.unplug(id, namespace, &endpoint);
             return Err(error);
         }
         Ok(endpoint)
@@ -268,10 +290,18 @@ impl Bridge {
     }
 
     /// Takes the container's device out of its namespace, which stays, and its address back.
-    pub fn unplug(&self, id: &ContainerId, endpoint: &Endpoint) -> Result<(), Error> {
+    pub fn unplug(
+        &self,
+        id: &ContainerId,
+        namespace: &Namespace,
+        endpoint: &Endpoint,
+    ) -> Result<(), Error> {
         let mut netlink = Netlink::open().map_err(attach("open netlink for a device", id))?;
-        let deleted = delete_if_there(&mut netlink, &endpoint.veth);
-        self.detach(id, endpoint);
+        let deleted = match self.plan.macvlan {
+            Some(_) => macvlan::unplug(namespace, endpoint),
+            None => delete_if_there(&mut netlink, &endpoint.veth),
+        };
+        self.detach(id, None, endpoint);
         deleted.map_err(attach("delete a device", id))
     }
 
@@ -282,8 +312,13 @@ impl Bridge {
     /// have the caller wait 20 ms for it.
     ///
     /// One whose sending is restricted loses its device first: another container may share the
-    /// namespace, and is not to outlive the rules.
-    pub fn detach(&self, id: &ContainerId, endpoint: &Endpoint) {
+    /// namespace, and is not to outlive the rules. So does a macvlan, if its `namespace` is still there,
+    /// for its Ethernet address goes back too.
+    pub fn detach(&self, id: &ContainerId, namespace: Option<&Namespace>, endpoint: &Endpoint) {
+        if let (Some(_), Some(namespace)) = (self.plan.macvlan, namespace) {
+            // It goes with its namespace then.
+            let _ = macvlan::unplug(namespace, endpoint);
+        }
         if endpoint.is_held() {
             // Rules without a device are rubbish that the next start collects.
             let _ = self.release(&endpoint.veth);
@@ -305,7 +340,9 @@ impl Bridge {
         }
         let mut netlink = Netlink::open().map_err(link("open netlink for", &self.name))?;
         let deleted = delete_ours(&mut netlink, &self.name);
-        filter::remove(&self.name)?;
+        if self.plan.macvlan.is_none() {
+            filter::remove(&self.name)?;
+        }
         drop(pools);
         deleted.map(|()| true).map_err(link("delete bridge", &self.name))
     }
@@ -317,7 +354,24 @@ impl Bridge {
         endpoint: &Endpoint,
     ) -> Result<(), Error> {
         let mut netlink = Netlink::open().map_err(attach("open netlink for a device", id))?;
-        delete_if_there(&mut netlink, &endpoint.veth).map_err(attach("replace veth", id))?;
+        match self.plan.macvlan {
+            Some(mode) => macvlan::plug(&mut netlink, &self.name, mode, namespace, endpoint)
+                .map_err(attach("make a macvlan", id))?,
+            None => self.plug(&mut netlink, id, namespace, endpoint)?,
+        }
+        sys::netns::within(namespace.as_fd(), || configure(endpoint, self.plan.mtu))
+            .map_err(attach("set up a device", id))
+    }
+
+    /// Makes the pair of devices, the host's end up and a port of the bridge.
+    fn plug(
+        &self,
+        netlink: &mut Netlink,
+        id: &ContainerId,
+        namespace: &Namespace,
+        endpoint: &Endpoint,
+    ) -> Result<(), Error> {
+        delete_if_there(netlink, &endpoint.veth).map_err(attach("replace veth", id))?;
         let peer = Peer {
             name: &endpoint.interface,
             mac: Some(endpoint.mac),
@@ -341,14 +395,12 @@ impl Bridge {
             egress::apply(&self.name, endpoint, policy)?;
         }
         if !endpoint.rates.is_none() {
-            rate::apply(&mut netlink, &self.name, endpoint)?;
+            rate::apply(netlink, &self.name, endpoint)?;
         }
         netlink
             .index(&endpoint.veth)
             .and_then(|veth| netlink.set_up(veth, true))
-            .map_err(attach("bring up a device", id))?;
-        sys::netns::within(namespace.as_fd(), || configure(endpoint, self.plan.mtu))
-            .map_err(attach("set up a device", id))
+            .map_err(attach("bring up a device", id))
     }
 
     fn no_address(&self, source: address::Error) -> Error {

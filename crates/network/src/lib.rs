@@ -32,7 +32,7 @@
 //! namespace.set_gateway(&id, &endpoint)?;
 //!
 //! namespaces.delete(&id)?; // the devices go with it
-//! bridge.detach(&id, &endpoint);
+//! bridge.detach(&id, None, &endpoint);
 //! # Ok(()) }
 //! ```
 
@@ -42,6 +42,7 @@ mod counters;
 pub mod egress;
 mod endpoint;
 pub mod filter;
+pub mod macvlan;
 pub mod name;
 pub mod netns;
 pub mod ports;

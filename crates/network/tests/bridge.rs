@@ -70,7 +70,7 @@ fn join(bridge: &Bridge, namespaces: &Namespaces, name: &str) -> (Namespace, End
 
 fn leave(bridge: &Bridge, namespaces: &Namespaces, name: &str, endpoint: &Endpoint) {
     namespaces.delete(&id(name)).expect("deleted");
-    bridge.detach(&id(name), endpoint);
+    bridge.detach(&id(name), None, endpoint);
 }
 
 fn links() -> Vec<String> {

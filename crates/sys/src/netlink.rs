@@ -1,6 +1,6 @@
 //! Links, addresses, routes, rates and redirections of a network namespace, by rtnetlink.
 //!
-//! A blocking client for the few requests that Hull makes: the engine wires bridges and veths, the
+//! A blocking client for the few requests that Hull makes: the engine wires bridges, veths and macvlans, the
 //! VM's shim a tap, the agent the guest's interface. A [`Netlink`] speaks for the network namespace
 //! in which it was opened, wherever it is used later; see [`crate::netns`].
 //!
@@ -18,10 +18,12 @@ mod address;
 mod link;
 mod redirect;
 mod shape;
+mod stacked;
 
 pub use address::{Address, Route};
 pub use link::{Link, Mac, Peer};
 pub use shape::Shape;
+pub use stacked::Macvlan;
 
 /// A conversation with the kernel about one network namespace.
 #[derive(Debug)]

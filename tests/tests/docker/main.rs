@@ -31,6 +31,7 @@ mod lifecycle;
 mod limits;
 mod logging;
 mod machines;
+mod macvlan;
 mod matrix;
 mod mistakes;
 mod mounts;
@@ -198,6 +199,9 @@ const SUITE: Suite = Suite {
         once!(networks::an_engine_that_ends_leaves_only_what_containers_need),
         once!(networks::a_vm_has_interfaces_for_four_networks),
         both!(networks::names_are_served_as_they_come_and_go),
+        both!(macvlan::containers_are_on_the_network_of_the_parent),
+        once!(macvlan::a_network_without_a_parent_leads_nowhere),
+        once!(macvlan::a_parent_has_one_network_and_in_mode_passthru_one_container),
         both!(ipv6::a_network_has_addresses_of_both_families),
         once!(ipv6::networks_have_subnets_that_nobody_uses),
         once!(ipv6::the_default_network_has_ipv6_if_the_engine_is_told),

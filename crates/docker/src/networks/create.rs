@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::{Asked, NetworkCreate};
+use engine::{Asked, InvalidMode, MacvlanMode as Mode, NetworkCreate};
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,6 +31,10 @@ const RATE_IN: &str = "rate-in";
 const RATE_OUT: &str = "rate-out";
 /// The option that says whether containers reach each other.
 const TALKS: &str = "com.docker.network.bridge.enable_icc";
+
+/// The options of macvlans: the device that they are of, and how they reach each other.
+const PARENT: &str = "parent";
+const MODE: &str = "macvlan_mode";
 
 /// The body. `CheckDuplicate` asks for what is always done.
 #[derive(Debug, Default, Deserialize)]
@@ -72,14 +76,20 @@ pub(crate) async fn create(call: &mut Call) -> Answer {
 fn read(body: Body) -> Result<NetworkCreate, Error> {
     let refused =
         |field: &str| Err(Error::invalid(format!("{field} is not supported by Hull yet")));
-    match body.driver.as_deref().unwrap_or_default() {
-        "" | "bridge" | "default" => {}
+    let macvlan = match body.driver.as_deref().unwrap_or_default() {
+        "" | "bridge" | "default" => None,
+        "macvlan" => Some(Mode::default()),
+        "ipvlan" => {
+            let why = "driver ipvlan is not supported by Hull: use macvlan, or a bridge where the parent \
+                       takes no further Ethernet addresses";
+            return Err(Error::new(StatusCode::NOT_IMPLEMENTED, why));
+        }
         other => {
             let message =
                 format!("could not find plugin {other} in v1 plugin registry: plugin not found");
             return Err(Error::new(StatusCode::NOT_FOUND, message));
         }
-    }
+    };
     if body.scope.as_deref().is_some_and(|scope| !matches!(scope, "" | "local")) {
         return refused("Scope");
     }
@@ -109,9 +119,14 @@ fn read(body: Body) -> Result<NetworkCreate, Error> {
         ipv6: body.enable_ipv6.unwrap_or_default(),
         labels: body.labels.unwrap_or_default(),
         options: body.options.unwrap_or_default(),
+        macvlan,
         ..NetworkCreate::default()
     };
-    options(&mut network)?;
+    if macvlan.is_some() {
+        macvlan_options(&mut network)?;
+    } else {
+        options(&mut network)?;
+    }
     addresses(&mut network, ipam.config.unwrap_or_default())?;
     Ok(network)
 }
@@ -128,12 +143,7 @@ fn options(network: &mut NetworkCreate) -> Result<(), Error> {
             (ENABLE_IPV6, "true" | "1") => network.ipv6 = true,
             (ENABLE_IPV6, "false" | "0") => network.ipv6 = false,
             (MASQUERADE, "false" | "0") => network.unmasked = true,
-            (MTU, size) => {
-                let size: Option<u32> =
-                    size.parse().ok().filter(|size| (68..=65_535).contains(size));
-                let wrong = || Error::invalid(format!("invalid Options.{MTU}: {value:?}"));
-                network.mtu = Some(size.ok_or_else(wrong)?);
-            }
+            (MTU, size) => network.mtu = Some(mtu(size)?),
             _ => {
                 let what = format!("Options.{option} (given {value:?})");
                 return Err(Error::invalid(format!("{what} is not supported by Hull yet")));
@@ -141,6 +151,35 @@ fn options(network: &mut NetworkCreate) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Takes in what the options of macvlans say.
+fn macvlan_options(network: &mut NetworkCreate) -> Result<(), Error> {
+    for (option, value) in &network.options {
+        match option.as_str() {
+            PARENT => network.bridge = Some(value.clone()).filter(|parent| !parent.is_empty()),
+            MODE => {
+                let wrong = |error: InvalidMode| Error::invalid(error.to_string());
+                network.macvlan = Some(value.parse().map_err(wrong)?);
+            }
+            MTU => network.mtu = Some(mtu(value)?),
+            // The engine says why they are not for these.
+            EGRESS | RATE_IN | RATE_OUT => {}
+            ENABLE_IPV6 => network.ipv6 = matches!(value.as_str(), "true" | "1"),
+            _ => {
+                let known = format!("want {PARENT}, {MODE} or {MTU}");
+                return Err(Error::invalid(format!(
+                    "Options.{option} (given {value:?}) is none of driver macvlan: {known}"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn mtu(text: &str) -> Result<u32, Error> {
+    let size = text.parse().ok().filter(|size| (68..=65_535).contains(size));
+    size.ok_or_else(|| Error::invalid(format!("invalid Options.{MTU}: {text:?}")))
 }
 
 /// Takes in `IPAM.Config`.
@@ -225,6 +264,12 @@ mod tests {
             ),
             (json!({ "Options": { "com.docker.network.driver.mtu": "1" } }), "invalid Options"),
             (json!({ "Driver": "overlay" }), "could not find plugin overlay"),
+            (json!({ "Driver": "ipvlan" }), "driver ipvlan is not supported"),
+            (
+                json!({ "Driver": "macvlan", "Options": { "macvlan_mode": "vlan" } }),
+                "requested macvlan mode 'vlan' is not valid",
+            ),
+            (json!({ "Driver": "macvlan", "Options": { "x": "y" } }), "Options.x (given \"y\")"),
         ] {
             assert!(parse(body).expect_err(want).to_string().starts_with(want), "{want}");
         }

@@ -66,14 +66,48 @@ pub enum NetworkError {
         /// Where.
         network: String,
     },
+    /// The parent has its network.
+    #[error("network {network} is already using parent interface {parent}")]
+    ParentInUse {
+        /// The network's name.
+        network: String,
+        /// The device.
+        parent: String,
+    },
+    /// Its addresses are another's.
+    #[error("Pool overlaps with other one on this address space: {subnet} with network {network}")]
+    PoolOverlaps {
+        /// What was asked for.
+        subnet: String,
+        /// The network's name.
+        network: String,
+    },
+    /// What its containers send does not pass the host.
+    #[error(
+        "{what} is for bridges: network {network} is of driver macvlan, whose containers' packets do not \
+         pass the host's packet filter"
+    )]
+    NoRules {
+        /// What was asked for.
+        what: String,
+        /// The network's name.
+        network: String,
+    },
 }
 
 impl NetworkError {
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Connected { .. } | Self::NotConnected { .. } => Kind::Denied,
-            Self::OfHost | Self::OfContainer | Self::Private | Self::NoPorts(_) => Kind::Conflict,
+            Self::Connected { .. } | Self::NotConnected { .. } | Self::PoolOverlaps { .. } => {
+                Kind::Denied
+            }
+            Self::OfHost
+            | Self::OfContainer
+            | Self::Private
+            | Self::NoPorts(_)
+            | Self::ParentInUse { .. } => Kind::Conflict,
+            Self::NoRules { .. } => Kind::Unsupported,
             Self::NotPublished { .. } => Kind::NotFound,
             Self::AliasesOnDefault
             | Self::AddressOnDefault

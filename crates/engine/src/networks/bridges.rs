@@ -1,6 +1,6 @@
 //! The bridges of networks: made where nobody else's addresses are, put away when the engine ends.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use network::{Bridge, Layout, Plan};
 
@@ -10,8 +10,9 @@ use crate::shared::Shared;
 
 /// Blocks.
 pub(super) fn make_bridge(name: &str, plan: Plan) -> Result<Bridge, Error> {
+    let field = if plan.macvlan.is_some() { "parent" } else { "com.docker.network.bridge.name" };
     let name = name.parse().map_err(|error: network::name::InvalidName| Error::Invalid {
-        field: "com.docker.network.bridge.name",
+        field,
         problem: error.to_string(),
     })?;
     Ok(Bridge::ensure(&name, plan)?)
@@ -53,7 +54,7 @@ impl Shared {
     /// Subnets that nobody uses. Blocks.
     pub(super) fn free_four(&self) -> Result<Vec<Layout>, Error> {
         let pools = self.address_pools();
-        let free = addresses::free(addresses::fours(&pools), &addresses::used()?);
+        let free = addresses::free(addresses::fours(&pools), &self.used()?);
         if free.is_empty() {
             Err(Error::NoSubnet)
         } else {
@@ -64,9 +65,15 @@ impl Shared {
     /// Subnets of IPv6 that nobody uses. Blocks.
     pub(super) fn free_six(&self) -> Result<Vec<Option<Layout<Ipv6Addr>>>, Error> {
         let pools = self.address_pools();
-        let free = addresses::free(addresses::sixes(&pools), &addresses::used()?);
+        let free = addresses::free(addresses::sixes(&pools), &self.used()?);
         let free: Vec<_> = free.into_iter().map(|subnet| Some(Layout::from(subnet))).collect();
         if free.is_empty() { Err(Error::NoSubnet6) } else { Ok(free) }
+    }
+
+    fn used(&self) -> Result<Vec<(IpAddr, u8)>, Error> {
+        let mut used = addresses::used()?;
+        used.extend(self.networks.unseen());
+        Ok(used)
     }
 
     /// The administrator's pools, and the usual ones of a family that those leave out.

@@ -51,7 +51,9 @@ impl Owner {
                 Err(error) => {
                     // The devices go with the namespace.
                     for site in &sites {
-                        let _ = endpoints.get(&site.name).map(|one| site.bridge.detach(&id, one));
+                        if let Some(one) = endpoints.get(&site.name) {
+                            site.bridge.detach(&id, Some(&namespace), one);
+                        }
                     }
                     Err(error)
                 }
@@ -131,7 +133,10 @@ impl Owner {
         if let Some(endpoint) = self.container.endpoints.remove(&name) {
             let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
             let from = name.clone();
-            let unplug = move || Ok(shared.site(&from)?.bridge.unplug(&id, &endpoint)?);
+            let unplug = move || {
+                let namespace = shared.namespaces.open(&id)?;
+                Ok(shared.site(&from)?.bridge.unplug(&id, &namespace, &endpoint)?)
+            };
             moved = blocking(unplug).await;
         }
         let mut moved = moved.and(self.lead(before).await);
@@ -217,6 +222,10 @@ impl Owner {
             return Ok(());
         }
         let bridge = self.shared.site(&network)?.bridge;
+        if bridge.plan().macvlan.is_some() {
+            // It has an address of its own there, and was told so when it was made.
+            return Ok(());
+        }
         let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
         let publish = move || {
             bridge.reflect(&id, &endpoint)?;
@@ -238,10 +247,11 @@ impl Owner {
         self.container.ports.clear();
         move || {
             let withdrawn = shared.ports.withdraw(&id);
+            let namespace = shared.namespaces.open(&id).ok();
             for (name, endpoint) in &endpoints {
                 // A network that is gone has no addresses to take back.
                 if let Ok(site) = shared.site(name) {
-                    site.bridge.detach(&id, endpoint);
+                    site.bridge.detach(&id, namespace.as_ref(), endpoint);
                 }
             }
             shared.namespaces.delete(&id)?;

@@ -93,6 +93,9 @@ impl Owner {
             return if new.is_empty() { Ok(()) } else { Err(none.into()) };
         };
         let bridge = self.shared.site(&network)?.bridge;
+        if bridge.plan().macvlan.is_some() && !new.is_empty() {
+            return Err(NetworkError::NoPorts(self.container.name.clone()).into());
+        }
         let (shared, id, new) = (Arc::clone(&self.shared), self.container.id.clone(), new.to_vec());
         let change = move || {
             if !new.is_empty() {

@@ -38,8 +38,9 @@ impl Owner {
         let mut changed = Vec::new();
         for (network, endpoint) in &mut endpoints {
             let site = self.shared.site(network)?;
-            let rates =
-                host.attachments.get(network).map_or(site.rates, |wish| wish.rates.or(site.rates));
+            let wish = host.attachments.get(network);
+            wish.map_or(Ok(()), |wish| site.allows(wish))?;
+            let rates = wish.map_or(site.rates, |wish| wish.rates.or(site.rates));
             if endpoint.rates != rates {
                 let before = endpoint.clone();
                 endpoint.rates = rates;

@@ -9,17 +9,33 @@ use sys::netlink::{Address, Netlink};
 use super::{Error, Plan, link};
 use crate::address::{Family, Layout, Subnet, mac_of};
 use crate::name::InterfaceName;
-use crate::sysctl;
+use crate::{filter, sysctl};
 
-/// What is noted of a bridge that we made: nobody else's is ever deleted.
-const OURS: &str = "hull";
+/// What is noted of a device that we made: nobody else's is ever deleted.
+pub(crate) const OURS: &str = "hull";
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
-pub(super) fn ensure_link(
+/// The bridge with its addresses, forwarding and filter.
+pub(super) fn ensure_bridge(
     netlink: &mut Netlink,
     name: &InterfaceName,
     plan: &Plan,
 ) -> Result<u32, Error> {
+    let there = netlink.all_addresses().map_err(link("list the host's addresses for", name))?;
+    refuse_overlap(netlink, name, plan.layout.subnet, &there)?;
+    if let Some(layout) = &plan.layout6 {
+        refuse_overlap(netlink, name, layout.subnet, &there)?;
+    }
+    let index = ensure_link(netlink, name, plan)?;
+    ensure_forwarding()?;
+    if plan.layout6.is_some() && !plan.internal {
+        sysctl::forward_ipv6()?;
+    }
+    filter::apply(name, plan)?;
+    Ok(index)
+}
+
+fn ensure_link(netlink: &mut Netlink, name: &InterfaceName, plan: &Plan) -> Result<u32, Error> {
     let gateway = plan.layout.gateway;
     // A MAC of its own: else the bridge takes that of its newest port, and neighbours lose it.
     let made = match netlink.add_bridge(name.as_str(), Some(mac_of(gateway))) {
@@ -56,7 +72,7 @@ pub(super) fn ensure_link(
     Ok(index)
 }
 
-/// Deletes the bridge if it is one that we made.
+/// Deletes the bridge or parent if it is one that we made.
 pub(super) fn delete_ours(netlink: &mut Netlink, name: &InterfaceName) -> io::Result<()> {
     match netlink.link(name.as_str())? {
         Some(link) if link.alias.as_deref() == Some(OURS) => delete_if_there(netlink, &link.name),
@@ -65,11 +81,11 @@ pub(super) fn delete_ours(netlink: &mut Netlink, name: &InterfaceName) -> io::Re
 }
 
 /// The bridge's own address.
-pub(super) fn address_of<A: Family>(layout: &Layout<A>) -> Address {
+fn address_of<A: Family>(layout: &Layout<A>) -> Address {
     Address { ip: layout.gateway.into(), prefix: layout.subnet.prefix() }
 }
 
-pub(super) fn refuse_overlap<A: Family>(
+fn refuse_overlap<A: Family>(
     netlink: &mut Netlink,
     name: &InterfaceName,
     subnet: Subnet<A>,
@@ -103,7 +119,7 @@ pub fn in_use() -> io::Result<Vec<(IpAddr, u8)>> {
     Ok(all.map(|Address { ip, prefix }| (ip, prefix)).collect())
 }
 
-pub(super) fn ensure_forwarding() -> Result<(), Error> {
+fn ensure_forwarding() -> Result<(), Error> {
     let on = fs::read_to_string(IP_FORWARD).is_ok_and(|text| text.trim() != "0");
     if on { Ok(()) } else { fs::write(IP_FORWARD, "1").map_err(Error::Forwarding) }
 }

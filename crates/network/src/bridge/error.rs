@@ -6,7 +6,7 @@ use spec::{ContainerId, Kind};
 
 use crate::address;
 use crate::name::InterfaceName;
-use crate::{filter, rate, sysctl};
+use crate::{filter, macvlan, rate, sysctl};
 
 /// Why the bridge or a place on it could not be made or removed.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,9 @@ pub enum Error {
     /// A container cannot be held to a rate.
     #[error(transparent)]
     Rate(#[from] rate::Error),
+    /// A device cannot be the parent of macvlans.
+    #[error(transparent)]
+    Macvlan(#[from] macvlan::Error),
     /// No address.
     #[error("network {bridge}")]
     Address {
@@ -73,6 +76,7 @@ impl Error {
             Self::NotABridge(_) | Self::Overlap { .. } => Kind::Conflict,
             Self::Filter(source) | Self::Rate(rate::Error::Filter(source)) => source.kind(),
             Self::Sysctl(source) => source.kind(),
+            Self::Macvlan(source) => source.kind(),
             Self::Address { source, .. } => source.kind(),
             Self::Rate(rate::Error::Shape { source, .. })
             | Self::Link { source, .. }

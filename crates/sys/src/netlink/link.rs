@@ -39,7 +39,7 @@ pub struct Link {
     pub alias: Option<String>,
 }
 
-/// The far end of a new veth pair.
+/// An interface that is to be made elsewhere: the far end of a veth pair, a macvlan.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer<'a> {
     /// Its name there.
@@ -101,7 +101,7 @@ impl Netlink {
     ///
     /// `EEXIST` when the name is taken.
     pub fn add_bridge(&mut self, name: &str, mac: Option<Mac>) -> io::Result<()> {
-        self.add_link(name, mac, vec![LinkInfo::Kind(InfoKind::Bridge)])
+        self.add_link(name, mac, vec![LinkInfo::Kind(InfoKind::Bridge)], Vec::new())
     }
 
     /// Makes a veth pair, both ends down: `name` here and `peer` in its namespace, in one step.
@@ -115,11 +115,19 @@ impl Netlink {
         far.attributes.extend(peer.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
         far.attributes.extend(peer.netns.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
         let data = InfoData::Veth(InfoVeth::Peer(far));
-        self.add_link(name, None, vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(data)])
+        let info = vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(data)];
+        self.add_link(name, None, info, Vec::new())
     }
 
-    fn add_link(&mut self, name: &str, mac: Option<Mac>, info: Vec<LinkInfo>) -> io::Result<()> {
+    pub(super) fn add_link(
+        &mut self,
+        name: &str,
+        mac: Option<Mac>,
+        info: Vec<LinkInfo>,
+        others: Vec<LinkAttribute>,
+    ) -> io::Result<()> {
         let mut message = LinkMessage::default();
+        message.attributes = others;
         message.attributes.push(LinkAttribute::IfName(name.to_owned()));
         message.attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
         message.attributes.push(LinkAttribute::LinkInfo(info));
