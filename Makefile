@@ -72,8 +72,11 @@ place: # what is built
 	$(BIN)/hull completion fish > $(DESTDIR)$(SHARE)/$(word 3,$(COMPLETIONS))
 	$(BIN)/hull man $(DESTDIR)$(SHARE)/man/man1
 
+# Where there is a hull to end the engine with: a quickstart leaves it where it was built.
+INSTALLED = $(patsubst %/hull,%,$(wildcard $(addsuffix /hull,$(PREFIX)/bin $(BIN))))
+
 uninstall: ## takes away every trace of them, and of what they ran: images and volumes too
-	[ -n "$(DESTDIR)" ] || HULL_BIN_DIR=$(PREFIX)/bin scripts/uninstall.sh
+	[ -n "$(DESTDIR)" ] || HULL_BIN_DIR=$(firstword $(INSTALLED) $(PREFIX)/bin) scripts/uninstall.sh
 	cd $(DESTDIR)$(PREFIX)/bin && rm -f $(STATIC) $(DYNAMIC)
 	cd $(DESTDIR)$(PREFIX)/lib && rm -rf $(addprefix systemd/system/,hulld.service hulld.socket) \
 	    sysusers.d/hull.conf hull

@@ -37,7 +37,8 @@ HULL_SOAK_BUILDS=1 cargo test -q -p tests --test docker -- every_instruction ver
 echo "soak: the stock client's suite where containers that ask for no wall get a VM"
 HULL_DEFAULT_ISOLATION=hyperv cargo test -q -p tests --test docker
 
-echo "soak: the package, on a new Debian"
+echo "soak: from nothing: the quickstart, and the package, each on a new Debian"
+scripts/quickstart-record.sh
 scripts/deb-test.sh
 
 rounds=${HULL_SOAK:-10}
