@@ -24,7 +24,11 @@ use crate::verb::Verb;
 /// `hull doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit status: 0 when nothing is missing, else 1.")]
+Exit status: 0 when nothing is missing, else 1.
+
+Examples:
+  sudo hull doctor
+  hull doctor --json")]
 pub(crate) struct Doctor {
     /// Print findings as JSON
     #[arg(long)]

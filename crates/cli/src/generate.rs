@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use crate::client::Client;
 use crate::error::Error;
 use crate::verb::Verb;
-use crate::{Arguments, output};
+use crate::{Arguments, help, output};
 
 /// `hull completion`.
 #[derive(Debug, Args)]
@@ -45,7 +45,8 @@ impl Verb for Man {
     async fn run(self, _: &Client) -> Result<u8, Error> {
         let failed = |source| Error::File { what: self.directory.display().to_string(), source };
         std::fs::create_dir_all(&self.directory).map_err(failed)?;
-        clap_mangen::generate_to(Arguments::command(), &self.directory).map_err(failed)?;
+        clap_mangen::generate_to(help::with_examples(Arguments::command()), &self.directory)
+            .map_err(failed)?;
         Ok(0)
     }
 }

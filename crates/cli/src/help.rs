@@ -1,5 +1,7 @@
 //! What `hull --help` shows: every verb, on one screen.
 
+mod examples;
+
 use clap::Command;
 
 /// Verbs by what one wants to do; of each group the first are those that are needed most.
@@ -25,14 +27,19 @@ Options:
   -V, --version              print the version
   -h, --help                 print this; of a verb: hull VERB --help";
 
-/// The command with its overview.
+/// The command with examples beneath every verb.
+pub(crate) fn with_examples(command: Command) -> Command {
+    examples::add(command, "")
+}
+
+/// The command with its overview and its examples.
 pub(crate) fn complete(command: Command) -> Command {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let groups = GROUPS.iter();
     let groups: Vec<_> = groups.map(|(name, verbs)| format!("  {name:11} {verbs}")).collect();
     let groups = groups.join("\n");
     let text = format!("{about}\n\nUsage: hull [--host HOST] VERB …\n\n{groups}\n\n{EXAMPLES}");
-    command.override_help(text)
+    with_examples(command).override_help(text)
 }
 
 #[cfg(test)]
