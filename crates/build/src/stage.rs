@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use image::{Contents, Image, Platform, Reference, Step};
-use spec::Signal;
+use spec::{Digest, Signal};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -40,6 +40,8 @@ pub(crate) struct Stage<'a> {
     /// Its number in the Dockerfile.
     number: usize,
     image: Option<Image>,
+    /// The manifest of the base image, until a step on it says in its history where it comes from.
+    base: Option<Digest>,
     config: Config,
     /// Build arguments that it has declared, with their values.
     args: BTreeMap<String, String>,
@@ -60,6 +62,7 @@ pub(crate) async fn build<'a>(
         place,
         number,
         image: None,
+        base: None,
         config: Config::default(),
         args: BTreeMap::new(),
         platform: builder.platform(),
@@ -106,7 +109,8 @@ impl Stage<'_> {
                 .parse()
                 .map_err(|error: image::InvalidPlatform| Error::at(from, error.to_string()))?;
         }
-        self.image = match builder.plan.named(&name, self.number) {
+        let stage = builder.plan.named(&name, self.number);
+        self.image = match stage {
             Some(other) => builder.of_stage(other).await?,
             None if name == SCRATCH => None,
             None => Some(self.pulled(from, &name).await?),
@@ -116,6 +120,9 @@ impl Stage<'_> {
         } else {
             self.config.set_env("PATH", DEFAULT_PATH);
         }
+        // A stage without steps of its own is its base image.
+        let base = self.image.as_ref().filter(|image| stage.is_none() || image.parent.is_none());
+        self.base = base.map(|image| image.manifest.clone());
         self.tell(Event::Image(self.image.as_ref().map(|image| image.id.clone())));
         let triggers = self.config.take_triggers();
         if !triggers.is_empty() {
@@ -348,7 +355,7 @@ impl Stage<'_> {
         if let Some(known) = images.known(parent.map(|image| &image.id), words) {
             self.tell(Event::Cached);
             self.tell(Event::Image(Some(known.id.clone())));
-            self.image = Some(known);
+            (self.image, self.base) = (Some(known), None);
             return Ok(true);
         }
         let Some(same) = images.known_from(parent, words, &request.cache_from) else {
@@ -371,7 +378,7 @@ impl Stage<'_> {
             config: self.config.value(),
             created: created.format(&Rfc3339).unwrap_or_default(),
             created_by: words,
-            comment: String::new(),
+            comment: self.base.take().map(|base| format!("FROM {base}")).unwrap_or_default(),
             author: self.author.clone(),
         };
         let image = self.builder.images.step(step, contents, self.builder.epoch).await?;

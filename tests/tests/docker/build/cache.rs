@@ -63,6 +63,17 @@ pub(crate) fn the_same_files_give_the_same_digest(host: &mut Host) {
     assert_eq!(ids[0], ids[1]);
     let created = host.engine.inspect("built")["Created"].clone();
     assert_eq!(created, "2023-11-14T22:13:20Z");
+    // The first step on the base image says which that was.
+    let base = host.engine.inspect(IMAGE)["RepoDigests"][0].clone();
+    let base = base.as_str().and_then(|name| name.split('@').nth(1)).expect("a digest").to_owned();
+    let history =
+        host.docker(&["history", "--format", "{{.CreatedBy}}|{{.Comment}}", "--no-trunc", "built"]);
+    let history = history.ok();
+    let told: Vec<&str> = history.lines().filter(|line| line.contains("|FROM ")).collect();
+    assert!(
+        matches!(told[..], [only] if only.contains("WORKDIR /w") && only.ends_with(&base)),
+        "{base}: {history}"
+    );
     host.docker(&["rmi", "built"]).ok();
     host.docker(&["image", "prune", "-f"]).ok();
 }
