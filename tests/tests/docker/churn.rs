@@ -33,20 +33,23 @@ pub(crate) fn a_name_is_known_as_long_as_its_container_runs(host: &mut Host) {
     let asker = detached(host, Isolation::Process, &flags, &["sleep", "1000"]);
     let netns = host.engine.exec_root().join("netns").join(&asker);
     let client = Client::of(&host.engine);
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let number @ 1.. = count.saturating_sub(next.fetch_add(1, Ordering::Relaxed)) {
-            comes_and_goes(&client, &netns, &format!("guest-{number}"));
-        }
-    };
-    thread::scope(|scope| (0..CLIENTS).for_each(|_| drop(scope.spawn(work))));
+    // All come, so many at a time, before the first goes.
+    for step in [comes, goes] {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let number @ 1.. = count.saturating_sub(next.fetch_add(1, Ordering::Relaxed)) {
+                step(&client, &netns, &format!("guest-{number}"));
+            }
+        };
+        thread::scope(|scope| (0..CLIENTS).for_each(|_| drop(scope.spawn(work))));
+    }
     let known = host.docker(&["exec", "asker", "cat", "/etc/hosts"]).ok();
     assert!(!known.contains("guest-") && known.contains("asker"), "{known}");
     host.docker(&["rm", "-f", "asker"]).ok();
     host.docker(&["network", "rm", "crowd"]).ok();
 }
 
-fn comes_and_goes(client: &Client, netns: &PathBuf, name: &str) {
+fn comes(client: &Client, netns: &PathBuf, name: &str) {
     let body = json!({
         "Image": IMAGE, "Cmd": ["sleep", "1000"], "HostConfig": { "NetworkMode": "crowd" },
     });
@@ -59,6 +62,10 @@ fn comes_and_goes(client: &Client, netns: &PathBuf, name: &str) {
         .as_str()
         .map(str::parse::<Ipv4Addr>);
     assert_eq!(addresses(netns, name), [at.expect("it runs").expect("an address")], "{name}");
+}
+
+fn goes(client: &Client, netns: &PathBuf, name: &str) {
+    assert_eq!(addresses(netns, name).len(), 1, "{name} runs");
     done(client, "DELETE", &format!("/containers/{name}?force=1"), &Value::Null);
     assert_eq!(addresses(netns, name), NOWHERE, "{name} is gone");
 }
