@@ -50,6 +50,7 @@ pub(crate) enum Format {
 pub(crate) enum Action {
     Checkpoint(Checkpoint),
     Create(Create),
+    CreateScratch(CreateScratch),
     Run { create: Create, keep: bool, detach: bool, subreaper: bool },
     Start { id: ContainerId },
     State { id: ContainerId },
@@ -81,6 +82,15 @@ pub(crate) struct Create {
     pub(crate) preserve_fds: u32,
     pub(crate) no_pivot: bool,
     pub(crate) no_new_keyring: bool,
+}
+
+/// Flags of `create-scratch`.
+#[derive(Debug)]
+pub(crate) struct CreateScratch {
+    /// Where; nothing is there yet.
+    pub(crate) path: PathBuf,
+    /// The most that is written there, in GiB.
+    pub(crate) gib: Option<u32>,
 }
 
 /// Flags of `exec`.
@@ -235,6 +245,7 @@ fn action(command: &str, mut line: Line) -> Result<Action, Error> {
         "checkpoint" => Ok(Action::Checkpoint(criu::checkpoint(&mut line)?)),
         "restore" => Ok(Action::Restore(Box::new(criu::restore(&mut line)?))),
         "create" => Ok(Action::Create(create(&mut line)?)),
+        "create-scratch" => Ok(Action::CreateScratch(scratch(&line)?)),
         "run" => Ok(Action::Run {
             create: create(&mut line)?,
             keep: line.switch("keep"),
@@ -294,6 +305,19 @@ fn create(line: &mut Line) -> Result<Create, Error> {
         no_pivot: line.switch("no-pivot"),
         no_new_keyring: line.switch("no-new-keyring"),
     })
+}
+
+fn scratch(line: &Line) -> Result<CreateScratch, Error> {
+    /// What an ext4 with blocks of 4096 bytes holds.
+    const MOST: u32 = 16 << 10;
+    let missing = || Error::value("destpath", "", "the path of the new scratch space");
+    let path = line.path("destpath").filter(|path| !path.as_os_str().is_empty());
+    // runhcs's 0 stands for no wish.
+    let gib = line.number::<u32>("sizeGB")?.filter(|gib| *gib > 0);
+    if let Some(gib) = gib.filter(|gib| *gib > MOST) {
+        return Err(Error::value("sizeGB", &gib.to_string(), "1 to 16384"));
+    }
+    Ok(CreateScratch { path: path.ok_or_else(missing)?, gib })
 }
 
 fn exec(mut line: Line) -> Result<Action, Error> {
@@ -458,6 +482,11 @@ mod tests {
             "kill web NOSUCH",
             "kill web TERM more",
             "list --format xml",
+            "create-scratch",
+            "create-scratch --destpath= ",
+            "create-scratch --destpath /x more",
+            "create-scratch --destpath /x --sizeGB 16385",
+            "create-scratch --destpath /x --sizeGB -1",
             "exec web",
             "exec -g -1 web true",
             "--root / list",

@@ -7,6 +7,7 @@ mod exec;
 mod machine;
 mod ps;
 mod restore;
+mod scratch;
 mod show;
 mod template;
 pub(crate) mod update;
@@ -39,8 +40,8 @@ pub(crate) fn run(
         None => root::default()?,
     };
     let store = Store::open(root);
-    if let Some(machine) = machine::of(&store, &action)? {
-        return machine::run(&machine, action, &inherited?, log);
+    if let Some(status) = machine::run(&store, &action, &inherited, log)? {
+        return Ok(status);
     }
     let load = |action, id| store.load(id).map_err(Error::container(action, id));
     match action {
@@ -88,6 +89,7 @@ pub(crate) fn run(
         Action::Update(flags) => update::run(load("update", &flags.id)?, &flags, log),
         Action::Events(flags) => events::run(&load("events", &flags.id)?, &flags),
         Action::ResizeTty { id, columns, rows } => resize(&load("resize-tty", &id)?, columns, rows),
+        Action::CreateScratch(flags) => scratch::create(&flags),
         Action::Spec { bundle, rootless } => template::write(&bundle, rootless),
         Action::Features => show::features(),
         Action::Version => show::version(),

@@ -3,6 +3,7 @@
 //! ```text
 //!   SCRATCH/upper, work     what processes of the host wrote, and overlayfs's own
 //!   SCRATCH/scratch.ext4    the disk of containers in VMs
+//!   SCRATCH/limit-mib       its size, if that is not the host's default: see `create-scratch`
 //! ```
 //!
 //! Who has written in a scratch space decides behind which wall it can be used again: the host mounts no
@@ -21,6 +22,9 @@ use spec::oci::runtime as oci;
 use spec::{ContainerId, Kind};
 
 pub(crate) use claim::Claim;
+
+/// The file in a scratch space that tells how much is written there, in MiB.
+pub(crate) const LIMIT: &str = "limit-mib";
 
 const FIELD: &str = "windows.layerFolders";
 

@@ -171,6 +171,33 @@ fn layers_that_make_no_root_are_refused_and_leave_nothing() {
 }
 
 #[test]
+fn create_scratch_makes_a_space_for_either_wall_or_with_a_limit_for_vms() {
+    let Some(bundle) = layered("echo kept >/kept", &["top"]) else { return };
+    let made = bundle.path().join("made");
+    let name = made.display().to_string();
+    let create =
+        |more: &[&str]| bundle.runtime(&[&["create-scratch", "--destpath", &name], more].concat());
+    create(&[]).ok();
+    assert_eq!(fs::metadata(&made).expect("made").mode() & 0o7777, 0o700);
+    let said = create(&[]).fails(1);
+    assert!(said.contains(&name) && said.contains("file exists"), "{said}");
+    let said = bundle.runtime(&["create-scratch"]).fails(1);
+    assert!(said.contains("--destpath"), "{said}");
+    let said = bundle.runtime(&["create-scratch", "--destpath", "/no/such/place"]).fails(1);
+    assert!(said.contains("/no/such/place: no such file"), "{said}");
+    let bundle = with_folders(bundle, &["top", "rootfs", "made"]);
+    bundle.run().ok();
+    assert!(made.join("upper/kept").exists());
+
+    fs::remove_dir_all(&made).expect("removed");
+    let create = ["create-scratch", "--destpath", &name, "--sizeGB", "2"];
+    bundle.runtime(&create).ok();
+    let said = bundle.run().fails(1);
+    assert!(said.contains("2048 MiB") && said.contains("without a limit"), "{said}");
+    assert_eq!(names_in(&made), ["limit-mib"]);
+}
+
+#[test]
 fn a_scratch_space_is_one_containers_at_a_time() {
     let Some(first) = layered("sleep 100", &["top"]) else { return };
     first.start();

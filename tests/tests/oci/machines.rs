@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 use serde_json::{Value, json};
-use tests::command::{Ran, Seen, eventually, run};
+use tests::command::{Ran, Running, Seen, eventually, run};
 use tests::programs::kernel;
 
 use crate::bundle::Bundle;
@@ -28,6 +29,7 @@ fn containers_in_vms_are_driven_by_the_same_commands() {
     a_vm_lives_as_any_other_container(&base);
     a_killed_worker_or_shim_leaves_a_stopped_container(&base);
     a_vm_has_a_terminal_at_the_console_socket(&base);
+    a_signal_ends_the_making_of_a_vm(&base);
 }
 
 /// A bundle that runs `sh -c SCRIPT` in a VM of the same kind.
@@ -75,9 +77,9 @@ fn a_vm_runs_to_its_end_in_the_foreground(base: &Bundle) {
 fn a_vms_root_may_be_of_layers_and_a_scratch_space(base: &Bundle) {
     let mut bundle = beside(base, "");
     let (top, scratch) = (bundle.path().join("top"), bundle.path().join("scratch"));
-    for directory in [&top, &scratch] {
-        fs::create_dir(directory).expect("a directory");
-    }
+    fs::create_dir(&top).expect("a directory");
+    let create = ["create-scratch", "--sizeGB", "1", "--destpath", "scratch"];
+    bundle.runtime(&create).ok();
     fs::write(top.join("note"), "of the top layer\n").expect("a file");
     bundle.config.as_object_mut().expect("an object").remove("root");
     bundle.config["windows"] = json!({ "layerFolders": [top, bundle.rootfs(), scratch] });
@@ -87,6 +89,12 @@ fn a_vms_root_may_be_of_layers_and_a_scratch_space(base: &Bundle) {
     assert_eq!(said, "written\nmore");
     assert_eq!(fs::read_to_string(top.join("note")).expect("a file"), "of the top layer\n");
     assert!(!bundle.rootfs().join("tmp/more").exists());
+    let disk = fs::metadata(scratch.join("scratch.ext4")).expect("the scratch space's disk");
+    assert_eq!(disk.len(), 1 << 30);
+    // What was written without a VM is not in its disk.
+    fs::create_dir_all(scratch.join("upper/etc")).expect("a directory");
+    let refused = bundle.run().fails(1);
+    assert!(refused.contains("written without a VM"), "{refused}");
 }
 
 #[track_caller]
@@ -192,6 +200,25 @@ fn a_killed_worker_or_shim_leaves_a_stopped_container(base: &Bundle) {
         bundle.runtime(&["delete", &bundle.id]).ok();
         assert_eq!(bundle.left(), Vec::<String>::new(), "{file}");
     }
+}
+
+#[track_caller]
+fn a_signal_ends_the_making_of_a_vm(base: &Bundle) {
+    let bundle = beside(base, "true");
+    // This one never says that it is there.
+    let qemu = bundle.path().join("qemu");
+    fs::write(&qemu, "#!/bin/sh\nexec sleep 1000\n").expect("a script");
+    fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).expect("changed");
+    let bundle = bundle.with("/vm", json!({"hypervisor": {"path": qemu}}));
+    let running = Running::start(bundle.command(&["run", &bundle.id]));
+    let record = bundle.state_root().join(&bundle.id).join("vm.json");
+    let asked = || fs::read_to_string(&record).is_ok_and(|text| text.contains("unix://"));
+    eventually("the shim is asked", asked);
+    let pid = rustix::process::Pid::from_raw(running.pid().cast_signed()).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+    let ran = running.wait();
+    assert_eq!(ran.code, 128 + 15, "{ran}");
+    assert_eq!(bundle.left(), Vec::<String>::new());
 }
 
 #[track_caller]

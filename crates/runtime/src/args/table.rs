@@ -141,6 +141,17 @@ pub(crate) const COMMANDS: &[Command] = &[
         "create a container",
         &[BUNDLE, CONSOLE_SOCKET, PIDFD_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS],
     ),
+    Command {
+        name: "create-scratch",
+        about: "create a scratch space, the last of a bundle's windows.layerFolders",
+        arguments: "",
+        count: (0, 0),
+        program: false,
+        flags: &[
+            value("destpath", "Required: path of the directory to create"),
+            value("sizeGB", "optional: the most that containers in VMs write there, in GiB"),
+        ],
+    },
     on_container(
         "delete",
         "delete any resources held by the container often used with detached container",

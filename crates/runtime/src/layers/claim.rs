@@ -1,13 +1,14 @@
 //! The layers of one container that is being made: nobody else's meanwhile.
 
 use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 
 use container::{Status, Store};
 use rustix::fs::FlockOperation;
 use spec::Isolation;
 
-use super::{Error, Layers, invalid};
+use super::{Error, LIMIT, Layers, invalid};
 use crate::vm::Machine;
 
 /// The disk that the shim makes beside `upper`.
@@ -17,6 +18,8 @@ const DISK: &str = "scratch.ext4";
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) layers: Layers,
+    /// The most that is written, in MiB.
+    pub(crate) limit: Option<u32>,
     /// Whether there was nothing in it.
     is_new: bool,
     _locked: File,
@@ -46,7 +49,14 @@ impl Claim {
                  disk does not have: name another"
             )));
         }
-        Ok(Self { layers, is_new: false, _locked: locked })
+        let limit = limit(&layers)?;
+        if let Some(mib) = limit.filter(|_| wall.shares_kernel()) {
+            return Err(invalid(&format!(
+                "the scratch space {at} was made for {mib} MiB at most, which a VM's disk keeps and a \
+                 directory does not: name one without a limit"
+            )));
+        }
+        Ok(Self { layers, limit, is_new: false, _locked: locked })
     }
 
     /// The overlay, for which what is missing in the scratch space is made.
@@ -84,6 +94,17 @@ impl Claim {
             .and_then(|()| fs::set_permissions(&upper, of.permissions()))
             .map_err(Error::file("make", &upper))
     }
+}
+
+/// The limit that the scratch space was made with.
+fn limit(layers: &Layers) -> Result<Option<u32>, Error> {
+    let path = layers.scratch.join(LIMIT);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(Error::file("read", &path))?,
+    };
+    let mib = text.trim().parse().ok().filter(|mib| *mib > 0);
+    mib.map(Some).ok_or_else(|| invalid(&format!("{} is no number of MiB", path.display())))
 }
 
 /// Refuses a scratch space that a container of `store` has not stopped to use.

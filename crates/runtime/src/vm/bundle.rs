@@ -12,7 +12,7 @@ use spec::{Isolation, annotation};
 
 use super::Error;
 use super::tasks::mount;
-use crate::layers::Layers;
+use crate::layers::Claim;
 use crate::protobuf::Message;
 
 /// What a VM is made from.
@@ -30,7 +30,7 @@ pub(super) fn write(
     directory: &Path,
     bundle: &Path,
     spec: &oci::Spec,
-    layers: Option<&Layers>,
+    layers: Option<&Claim>,
 ) -> Result<Made, Error> {
     let options = Options::from_variables(|name| std::env::var_os(name))?;
     let options = machine(spec.vm().as_ref(), options)?;
@@ -38,6 +38,14 @@ pub(super) fn write(
     spec.set_vm(None);
     let mut annotations = spec.annotations().clone().unwrap_or_default();
     annotations.insert(annotation::ISOLATION.to_owned(), Isolation::Vm.to_string());
+    if let Some(mib) = layers.and_then(|claim| claim.limit) {
+        if annotations.contains_key(annotation::SCRATCH_MIB) {
+            let why =
+                "the scratch space was made with a limit as well: want one of them".to_owned();
+            return Err(Error::Invalid { field: "annotation dev.hull.scratch-mib", why });
+        }
+        annotations.insert(annotation::SCRATCH_MIB.to_owned(), mib.to_string());
+    }
     spec.set_annotations(Some(annotations));
     let mut root = spec.root().clone().unwrap_or_else(|| {
         let mut root = oci::Root::default();
@@ -61,7 +69,7 @@ pub(super) fn write(
     let text = serde_json::to_vec(&spec);
     let text = text.map_err(|source| Error::Json { what: path.display().to_string(), source })?;
     fs::write(&path, text).map_err(Error::file("write", path))?;
-    let mount = layers.map(|layers| mount("overlay", "overlay", &layers.options()));
+    let mount = layers.map(|claim| mount("overlay", "overlay", &claim.layers.options()));
     Ok(Made { rootfs, mount, options })
 }
 

@@ -62,7 +62,7 @@ fn make(making: Making<'_>, foreground: Option<&Foreground>) -> Result<Machine, 
     let pid_file = pid_file.map_err(Error::file("find", "--pid-file"))?;
     let process = making.spec.process().clone();
     let terminal = process.as_ref().is_some_and(|process| process.terminal() == Some(true));
-    let layers = making.layers.as_ref().map(|claim| &claim.layers);
+    let layers = making.layers.as_ref();
     let lent = Lent::of_caller(terminal, making.detached, &making.console)?;
     let (directory, locked) = making.store.reserve(&flags.id)?;
     let undo = |error| {
@@ -76,7 +76,7 @@ fn make(making: Making<'_>, foreground: Option<&Foreground>) -> Result<Machine, 
         id: flags.id.clone(),
         bundle,
         rootfs: made.rootfs.clone(),
-        scratch: layers.map(|layers| layers.scratch.clone()),
+        scratch: layers.map(|claim| claim.layers.scratch.clone()),
         created: SystemTime::now(),
         annotations: annotations.into_iter().collect(),
         oci_version: making.spec.version().clone(),
