@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
+use wire::StreamId;
 
 use crate::fuse::{self, Head};
 use crate::visitors::{Guest, Visitors};
@@ -44,6 +45,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Doors {
     device: File,
     at: PathBuf,
+    /// What the shim knows the file system by.
+    share: StreamId,
     visitors: Visitors,
     state: Mutex<State>,
 }
@@ -96,9 +99,9 @@ pub(crate) enum Passed {
 }
 
 impl Doors {
-    /// None yet, for the file system that is mounted at `at` and spoken to by `device`.
-    pub(crate) fn new(device: File, at: PathBuf, visitors: Visitors) -> Arc<Self> {
-        Arc::new(Self { device, at, visitors, state: Mutex::default() })
+    /// None yet, for the file system `share` that is mounted at `at` and spoken to by `device`.
+    pub(crate) fn new(device: File, at: PathBuf, share: StreamId, visitors: Visitors) -> Arc<Self> {
+        Arc::new(Self { device, at, share, visitors, state: Mutex::default() })
     }
 
     /// Looks at a request on its way to the host.
@@ -214,7 +217,8 @@ impl Doors {
         let bound = state.bound.remove(&number);
         let opened = listener.and_then(|listener| {
             let (visitors, accepting) = (self.visitors.clone(), listener.try_clone()?);
-            let accept = move || accept(&accepting, node, &visitors);
+            let share = self.share;
+            let accept = move || accept(&accepting, share, node, &visitors);
             let thread = thread::Builder::new().name("door".into()).spawn(accept)?;
             Ok(Door { node, listener, thread })
         });
@@ -262,10 +266,10 @@ impl Door {
     }
 }
 
-fn accept(listener: &UnixListener, node: u64, visitors: &Visitors) {
+fn accept(listener: &UnixListener, share: StreamId, node: u64, visitors: &Visitors) {
     loop {
         match listener.accept() {
-            Ok((stream, _)) => visitors.bring(Guest::Socket { node, stream }),
+            Ok((stream, _)) => visitors.bring(Guest::Socket { share, node, stream }),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
             Err(_) => thread::sleep(PAUSE),
         }

@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use container::{CreateOptions, ExecOptions, Recipients, Store};
 use spec::oci::runtime as oci;
 use spec::{ContainerId, Kind, ProcessId, Signal, annotation};
-use wire::message::{Create, Exec, Refresh};
+use wire::message::{Create, Exec, Refresh, SHARED_MEMORY};
 use wire::server::Streams;
 use wire::{Failure, Receiver, Reply, Request, StreamId};
 
@@ -44,8 +44,16 @@ pub(crate) struct Guest {
 
 /// Where a container lives; its network is there while it runs.
 struct Home {
-    netns: Option<Namespace>,
+    network: Option<Network>,
     place: Place,
+}
+
+/// A container's network namespace.
+#[derive(Clone)]
+struct Network {
+    netns: Arc<Namespace>,
+    /// Whether it is another container's.
+    joined: bool,
 }
 
 /// Why a call failed.
@@ -168,13 +176,19 @@ impl Guest {
         let process = ProcessId::init(create.container.clone());
         self.check_free(&process)?;
         let mut place = Place::make(&create.container, &create.rootfs)?;
-        let path = place.dir().join("netns");
-        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let netns = prepared.map_or_else(network::prepare, Ok)?;
-        let netns = Namespace::furnish(netns, path, &create.network, &self.visitors.0)?;
+        let network = self.network(create)?;
         let files = place.write(&create.files)?;
         let mut spec = create.spec.clone();
-        join_network(&mut spec, netns.path());
+        join(&mut spec, oci::LinuxNamespaceType::Network, network.netns.path());
+        for (typ, donor) in &create.joins {
+            if *typ != oci::LinuxNamespaceType::Network {
+                join(&mut spec, *typ, &self.of(donor)?.join("ns").join(in_proc(*typ)));
+            }
+            if *typ == oci::LinuxNamespaceType::Ipc {
+                let memory = self.of(donor)?.join("ns/mnt");
+                share_memory(&mut spec, &place.share_memory(&memory)?);
+            }
+        }
         for (file, path) in create.files.iter().zip(&files) {
             mount_from(&mut spec, Path::new(&file.path), path);
         }
@@ -200,18 +214,42 @@ impl Guest {
             // It is not needed any more; what matters is why.
             let _ = container.delete(true);
         } else {
-            self.settle(&create.container, place, Some(netns));
+            self.settle(&create.container, place, Some(network));
         }
         begun
+    }
+
+    /// The network of a container to come: its own, or that of the one it joins.
+    fn network(&self, create: &Create) -> Result<Network, Error> {
+        let network = |(typ, _): &&(_, _)| *typ == oci::LinuxNamespaceType::Network;
+        if let Some((_, donor)) = create.joins.iter().find(network) {
+            let found = self.home(donor)?.network.clone();
+            let found = found.ok_or_else(|| Error::NoProcess(ProcessId::init(donor.clone())))?;
+            return Ok(Network { joined: true, ..found });
+        }
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let netns = prepared.map_or_else(network::prepare, Ok)?;
+        let (container, visitors) = (&create.container, &self.visitors.0);
+        let netns = Namespace::furnish(netns, container, &create.network, visitors)?;
+        Ok(Network { netns: Arc::new(netns), joined: false })
+    }
+
+    /// What the kernel shows of a container's init.
+    fn of(&self, donor: &ContainerId) -> Result<PathBuf, Error> {
+        let pid = self.store.load(donor)?.pid();
+        let pid = pid.ok_or_else(|| Error::NoProcess(ProcessId::init(donor.clone())))?;
+        Ok(Path::new("/proc").join(pid.to_string()))
     }
 
     /// Takes up what has changed on the host.
     fn refresh(&self, refresh: &Refresh) -> Result<(), Error> {
         let home = self.home(&refresh.container)?;
         home.place.rewrite(&refresh.files)?;
-        match &home.netns {
-            Some(netns) => Ok(netns.update(&refresh.network, &self.visitors.0)?),
-            None => Ok(()),
+        match &home.network {
+            Some(Network { netns, joined: false }) => {
+                Ok(netns.update(&refresh.network, &self.visitors.0)?)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -318,8 +356,8 @@ impl Guest {
         Ok(Reply::Files { answer })
     }
 
-    fn settle(&self, id: &ContainerId, place: Place, netns: Option<Namespace>) {
-        self.places().insert(id.clone(), Arc::new(Home { netns, place }));
+    fn settle(&self, id: &ContainerId, place: Place, network: Option<Network>) {
+        self.places().insert(id.clone(), Arc::new(Home { network, place }));
     }
 
     fn home(&self, id: &ContainerId) -> Result<Arc<Home>, Error> {
@@ -362,12 +400,40 @@ fn has_terminal(process: Option<&oci::Process>) -> bool {
     process.and_then(oci::Process::terminal).unwrap_or(false)
 }
 
-/// Lets the container join the network namespace at `path`.
-fn join_network(spec: &mut oci::Spec, path: &Path) {
+/// A namespace's name in `/proc/PID/ns` (namespaces(7)).
+fn in_proc(typ: oci::LinuxNamespaceType) -> &'static str {
+    match typ {
+        oci::LinuxNamespaceType::Network => "net",
+        oci::LinuxNamespaceType::Mount => "mnt",
+        oci::LinuxNamespaceType::Pid => "pid",
+        oci::LinuxNamespaceType::Ipc => "ipc",
+        oci::LinuxNamespaceType::Uts => "uts",
+        oci::LinuxNamespaceType::User => "user",
+        oci::LinuxNamespaceType::Cgroup => "cgroup",
+        oci::LinuxNamespaceType::Time => "time",
+    }
+}
+
+/// Lets the container join the namespace of a type at `path`.
+fn join(spec: &mut oci::Spec, typ: oci::LinuxNamespaceType, path: &Path) {
     let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
     for namespace in namespaces.into_iter().flatten() {
-        if namespace.typ() == oci::LinuxNamespaceType::Network {
+        if namespace.typ() == typ {
             namespace.set_path(Some(path.to_owned()));
+        }
+    }
+}
+
+/// Lets the container have the shared memory that is seen at `from`.
+fn share_memory(spec: &mut oci::Spec, from: &Path) {
+    let (at, options) =
+        (Path::new(SHARED_MEMORY), ["bind", "rprivate", "nosuid", "nodev", "noexec"]);
+    for mount in spec.mounts_mut().iter_mut().flatten() {
+        if mount.destination() == at {
+            mount
+                .set_typ(Some("bind".to_owned()))
+                .set_source(Some(from.to_owned()))
+                .set_options(Some(options.map(str::to_owned).to_vec()));
         }
     }
 }

@@ -11,13 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::mount::UnmountFlags;
-use spec::Kind;
+use spec::{ContainerId, Kind};
 use sys::netlink::{Address, Mac, Netlink, Route};
 use sys::netns;
 use wire::message::{self, Interface, Network};
 
 use crate::names;
 use crate::visitors::Visitors;
+
+/// Where namespaces have their paths: whoever has joined one may stay longer than its first container.
+const NAMESPACES: &str = "/run/netns";
 
 /// The machine's own namespace, where its interfaces wait.
 const OUTSIDE: &str = "/proc/self/ns/net";
@@ -78,13 +81,15 @@ pub(crate) fn prepare() -> Result<OwnedFd, Error> {
 }
 
 impl Namespace {
-    /// Gives `netns`, which [`prepare`] made, a path and the network.
+    /// Gives `netns`, which [`prepare`] made, a path after its container and the network.
     pub(crate) fn furnish(
         netns: OwnedFd,
-        path: PathBuf,
+        container: &ContainerId,
         network: &Network,
         visitors: &Visitors,
     ) -> Result<Self, Error> {
+        fs::create_dir_all(NAMESPACES).map_err(Error::Make)?;
+        let path = Path::new(NAMESPACES).join(container.as_str());
         fs::File::create(&path).map_err(Error::Make)?;
         let descriptor = format!("/proc/self/fd/{}", netns.as_raw_fd());
         rustix::mount::mount_bind(descriptor, &path).map_err(|error| Error::Make(error.into()))?;

@@ -3,23 +3,26 @@
 //! ```text
 //!   /run/hull/ID/image     the erofs, read-only      ┐
 //!   /run/hull/ID/scratch   the ext4: upper, work     ┴▶ overlay on /run/hull/ID/rootfs
+//!   /run/hull/ID/shm       the shared memory of another container that it is in
 //!   /run/hull/ID/files/N   copies of the host's files
 //!   /run/hull/ID/shares    the host's directories and files, each under its number; the first may be
 //!                          the root filesystem instead of the overlay
-//!   /run/hull/ID/netns     the network namespace
 //! ```
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::fs::CWD;
+use rustix::mount::{MountFlags, MoveMountFlags, UnmountFlags};
 use spec::{ContainerId, Kind};
 use tree::graft::Graft;
-use wire::message::{File, Rootfs, Shares, from_hex};
+use wire::message::{File, Rootfs, SHARED_MEMORY, Shares, from_hex};
 use wire::server::Streams;
 
+use crate::disks;
 use crate::shares::{self, Mounted};
 use crate::visitors::Visitors;
 
@@ -44,6 +47,9 @@ pub(crate) enum Error {
     /// mount(2) refused.
     #[error("mount {fstype} from {source_name} on {}", target.display())]
     Mount { fstype: &'static str, source_name: String, target: PathBuf, source: io::Error },
+    /// A disk is not there.
+    #[error(transparent)]
+    Disk(#[from] disks::Error),
     /// The host's files are out of reach.
     #[error(transparent)]
     Shares(#[from] shares::Error),
@@ -55,7 +61,9 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::File { .. } | Self::Mount { .. } | Self::Shares(_) => Kind::Internal,
+            Self::File { .. } | Self::Mount { .. } | Self::Disk(_) | Self::Shares(_) => {
+                Kind::Internal
+            }
             Self::Contents { .. } => Kind::Invalid,
         }
     }
@@ -77,12 +85,12 @@ impl Place {
         });
         let mut place = Self { dir, root, mounts: Vec::new(), shares: None };
         if let Rootfs::Disks { image, scratch } = rootfs {
-            place.overlay(image, scratch)?;
+            place.overlay(&disks::node(image)?, &disks::node(scratch)?)?;
         }
         Ok(place)
     }
 
-    fn overlay(&mut self, image: &str, scratch: &str) -> Result<(), Error> {
+    fn overlay(&mut self, image: &Path, scratch: &Path) -> Result<(), Error> {
         let image = self.mount("erofs", image, "image", MountFlags::RDONLY, "")?;
         let scratch = self.mount("ext4", scratch, "scratch", MountFlags::empty(), "")?;
         let (upper, work) = (scratch.join("upper"), scratch.join("work"));
@@ -94,7 +102,7 @@ impl Place {
             upper.display(),
             work.display()
         );
-        self.mount("overlay", "overlay", "rootfs", MountFlags::empty(), &data).map(drop)
+        self.mount("overlay", Path::new("overlay"), "rootfs", MountFlags::empty(), &data).map(drop)
     }
 
     /// Makes the host's files appear; gives where each is to be mounted, and whether read-only. A root
@@ -178,10 +186,25 @@ impl Place {
         Ok(())
     }
 
+    /// Takes in the shared memory of those in a mount namespace; gives where it is seen.
+    pub(crate) fn share_memory(&mut self, of: &Path) -> Result<PathBuf, Error> {
+        let target = self.dir.join("shm");
+        fs::create_dir(&target).map_err(file("make", &target))?;
+        let namespace = fs::File::open(of).map_err(file("open", of))?;
+        let memory = sys::mntns::copy_from(namespace.as_fd(), Path::new(SHARED_MEMORY));
+        let mounted = memory.and_then(|memory| {
+            let whole = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            Ok(rustix::mount::move_mount(memory, "", CWD, &target, whole)?)
+        });
+        mounted.map_err(file("share memory at", &target))?;
+        self.mounts.push(target.clone());
+        Ok(target)
+    }
+
     fn mount(
         &mut self,
         fstype: &'static str,
-        source: &str,
+        source: &Path,
         name: &str,
         flags: MountFlags,
         data: &str,
@@ -192,7 +215,7 @@ impl Place {
         rustix::mount::mount(source, &target, fstype, flags, options.as_c_str()).map_err(
             |error| Error::Mount {
                 fstype,
-                source_name: source.to_owned(),
+                source_name: source.display().to_string(),
                 target: target.clone(),
                 source: error.into(),
             },

@@ -64,7 +64,7 @@ pub(crate) fn mount(
     rustix::mount::mount("hull", on, "fuse.hull", flags, options.as_c_str())
         .map_err(|error| Error::Mount { on: on.to_owned(), source: error.into() })?;
     let doors = device.try_clone().map_err(Error::Open)?;
-    let doors = Doors::new(doors, on.to_owned(), visitors.clone());
+    let doors = Doors::new(doors, on.to_owned(), shares.requests, visitors.clone());
     let (asking, answering) = (Arc::clone(&doors), Arc::clone(&doors));
     spawn("fuse-out").spawn(move || ask(device, to, &asking)).map_err(Error::Thread)?;
     spawn("fuse-in").spawn(move || answer(from, answers, &answering)).map_err(Error::Thread)?;

@@ -31,8 +31,8 @@ pub(crate) enum Guest {
     Query { query: Vec<u8>, socket: Arc<UdpSocket>, from: SocketAddr },
     /// A connection to the name server.
     Resolver(TcpStream),
-    /// A connection to a socket of the host's, which is that node of its files.
-    Socket { node: u64, stream: UnixStream },
+    /// A connection to a socket of the host's, which is that node of those files.
+    Socket { share: StreamId, node: u64, stream: UnixStream },
 }
 
 /// Where visitors are brought.
@@ -79,10 +79,10 @@ impl Queue {
                 connect((stream, other), |stream| stream.shutdown(Shutdown::Write), there, back)?;
                 Ok(Visitor::Resolver)
             }
-            Guest::Socket { node, stream } => {
+            Guest::Socket { share, node, stream } => {
                 let other = stream.try_clone()?;
                 connect((stream, other), |stream| stream.shutdown(Shutdown::Write), there, back)?;
-                Ok(Visitor::Socket { node })
+                Ok(Visitor::Socket { share, node })
             }
         }
     }

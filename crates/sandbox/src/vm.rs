@@ -5,11 +5,10 @@
 //!   the rest is asked of the agent, which does it with the same `container` crate as the host side
 //! ```
 //!
-//! One VM holds one container. Whatever fails on the way leaves nothing: each part is undone when it
-//! is dropped. It never silently becomes process isolation.
+//! A container that shares another's VM finds the machine there: its disks are attached, and its namespaces
+//! are its own or, where it says so, the others'. Whatever fails on the way leaves nothing: each part is undone
+//! when it is dropped. It never silently becomes process isolation.
 
-use std::fs;
-use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,17 +17,19 @@ use std::time::Instant;
 use spec::files::{Answer, Request as Work};
 use spec::oci::runtime as oci;
 use spec::options::{Accel, Options};
-use spec::{ContainerId, Exit, Kind, Pid, ProcessId, ProcessInfo, Signal, Usage, annotation};
+use spec::{ContainerId, Exit, Pid, ProcessId, ProcessInfo, Signal, Usage, annotation};
 use vmm::machine::{OVERHEAD_MIB, class};
-use wire::{Request, client, message};
+use wire::{Request, message};
 
-use crate::{Bundle, Facts, Recipients, Rootfs, Sandbox, Stdio, WindowSize, facts};
+use crate::{Bundle, Facts, Recipients, Rootfs, Sandbox, Stdio, WindowSize};
 
 mod clean;
+mod error;
 mod files;
 mod host_disks;
 mod image;
 mod kernel;
+mod member;
 mod network;
 mod refresh;
 mod running;
@@ -38,10 +39,12 @@ mod translate;
 mod visitors;
 
 pub use clean::clean;
+pub use error::Error;
 
+use member::Member;
 use network::Cables;
 use refresh::Outside;
-use running::{PATIENCE, Parts, Running};
+use running::{PATIENCE, Parts, Running, lock};
 
 /// The guest's devices, in the order in which `vmm` attaches them.
 const IMAGE: &str = "/dev/vda";
@@ -49,121 +52,7 @@ const SCRATCH: &str = "/dev/vdb";
 /// The most virtual processors that a VM gets.
 const MAX_CPUS: u32 = 64;
 
-/// Why a VM container could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The configuration asks for what a VM cannot have.
-    #[error(transparent)]
-    Translate(#[from] translate::Error),
-    /// There is no kernel for it.
-    #[error(transparent)]
-    Kernel(#[from] kernel::Error),
-    /// A block device of the host cannot be a disk of it.
-    #[error(transparent)]
-    HostDisk(#[from] host_disks::Error),
-    /// There are no disks.
-    #[error(transparent)]
-    Image(#[from] image::Error),
-    /// The host's files cannot be shared.
-    #[error(transparent)]
-    Share(#[from] share::Error),
-    /// There is no network.
-    #[error(transparent)]
-    Network(#[from] network::Error),
-    /// This host lacks a part.
-    #[error(transparent)]
-    Config(#[from] vmm::config::Error),
-    /// The VM did not start.
-    #[error(transparent)]
-    Machine(#[from] vmm::machine::Error),
-    /// The agent refused, or the call could not be made.
-    #[error(transparent)]
-    Refused(client::Error),
-    /// The guest does not answer.
-    #[error("the VM does not answer{console}")]
-    Silent {
-        /// The last words on its console, in parentheses, or nothing.
-        console: String,
-        /// How that showed.
-        source: client::Error,
-    },
-    /// The channel cannot be set up.
-    #[error("set up the channel to the VM")]
-    Channel(#[source] io::Error),
-    /// The host gives no random numbers or time.
-    #[error("take a seed and the time for the VM")]
-    Seed(#[source] io::Error),
-    /// The way for an archive is broken.
-    #[error("pass the data")]
-    Data(#[source] io::Error),
-    /// The engine's files cannot be followed.
-    #[error("watch the engine's files")]
-    Watch(#[source] io::Error),
-    /// A thread could not be started.
-    #[error("start a thread")]
-    Thread(#[source] io::Error),
-    /// The facts could not be recorded.
-    #[error(transparent)]
-    Facts(#[from] facts::Error),
-    /// The id means nothing here.
-    #[error("no such process: {0}")]
-    NoProcess(ProcessId),
-    /// The name is taken.
-    #[error("{0} exists already")]
-    Exists(ProcessId),
-    /// It is in no state for that.
-    #[error("{process} {state}")]
-    State {
-        /// Which.
-        process: ProcessId,
-        /// Its state.
-        state: &'static str,
-    },
-    /// A running VM's memory does not grow.
-    #[error(
-        "memory: {asked} MiB do not fit into the VM, which was started with {has} MiB; \
-         make the container anew"
-    )]
-    Memory {
-        /// MiB that the container shall have.
-        asked: u64,
-        /// MiB of the VM.
-        has: u32,
-    },
-    /// One VM, one container.
-    #[error("container {0}: several containers in one VM are not supported yet")]
-    Second(ContainerId),
-    /// What a dead shim left could not be removed.
-    #[error(transparent)]
-    Clean(#[from] clean::Error),
-}
-
-impl Error {
-    /// What a caller can do about it.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Translate(error) => error.kind(),
-            Self::Kernel(error) => error.kind(),
-            Self::Image(error) => error.kind(),
-            Self::HostDisk(error) => error.kind(),
-            Self::Network(error) => error.kind(),
-            Self::Share(error) => shares::kind(error),
-            Self::Config(error) => error.kind(),
-            Self::Machine(error) => error.kind(),
-            Self::Refused(error) => error.kind(),
-            Self::Facts(error) => error.kind(),
-            Self::Silent { .. } => Kind::Unavailable,
-            Self::Channel(_) | Self::Data(_) | Self::Seed(_) | Self::Clean(_) => Kind::Internal,
-            Self::Thread(_) | Self::Watch(_) => Kind::Exhausted,
-            Self::NoProcess(_) => Kind::NotFound,
-            Self::Exists(_) => Kind::Exists,
-            Self::State { .. } => Kind::Conflict,
-            Self::Second(_) | Self::Memory { .. } => Kind::Unsupported,
-        }
-    }
-}
-
-/// One VM and the container in it.
+/// One VM and the containers in it.
 pub struct Vm {
     options: Options,
     running: Mutex<Option<Arc<Running>>>,
@@ -194,7 +83,7 @@ impl Vm {
 
     /// The VM that holds `id`.
     fn running(&self, id: &ProcessId) -> Result<Arc<Running>, Error> {
-        let running = self.slot().clone().filter(|running| running.container == id.container);
+        let running = self.slot().clone().filter(|running| running.member(&id.container).is_ok());
         running.ok_or_else(|| Error::NoProcess(id.clone()))
     }
 
@@ -220,6 +109,7 @@ impl Vm {
         }
     }
 
+    /// Starts a VM with the container in it.
     fn start_container(
         &self,
         id: &ContainerId,
@@ -230,38 +120,87 @@ impl Vm {
         let mut guest = translate::translate(&bundle.spec)?;
         self.owns(id, guest.netns.as_deref())?;
         let kernel = kernel::choose(&self.options, &bundle.spec)?;
-        let annotations = bundle.spec.annotations().as_ref();
-        let scratch = annotations.and_then(|all| all.get(annotation::SCRATCH_MIB)?.parse().ok());
         let disks = match &bundle.rootfs {
-            Rootfs::Directory(path) if scratch.is_some() => {
-                return Err(image::Error::Limit(path.clone()).into());
-            }
             Rootfs::Directory(path) => {
-                guest.binds.insert(0, translate::root(path, &bundle.spec)?);
+                guest.binds.insert(0, directory(path, bundle)?);
                 image::placeholders(&self.options)?
             }
-            Rootfs::Overlay { .. } => image::disks(&self.options, &bundle.rootfs, scratch)?,
+            Rootfs::Overlay { .. } => self.disks(bundle)?,
         };
-        let started = start_in(&kernel, id, guest, &disks, io, bundle, begun);
-        if disks.unused || started.is_err() && disks.new {
-            // Nothing of the container's was written to it; the error that counts is the other one.
-            let _ = fs::remove_file(&disks.scratch);
+        let started = start_in(kernel, id, guest, &disks, io, bundle, begun);
+        if disks.unused || started.is_err() {
+            disks.forget();
         }
         started
+    }
+
+    /// Makes the container in the VM of others.
+    fn join(
+        &self,
+        running: &Arc<Running>,
+        id: &ContainerId,
+        bundle: &Bundle,
+        io: Stdio,
+    ) -> Result<(), Error> {
+        let begun = Instant::now();
+        let mut guest = translate::translate(&bundle.spec)?;
+        if guest.netns.is_some() {
+            return Err(Error::SecondNetwork(id.clone()));
+        }
+        running.has_room(memory_limit(&guest.spec))?;
+        kernel::satisfies(&running.kernel, &bundle.spec)?;
+        let (mut disks, named) = host_disks::open(&guest.disks)?;
+        let own = match &bundle.rootfs {
+            Rootfs::Directory(path) => {
+                guest.binds.insert(0, directory(path, bundle)?);
+                None
+            }
+            Rootfs::Overlay { .. } => Some(self.disks(bundle)?),
+        };
+        let rootfs = match own.as_ref().map(image::Disks::open).transpose()? {
+            Some([image, scratch]) => {
+                let serials = (image.serial.clone(), scratch.serial.clone());
+                disks.extend([image, scratch]);
+                message::Rootfs::Disks { image: serials.0, scratch: serials.1 }
+            }
+            None => message::Rootfs::Shared,
+        };
+        let outside = Outside::new(std::mem::take(&mut guest.files), None)?;
+        let member = running.admit(Member::new(id.clone(), &bundle.path, outside, &disks)?)?;
+        let attached = running.attach(&disks);
+        let made = attached
+            .and_then(|()| running.populate(&member, guest, rootfs, named, io))
+            .and_then(|()| Ok(facts(running, begun).write(&bundle.path)?));
+        made.inspect_err(|_| {
+            running.dismiss(id);
+            own.inspect(image::Disks::forget);
+        })
+    }
+
+    fn disks(&self, bundle: &Bundle) -> Result<image::Disks, Error> {
+        let annotations = bundle.spec.annotations().as_ref();
+        let scratch = annotations.and_then(|all| all.get(annotation::SCRATCH_MIB)?.parse().ok());
+        Ok(image::disks(&self.options, &bundle.rootfs, scratch)?)
     }
 }
 
 impl Sandbox for Vm {
     fn create(&self, id: &ContainerId, bundle: &Bundle, io: Stdio) -> Result<Pid, crate::Error> {
         let mut slot = self.slot();
-        if slot.is_some() {
-            return Err(Error::Second(id.clone()).into());
-        }
-        self.end_still();
-        let running = self.start_container(id, bundle, io)?;
-        let pid = running.machine.pid();
-        *slot = Some(running);
-        Ok(pid)
+        let running = match (&*slot, annotation::sandbox(&bundle.spec)) {
+            (Some(running), Some(_)) => {
+                self.join(running, id, bundle, io)?;
+                Arc::clone(running)
+            }
+            (Some(_), None) => return Err(Error::Second(id.clone()).into()),
+            (None, Some(sandbox)) => return Err(Error::NoSandbox(sandbox.to_owned()).into()),
+            (None, None) => {
+                self.end_still();
+                let running = self.start_container(id, bundle, io)?;
+                Arc::clone(slot.insert(running))
+            }
+        };
+        Ok(running.machine.pid())
     }
 
     fn exec(&self, id: &ProcessId, program: &oci::Process, io: Stdio) -> Result<Pid, crate::Error> {
@@ -304,22 +243,15 @@ impl Sandbox for Vm {
         Ok(list.map_err(|error| running.explain(error))?)
     }
 
-    /// The guest's memory is what the VM was started with: a limit above it would be a promise that
-    /// cannot be kept.
     fn update(&self, id: &ContainerId, to: &oci::LinuxResources) -> Result<(), crate::Error> {
         let running = self.alive(&ProcessId::init(id.clone()))?;
-        let limit = to.memory().as_ref().and_then(oci::LinuxMemory::limit);
-        let asked = limit.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default() >> 20;
-        let has = running.memory_mib;
-        if asked + u64::from(OVERHEAD_MIB) > u64::from(has) {
-            return Err(Error::Memory { asked, has }.into());
-        }
+        running.has_room(limit(to))?;
         let (container, resources) = (id.clone(), Box::new(to.clone()));
         Ok(running.order(&Request::Update { container, resources })?)
     }
 
     fn usage(&self, id: &ContainerId) -> Result<Usage, crate::Error> {
-        Ok(self.running(&ProcessId::init(id.clone()))?.usage()?)
+        Ok(self.running(&ProcessId::init(id.clone()))?.usage(id)?)
     }
 
     fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<(), crate::Error> {
@@ -328,7 +260,8 @@ impl Sandbox for Vm {
     }
 
     fn refresh(&self, id: &ContainerId) -> Result<(), crate::Error> {
-        Ok(self.alive(&ProcessId::init(id.clone()))?.refresh()?)
+        let running = self.alive(&ProcessId::init(id.clone()))?;
+        Ok(running.refresh(&*running.member(id)?)?)
     }
 
     fn files(
@@ -343,24 +276,28 @@ impl Sandbox for Vm {
             Ok(_) => self.alive(&init)?,
             Err(_) => self.still(id, bundle)?,
         };
-        Ok(running.files(request, data)?)
+        Ok(running.files(id.clone(), request, data)?)
     }
 
-    /// With its init the VM goes too; its disk is in order then.
+    /// With the last init the VM goes too; the disks are in order then.
     fn delete(&self, id: &ProcessId) -> Result<Exit, crate::Error> {
         let running = self.running(id)?;
         let Some(exit) = running.exit(id)? else {
             return Err(Error::State { process: id.clone(), state: "still runs" }.into());
         };
-        if id.exec.is_none() {
+        if running.is_over() {
             running.end();
-            self.slot().take();
-            return Ok(exit);
+        } else {
+            // A guest that has ended has nothing left to forget.
+            match running.order(&Request::Delete { process: id.clone() }) {
+                Ok(()) | Err(Error::Silent { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        // A guest that has ended has nothing left to forget.
-        match running.order(&Request::Delete { process: id.clone() }) {
-            Ok(()) | Err(Error::Silent { .. }) => running.forget(id),
-            Err(error) => return Err(error.into()),
+        if id.exec.is_some() {
+            running.forget(id);
+        } else if running.dismiss(&id.container) {
+            self.slot().take();
         }
         Ok(exit)
     }
@@ -377,9 +314,9 @@ impl Sandbox for Vm {
 
 /// Starts the VM, with the options and the release of its kernel, and the container in it.
 fn start_in(
-    (options, kernel): &(Options, String),
+    (options, kernel): (Options, String),
     id: &ContainerId,
-    guest: translate::Guest,
+    mut guest: translate::Guest,
     disks: &image::Disks,
     io: Stdio,
     bundle: &Bundle,
@@ -387,41 +324,65 @@ fn start_in(
 ) -> Result<Arc<Running>, Error> {
     let (host_disks, named) = host_disks::open(&guest.disks)?;
     let cables = guest.netns.as_deref().map(Cables::lay).transpose()?;
-    let outside = Outside::new(guest.files, cables)?;
-    let (files, network) = (outside.files(), outside.network());
+    let outside = Outside::new(std::mem::take(&mut guest.files), cables)?;
     let parts = Parts {
-        container: id.clone(),
-        bundle: bundle.path.clone(),
+        kernel,
         hostname: guest.spec.hostname().clone().unwrap_or_else(|| id.to_string()),
-        memory_mib: memory(&guest.spec, options),
+        memory_mib: memory(&guest.spec, &options),
         cpus: options.vm.cpus.unwrap_or_else(|| processors(&guest.spec)).clamp(1, MAX_CPUS),
-        netns: guest.netns,
-        outside,
-        disks: host_disks,
+        netns: guest.netns.take(),
+        member: Member::new(id.clone(), &bundle.path, outside, &host_disks)?,
     };
-    let running = Arc::new(Running::start(options, parts, disks)?);
-    let shares = running.share(&guest.binds)?;
+    let running = Arc::new(Running::start(&options, parts, disks)?);
+    let member = running.member(id)?;
     let rootfs = if disks.unused { message::Rootfs::Shared } else { on_disks() };
-    let create = |stdio| {
-        Request::Create(Box::new(message::Create {
-            container: id.clone(),
-            spec: guest.spec,
-            rootfs,
-            files,
-            shares,
-            disks: named,
-            network,
-            stdio,
-        }))
-    };
-    let made = running.make(&ProcessId::init(id.clone()), io, create);
-    let made = made.and_then(|()| running.attend());
-    let recorded = made.and_then(|()| Ok(facts(&running, kernel, begun).write(&bundle.path)?));
-    if let Err(error) = recorded {
-        running.machine.kill();
-        return Err(error);
-    }
+    let made = running
+        .attach(&host_disks)
+        .and_then(|()| running.populate(&member, guest, rootfs, named, io))
+        .and_then(|()| Ok(facts(&running, begun).write(&bundle.path)?));
+    made.inspect_err(|_| running.machine.kill())?;
     Ok(running)
+}
+
+impl Running {
+    /// Makes the container of `member`, whose disks are attached.
+    fn populate(
+        self: &Arc<Self>,
+        member: &Arc<Member>,
+        guest: translate::Guest,
+        rootfs: message::Rootfs,
+        disks: Vec<message::Disk>,
+        io: Stdio,
+    ) -> Result<(), Error> {
+        let shares = self.share(member, &guest.binds)?;
+        let outside = lock(&member.outside);
+        let (files, network) = (outside.files(), outside.network());
+        drop(outside);
+        let create = |stdio| {
+            Request::Create(Box::new(message::Create {
+                container: member.container.clone(),
+                spec: guest.spec,
+                rootfs,
+                files,
+                shares,
+                disks,
+                network,
+                joins: guest.joins,
+                stdio,
+            }))
+        };
+        self.make(&ProcessId::init(member.container.clone()), io, create)?;
+        self.attend(member)
+    }
+}
+
+/// A root filesystem that is a directory of the host's, which has no size of its own.
+fn directory(path: &Path, bundle: &Bundle) -> Result<translate::Bind, Error> {
+    let annotations = bundle.spec.annotations().as_ref();
+    if annotations.is_some_and(|all| all.contains_key(annotation::SCRATCH_MIB)) {
+        return Err(image::Error::Limit(path.to_owned()).into());
+    }
+    Ok(translate::root(path, &bundle.spec)?)
 }
 
 /// A root filesystem on the machine's disks.
@@ -429,7 +390,7 @@ fn on_disks() -> message::Rootfs {
     message::Rootfs::Disks { image: IMAGE.into(), scratch: SCRATCH.into() }
 }
 
-fn facts(running: &Running, kernel: &str, begun: Instant) -> Facts {
+fn facts(running: &Running, begun: Instant) -> Facts {
     let backend = running.machine.backend();
     let accelerator = match backend.accel {
         Accel::Kvm => "kvm",
@@ -441,7 +402,7 @@ fn facts(running: &Running, kernel: &str, begun: Instant) -> Facts {
         hardware_isolation: backend.accel == Accel::Kvm,
         worker_pid: Some(running.machine.pid()),
         walls: running.machine.walls().into_iter().map(str::to_owned).collect(),
-        kernel: Some(kernel.to_owned()),
+        kernel: Some(running.kernel.clone()),
         template: Some(backend.template),
         start_ms: u64::try_from(begun.elapsed().as_millis()).ok(),
         ended: None,
@@ -451,12 +412,21 @@ fn facts(running: &Running, kernel: &str, begun: Instant) -> Facts {
 /// The guest's memory in MiB: what the container may use and what the guest itself needs, or the
 /// host's default for a container without a limit.
 fn memory(spec: &oci::Spec, options: &Options) -> u32 {
-    let limit = || {
-        let limit = spec.linux().as_ref()?.resources().as_ref()?.memory().as_ref()?.limit()?;
-        let mib = u64::try_from(limit).ok().filter(|bytes| *bytes > 0)?.div_ceil(1 << 20);
-        Some(u32::try_from(mib).unwrap_or(u32::MAX).saturating_add(OVERHEAD_MIB))
+    let needed = |bytes: u64| {
+        let mib = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX);
+        mib.saturating_add(OVERHEAD_MIB)
     };
-    class(limit().unwrap_or(options.vm.memory_mib))
+    class(memory_limit(spec).map_or(options.vm.memory_mib, needed))
+}
+
+/// The container's limit of memory in bytes.
+fn memory_limit(spec: &oci::Spec) -> Option<u64> {
+    limit(spec.linux().as_ref()?.resources().as_ref()?)
+}
+
+fn limit(resources: &oci::LinuxResources) -> Option<u64> {
+    let bytes = resources.memory().as_ref()?.limit()?;
+    u64::try_from(bytes).ok().filter(|bytes| *bytes > 0)
 }
 
 /// As many virtual processors as the container's CPU quota can use at once; one without a quota.

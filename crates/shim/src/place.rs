@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use spec::options::{InvalidVariable, Options};
+use spec::{ContainerId, annotation};
 
 use crate::args::Target;
 use crate::record;
@@ -25,6 +26,13 @@ pub(crate) fn bundle(target: &Target) -> io::Result<PathBuf> {
         Some(path) => std::path::absolute(path),
         None => std::env::current_dir(),
     }
+}
+
+/// The first container of the pod that the bundle's belongs to without being the first.
+pub(crate) fn pod(bundle: &Path) -> Option<ContainerId> {
+    let text = fs::read(bundle.join("config.json")).ok()?;
+    let spec = spec::config::spec(&text).ok()?.value;
+    annotation::pod(&spec)?.parse().ok()
 }
 
 /// Keeps `start` and `delete` for the same bundle apart until the file is dropped.

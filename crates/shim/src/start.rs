@@ -6,6 +6,8 @@
 //!                      +-- prints address     +-- outlives both
 //! ```
 //!
+//! A container of a pod that is not its first finds the first one's server, which serves both.
+//!
 //! The socket listens before the server exists, so the address is good at once.
 //!
 //! Invariant: who is killed while this runs finds nothing, or all of it by the files in the bundle. The
@@ -22,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use spec::ContainerId;
 
 use crate::args::Target;
 use crate::{place, record};
@@ -32,6 +35,9 @@ pub(crate) enum Error {
     /// No bundle to work in.
     #[error("find the bundle")]
     Bundle(#[source] io::Error),
+    /// Its pod is not there.
+    #[error("find the shim of container {first}, the first of the pod")]
+    Pod { first: ContainerId, source: io::Error },
     /// Who called has gone meanwhile.
     #[error("print the server's address: nobody reads it")]
     Abandoned,
@@ -62,6 +68,9 @@ pub(crate) fn run(target: &Target) -> Result<(), Error> {
     if abandoned() {
         return Err(Error::Abandoned);
     }
+    if let Some(first) = place::pod(&bundle) {
+        return join(target, first);
+    }
     let socket = place::socket(target);
     let address = place::address(&socket);
     if UnixStream::connect(&socket).is_ok() {
@@ -77,6 +86,13 @@ pub(crate) fn run(target: &Target) -> Result<(), Error> {
         })
     });
     told.inspect_err(|_| place::remove(&bundle, &socket))
+}
+
+/// Prints the address of the server of the pod whose first container is `first`: it serves them all.
+fn join(target: &Target, first: ContainerId) -> Result<(), Error> {
+    let socket = place::socket(&Target { id: first.clone(), ..target.clone() });
+    UnixStream::connect(&socket).map_err(|source| Error::Pod { first, source })?;
+    print(&place::address(&socket))
 }
 
 fn print(address: &str) -> Result<(), Error> {

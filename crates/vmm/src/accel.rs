@@ -104,7 +104,7 @@ fn probe(config: &Config) -> Result<Option<String>, Error> {
     let disk =
         |size| disk::nameless(size).map_err(|source| Error::Cache { path: "memfd".into(), source });
     let (root, scratch) = (disk(disk::ROOT_BYTES)?.1, disk(1 << 30)?.0);
-    let parts = Parts { root, scratch, taps, netns, disks: Vec::new() };
+    let parts = Parts { root, scratch, taps, netns };
     let origin = Origin::Boot { initramfs: &initramfs, memory: None };
     match boot::bring_up(config, &machine, parts, &origin, PATIENCE) {
         Ok(_) => Ok(None),

@@ -18,9 +18,8 @@ use spec::Kind;
 use spec::options::Accel;
 use sys::broker::Broker;
 
-use crate::command::{self, Behind, BehindDisk, Memory, NICS};
+use crate::command::{self, Behind, Memory, NICS};
 use crate::jail::Jail;
-use crate::machine::Disk;
 use crate::qmp::{self, Qmp};
 use crate::worker::{self, Job, Worker};
 use crate::{Config, READY};
@@ -43,7 +42,6 @@ pub(crate) struct Parts {
     pub(crate) scratch: OwnedFd,
     pub(crate) taps: [OwnedFd; NICS],
     pub(crate) netns: OwnedFd,
-    pub(crate) disks: Vec<Disk>,
 }
 
 impl Parts {
@@ -52,16 +50,12 @@ impl Parts {
         let again = |fd: &OwnedFd| {
             fd.try_clone().map_err(|source| Error::Prepare { what: "a descriptor", source })
         };
-        let Self { root, scratch, taps: [first, second, third, fourth], netns, disks } = self;
-        let disk = |disk: &Disk| {
-            Ok(Disk { device: again(&disk.device)?, serial: disk.serial.clone(), ..*disk })
-        };
+        let Self { root, scratch, taps: [first, second, third, fourth], netns } = self;
         Ok(Self {
             root: again(root)?,
             scratch: again(scratch)?,
             taps: [again(first)?, again(second)?, again(third)?, again(fourth)?],
             netns: again(netns)?,
-            disks: disks.iter().map(disk).collect::<Result<_, Error>>()?,
         })
     }
 }
@@ -130,19 +124,13 @@ fn job(
     origin: &Origin<'_>,
     [monitor, agent]: [OwnedFd; 2],
 ) -> Result<Job, Error> {
-    let Parts { root, scratch, taps, netns, disks } = parts;
-    let disk = |disk: &Disk| BehindDisk {
-        fd: disk.device.as_raw_fd(),
-        writable: disk.writable,
-        serial: disk.serial.clone(),
-    };
+    let Parts { root, scratch, taps, netns } = parts;
     let behind = Behind {
         root: root.as_raw_fd(),
         scratch: scratch.as_raw_fd(),
         taps: taps.each_ref().map(AsRawFd::as_raw_fd),
         agent: agent.as_raw_fd(),
         monitor: monitor.as_raw_fd(),
-        disks: disks.iter().map(disk).collect(),
     };
     let prepare = |what| move |source| Error::Prepare { what, source };
     let (memory, boot, files) = match origin {
@@ -166,7 +154,6 @@ fn job(
     let brokered = memory != Memory::Anonymous;
     let mut files = vec![root, scratch, agent, monitor];
     files.extend(taps);
-    files.extend(disks.into_iter().map(|disk| disk.device));
     Ok(Job { jail, args, files, netns, brokered })
 }
 
@@ -224,7 +211,7 @@ fn await_ready(channel: &UnixStream, deadline: Instant) -> io::Result<()> {
 /// Loads a template's device state and lets the guest run.
 fn load(qmp: &mut Qmp, state: &File, deadline: Instant) -> Result<(), qmp::Error> {
     capabilities(qmp, deadline)?;
-    qmp.give("state", state.as_fd(), deadline)?;
+    qmp.give("getfd", &json!({ "fdname": "state" }), state.as_fd(), deadline)?;
     qmp.execute("migrate-incoming", &json!({ "uri": "fd:state" }), deadline)?;
     settled(qmp, deadline)?;
     qmp.execute("cont", &json!({}), deadline).map(drop)

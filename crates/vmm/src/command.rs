@@ -24,7 +24,7 @@ pub(crate) struct Machine {
 }
 
 /// How many network interfaces a machine has. A device more costs a clone under 1 ms and 0.3 MB, and none
-/// can be added while it runs: `microvm` has no slot for it.
+/// can be added while it runs: `microvm` has no slot for it. Disks come and go on a SCSI bus ([`BUS`]).
 pub const NICS: usize = 4;
 
 /// The numbers of the descriptors behind the devices.
@@ -35,16 +35,10 @@ pub(crate) struct Behind {
     pub(crate) taps: [RawFd; NICS],
     pub(crate) agent: RawFd,
     pub(crate) monitor: RawFd,
-    pub(crate) disks: Vec<BehindDisk>,
 }
 
-/// A block device of the host: its descriptor, whether it may be written, and its serial number.
-#[derive(Debug)]
-pub(crate) struct BehindDisk {
-    pub(crate) fd: RawFd,
-    pub(crate) writable: bool,
-    pub(crate) serial: String,
-}
+/// The bus of the disks that are attached to a running machine.
+pub(crate) const BUS: &str = "later.0";
 
 /// Where guest memory is. A file's name stands for whatever the broker gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,15 +152,7 @@ fn devices(line: &mut Line, behind: &Behind) {
         let device = format!("virtio-net-pci,netdev=net{number},romfile=,guest_announce=off");
         line.pair("-netdev", format!("tap,id=net{number},fd={tap}")).pair("-device", device);
     }
-    // Last, so that what every machine has keeps its place.
-    for (number, disk) in behind.disks.iter().enumerate() {
-        let (set, BehindDisk { fd, writable, serial }) = (number + 3, disk);
-        let readonly = if *writable { "off" } else { "on" };
-        let device = "driver=raw,file.driver=host_device,file.filename=/dev/fdset";
-        line.pair("-add-fd", format!("fd={fd},set={set}"))
-            .pair("-blockdev", format!("node-name={serial},read-only={readonly},{device}/{set}"))
-            .pair("-device", format!("virtio-blk-pci,drive={serial},serial={serial}"));
-    }
+    line.pair("-device", "virtio-scsi-pci,id=later");
 }
 
 struct Line(Vec<OsString>);
@@ -215,20 +201,6 @@ mod tests {
             ]
         );
         assert_eq!(only(&clone, &template), [&format!("{memory}off"), "-incoming", "defer"]);
-    }
-
-    #[test]
-    fn a_disk_of_the_hosts_is_written_only_if_it_may_be() {
-        let machine = Machine { accel: Accel::Tcg, memory_mib: 256, cpus: 1 };
-        let disk = |writable| BehindDisk { fd: 9, writable, serial: "hull-disk-0".to_owned() };
-        for (writable, want) in [(true, "read-only=off"), (false, "read-only=on")] {
-            let behind = Behind { disks: vec![disk(writable)], ..Behind::default() };
-            let line = line(&machine, &behind, Memory::Anonymous, None);
-            let words: Vec<_> = line.iter().filter_map(|word| word.to_str()).collect();
-            let node = words.iter().find(|word| word.starts_with("node-name=hull-disk-0"));
-            assert!(node.is_some_and(|node| node.contains(want)), "{words:?}");
-            assert!(words.contains(&"fd=9,set=3"), "{words:?}");
-        }
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! One running virtual machine.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use spec::options::Accel;
@@ -28,6 +30,9 @@ const PROMPTLY: Duration = Duration::from_secs(10);
 
 /// How long a clone may take to run. Busy hosts are slow; a clone that hangs is a broken one.
 const CLONING: Duration = Duration::from_secs(30);
+
+/// The first set of descriptors of the disks that come later; the machine's own have those below.
+const FIRST_SET: u32 = 3;
 
 /// How many lines of the console are the tail.
 const TAIL: usize = 20;
@@ -50,19 +55,16 @@ pub struct Request {
     pub taps: Option<[OwnedFd; NICS]>,
     /// The network namespace the worker runs in; `None` for an empty one of its own.
     pub netns: Option<PathBuf>,
-    /// Block devices of the host. A machine that has any [boots](Start::Cold): a template has none, and
-    /// `microvm` has no slot for one that comes later.
-    pub disks: Vec<Disk>,
 }
 
-/// A block device of the host for a machine, opened as it may be used.
+/// A disk that a running machine gets: a file or a block device of the host, opened as it may be used.
 #[derive(Debug)]
 pub struct Disk {
-    /// The device.
-    pub device: OwnedFd,
+    /// What is behind it.
+    pub file: OwnedFd,
     /// Whether the guest may write it.
     pub writable: bool,
-    /// What the guest knows it by; letters, digits and `-`, at most 20.
+    /// What the guest knows it by; letters, digits and `-`, at most 20, none twice in a machine.
     pub serial: String,
 }
 
@@ -97,9 +99,19 @@ pub fn class(mib: u32) -> u32 {
 #[derive(Debug)]
 pub struct Machine {
     worker: Worker,
-    qmp: Mutex<Qmp>,
+    monitor: Mutex<Monitor>,
     channel: UnixStream,
     backend: Backend,
+}
+
+/// The monitor, and what was attached by it.
+#[derive(Debug)]
+struct Monitor {
+    qmp: Qmp,
+    /// The number of the next set of descriptors.
+    next: u32,
+    /// Disks by their serial numbers, with their sets.
+    disks: HashMap<String, u32>,
 }
 
 impl Machine {
@@ -112,7 +124,6 @@ impl Machine {
     pub fn start(config: &Config, request: Request, start: Start) -> Result<Self, Error> {
         let accel = accel::accelerator(config)?;
         let Request { memory_mib, cpus, .. } = request;
-        let start = if request.disks.is_empty() { start } else { Start::Cold };
         let machine = command::Machine { accel, memory_mib, cpus };
         let (parts, scratch_bytes) = open(request)?;
         let running = match start {
@@ -122,7 +133,8 @@ impl Machine {
         let Running { worker, qmp, channel } = running;
         let backend =
             Backend { accel, qemu: qmp.version.clone(), template: start == Start::Template };
-        Ok(Self { worker, qmp: Mutex::new(qmp), channel, backend })
+        let monitor = Mutex::new(Monitor { qmp, next: FIRST_SET, disks: HashMap::new() });
+        Ok(Self { worker, monitor, channel, backend })
     }
 
     /// The byte stream to the agent's port: one more handle to the same stream. End of file when the
@@ -147,6 +159,40 @@ impl Machine {
         let mut walls = vec!["user", "capabilities", "namespaces", "pivot_root", "seccomp"];
         walls.extend(self.worker.landlock().map(|_| "landlock"));
         walls
+    }
+
+    /// Gives the guest another disk, which it finds under its serial number a moment later.
+    ///
+    /// # Errors
+    ///
+    /// The monitor's. Nothing of the disk is left in the machine then.
+    pub fn attach(&self, disk: &Disk) -> Result<(), Error> {
+        let mut monitor = self.monitor();
+        let set = monitor.next;
+        monitor.next += 1;
+        let added = add(&mut monitor.qmp, set, disk);
+        match added {
+            Ok(()) => drop(monitor.disks.insert(disk.serial.clone(), set)),
+            Err(_) => remove(&mut monitor.qmp, &disk.serial, set),
+        }
+        added.map_err(|source| Error::Monitor { source })
+    }
+
+    /// Takes a disk away, whether the guest lets go of it or not; one that there is not is none to take.
+    ///
+    /// # Errors
+    ///
+    /// The monitor's.
+    pub fn detach(&self, serial: &str) -> Result<(), Error> {
+        let mut monitor = self.monitor();
+        let Monitor { qmp, disks, .. } = &mut *monitor;
+        let Some(set) = disks.remove(serial) else { return Ok(()) };
+        let deadline = Instant::now() + PROMPTLY;
+        let gone = qmp.execute("device_del", &json!({ "id": serial }), deadline);
+        let gone = gone
+            .and_then(|_| qmp.wait("DEVICE_DELETED", |data| data["device"] == serial, deadline));
+        remove(qmp, serial, set);
+        gone.map(drop).map_err(|source| Error::Monitor { source })
     }
 
     /// Stops the virtual processors; the guest notices nothing but the time.
@@ -180,10 +226,42 @@ impl Machine {
     }
 
     fn order(&self, command: &'static str) -> Result<(), Error> {
-        let mut qmp = self.qmp.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = qmp.execute(command, &json!({}), Instant::now() + PROMPTLY);
+        let done = self.monitor().qmp.execute(command, &json!({}), Instant::now() + PROMPTLY);
         done.map(drop).map_err(|source| Error::Monitor { source })
     }
+
+    fn monitor(&self) -> MutexGuard<'_, Monitor> {
+        self.monitor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets the hypervisor have the disk's descriptor, and the guest the disk.
+fn add(qmp: &mut Qmp, set: u32, disk: &Disk) -> Result<(), qmp::Error> {
+    let deadline = Instant::now() + PROMPTLY;
+    let Disk { file, writable, serial } = disk;
+    qmp.give("add-fd", &json!({ "fdset-id": set }), file.as_fd(), deadline)?;
+    let driver = if is_block_device(file) { "host_device" } else { "file" };
+    let node = json!({
+        "driver": "raw", "node-name": serial, "read-only": !writable, "discard": "unmap",
+        "file": { "driver": driver, "filename": format!("/dev/fdset/{set}") },
+    });
+    qmp.execute("blockdev-add", &node, deadline)?;
+    let device = json!({
+        "driver": "scsi-hd", "bus": command::BUS, "id": serial, "drive": serial, "serial": serial,
+    });
+    qmp.execute("device_add", &device, deadline).map(drop)
+}
+
+/// Takes back what [`add`] has come to do; what it has not cannot be taken back.
+fn remove(qmp: &mut Qmp, serial: &str, set: u32) {
+    let deadline = Instant::now() + PROMPTLY;
+    let _ = qmp.execute("blockdev-del", &json!({ "node-name": serial }), deadline);
+    let _ = qmp.execute("remove-fd", &json!({ "fdset-id": set }), deadline);
+}
+
+fn is_block_device(file: &OwnedFd) -> bool {
+    rustix::fs::fstat(file)
+        .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice)
 }
 
 /// Opens everything behind the devices; also gives the scratch disk's size.
@@ -206,8 +284,8 @@ fn open(request: Request) -> Result<(Parts, u64), Error> {
             (netns.map_or(empty, OwnedFd::from), taps.unwrap_or(loose))
         }
     };
-    let (root, scratch, disks) = (root.into(), scratch.into(), request.disks);
-    Ok((Parts { root, scratch, taps, netns, disks }, scratch_bytes?))
+    let (root, scratch) = (root.into(), scratch.into());
+    Ok((Parts { root, scratch, taps, netns }, scratch_bytes?))
 }
 
 fn opened(path: &Path, write: bool) -> Result<File, Error> {

@@ -5,9 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the guest's devices and filesystems need; names as `modprobe` takes them.
-pub(crate) const NEEDED: [&str; 8] = [
+pub(crate) const NEEDED: [&str; 10] = [
     "virtio_pci",
     "virtio_blk",
+    "virtio_scsi",
+    "sd_mod",
     "virtio_net",
     "virtio_console",
     "fuse",

@@ -84,10 +84,11 @@ impl Qmp {
         self.answer(command, deadline)
     }
 
-    /// Gives QEMU a copy of `file` that later commands call `name`.
+    /// Gives QEMU a copy of `file` by `command`, whose `arguments` say what later commands call it.
     pub(crate) fn give(
         &mut self,
-        name: &'static str,
+        command: &'static str,
+        arguments: &Value,
         file: BorrowedFd<'_>,
         deadline: Instant,
     ) -> Result<(), Error> {
@@ -96,14 +97,14 @@ impl Qmp {
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let fits = ancillary.push(SendAncillaryMessage::ScmRights(&files));
         debug_assert!(fits, "the space is made for one descriptor");
-        let text = request("getfd", &json!({ "fdname": name }));
-        let io = |source| Error::Io { waiting: "getfd", source };
+        let text = request(command, arguments);
+        let io = |source| Error::Io { waiting: command, source };
         let flags = SendFlags::NOSIGNAL;
         let sent =
             rustix::net::sendmsg(&self.stream, &[IoSlice::new(&text)], &mut ancillary, flags)
                 .map_err(|errno| io(errno.into()))?;
         self.stream.write_all(&text[sent..]).map_err(io)?;
-        self.answer("getfd", deadline).map(drop)
+        self.answer(command, deadline).map(drop)
     }
 
     /// Waits for an event `name` whose data satisfies `wanted`; others of that name are dropped.

@@ -195,8 +195,7 @@ impl<'a> Recipe<'a> {
         let scratch = sparse(&directory.join("scratch"), self.inputs.disks.1)?;
         let state = sparse(&directory.join("state"), 0)?;
         let (netns, taps) = boot::unplugged()?;
-        let parts =
-            Parts { root: root.into(), scratch: scratch.into(), taps, netns, disks: Vec::new() };
+        let parts = Parts { root: root.into(), scratch: scratch.into(), taps, netns };
         let origin = Origin::Boot { initramfs: &initramfs, memory: Some(&memory) };
         let patience = boot::patience(self.machine.accel);
         let mut running = boot::bring_up(self.config, self.machine, parts, &origin, patience)?;
@@ -237,7 +236,7 @@ fn save(running: &mut Running, state: &File) -> Result<(), qmp::Error> {
     let qmp = &mut running.qmp;
     boot::capabilities(qmp, deadline)?;
     qmp.execute("stop", &json!({}), deadline)?;
-    qmp.give("state", state.as_fd(), deadline)?;
+    qmp.give("getfd", &json!({ "fdname": "state" }), state.as_fd(), deadline)?;
     qmp.execute("migrate", &json!({ "uri": "fd:state" }), deadline)?;
     boot::settled(qmp, deadline)
 }

@@ -48,15 +48,7 @@ impl Host {
         disk::make_scratch(&scratch, SCRATCH_MIB, root, &self.directory.path().join("cache"))
             .unwrap();
         let root = self.directory.path().join("root.erofs");
-        Request {
-            memory_mib: 256,
-            cpus: 1,
-            root,
-            scratch,
-            taps: None,
-            netns: None,
-            disks: Vec::new(),
-        }
+        Request { memory_mib: 256, cpus: 1, root, scratch, taps: None, netns: None }
     }
 
     fn start(&self, name: &str, start: Start) -> (Machine, Duration) {

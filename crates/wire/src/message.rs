@@ -18,6 +18,9 @@ use crate::frame::StreamId;
 pub(crate) const MAX_MESSAGE: usize = 2000;
 pub(crate) const MAX_CHAIN: usize = 16;
 
+/// Where a container's shared memory is mounted: whose interprocess communication is joined, his is that too.
+pub const SHARED_MEMORY: &str = "/dev/shm";
+
 /// What a shim asks.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -148,8 +151,10 @@ pub struct Create {
     /// Block devices of the host among its devices.
     #[serde(default)]
     pub disks: Vec<Disk>,
-    /// Its network.
+    /// Its network, unless it joins another's.
     pub network: Network,
+    /// Namespaces of other containers in the guest that it joins.
+    pub joins: Vec<(oci::LinuxNamespaceType, ContainerId)>,
     /// Its standard streams.
     pub stdio: Stdio,
 }
@@ -170,7 +175,7 @@ pub struct Disk {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rootfs {
-    /// On two devices.
+    /// On two disks, each by its path in the guest, or by the serial number of one that was attached.
     Disks {
         /// The image, an erofs.
         image: String,
@@ -235,6 +240,8 @@ pub enum Visitor {
     Resolver,
     /// A connection to a socket among the host's files.
     Socket {
+        /// Which files: [`Shares::requests`].
+        share: StreamId,
         /// The number that the files' server gave it.
         node: u64,
     },

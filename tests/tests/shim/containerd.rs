@@ -242,6 +242,53 @@ fn ctr_runs_a_container_in_a_vm() {
     a_directory_is_a_root_in_a_vm(&containerd);
 }
 
+/// As containerd's CRI plugin has it: the first container is the pod's, the others name it and join it.
+#[test]
+fn containers_of_a_pod_share_a_shim_and_a_wall() {
+    let containerd = Containerd::start();
+    let mut walls = vec!["process"];
+    walls.extend(has_kernel().then_some("hyperv"));
+    for wall in walls {
+        let isolation = format!("dev.hull.isolation={wall}");
+        let in_pod = |kind: &str| {
+            let kind = format!("io.kubernetes.cri.container-type={kind}");
+            let all = ["-d", "--annotation", &isolation, "--annotation"].map(str::to_owned);
+            let more =
+                ["io.kubernetes.cri.sandbox-id=pod", "--annotation", &kind].map(str::to_owned);
+            [all.to_vec(), more.to_vec()].concat()
+        };
+        let start = |id: &str, flags: &[String]| {
+            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+            run(containerd.run(&flags, id, &["sleep", "1000"]), b"").ok()
+        };
+        start("pod", &in_pod("sandbox"));
+        let tasks = containerd.ctr(&["task", "ls"]).ok();
+        let pod = tasks.lines().find(|line| line.starts_with("pod ")).expect("it runs");
+        let pid = pod.split_whitespace().nth(1).expect("a number").to_owned();
+        let joins = ["net:network", "ipc:ipc"].map(|pair| {
+            let (name, typ) = pair.split_once(':').expect("two words");
+            ["--with-ns".to_owned(), format!("{typ}:/proc/{pid}/ns/{name}")]
+        });
+        start("app", &[in_pod("container"), joins.concat()].concat());
+        let look = "cat /proc/sys/kernel/random/boot_id; for n in net ipc mnt; do readlink \
+                    /proc/self/ns/$n; done";
+        let seen = ["pod", "app"].map(|id| {
+            let exec = ["task", "exec", "--exec-id", "look", id, "sh", "-c", look];
+            containerd.ctr(&exec).ok().lines().map(str::to_owned).collect::<Vec<_>>()
+        });
+        let same: Vec<bool> = seen[0].iter().zip(&seen[1]).map(|(a, b)| a == b).collect();
+        assert_eq!(same, [true, true, true, false], "{wall}: {seen:?}");
+        let held = Path::new(&containerd.bundle("app")).join("shim.pid");
+        assert!(!held.exists(), "{wall}: the pod's shim holds it");
+        for id in ["app", "pod"] {
+            containerd.ctr(&["task", "rm", "-f", id]);
+            containerd.ctr(&["container", "rm", id]).ok();
+        }
+        containerd.nothing_is_left("app");
+        containerd.nothing_is_left("pod");
+    }
+}
+
 #[track_caller]
 fn a_directory_is_a_root_in_a_vm(containerd: &Containerd) {
     let rootfs = containerd.dir.path().join("tree");

@@ -3,7 +3,7 @@ use super::*;
 fn doors() -> Arc<Doors> {
     let device = File::options().write(true).open("/dev/null").expect("a device");
     let (visitors, _) = crate::visitors::queue();
-    Doors::new(device, "/nowhere".into(), visitors)
+    Doors::new(device, "/nowhere".into(), 1, visitors)
 }
 
 fn request(opcode: u32, unique: u64, node: u64, body: &[u8]) -> Vec<u8> {

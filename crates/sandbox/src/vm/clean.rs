@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{PidfdFlags, Signal};
-use spec::Pid;
+use spec::{Pid, annotation};
 
 use super::{network, translate};
 use crate::Facts;
@@ -27,15 +27,18 @@ pub struct Error {
     source: io::Error,
 }
 
-/// Removes it, as far as there is any.
+/// Removes it, as far as there is any. A container in another's VM has left nothing: the VM is the other's.
 pub fn clean(bundle: &Path) -> Result<(), super::Error> {
     let Some(pid) = Facts::read(bundle).and_then(|facts| facts.worker_pid) else {
         return Ok(());
     };
-    let killed = kill(pid).map_err(|source| Error { pid, source });
     let bytes = std::fs::read(bundle.join("config.json")).unwrap_or_default();
-    let spec = spec::config::spec(&bytes).ok();
-    if let Some(netns) = spec.and_then(|spec| translate::netns(&spec.value)) {
+    let spec = spec::config::spec(&bytes).ok().map(|spec| spec.value);
+    if spec.as_ref().and_then(annotation::sandbox).is_some() {
+        return Ok(());
+    }
+    let killed = kill(pid).map_err(|source| Error { pid, source });
+    if let Some(netns) = spec.and_then(|spec| translate::netns(&spec)) {
         network::clean(&netns);
     }
     Ok(killed?)

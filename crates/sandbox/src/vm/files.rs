@@ -17,6 +17,7 @@ use tree::graft::is_bind;
 use vmm::machine::class;
 use wire::{Receiver, Request, Sender, client};
 
+use super::member::Member;
 use super::refresh::Outside;
 use super::running::{PATIENCE, Parts, Running};
 use super::translate::{self, Bind};
@@ -30,27 +31,29 @@ impl Vm {
     /// The VM with the container's disks, without its program: the one there is, or a new one.
     pub(super) fn still(&self, id: &ContainerId, bundle: &Bundle) -> Result<Arc<Running>, Error> {
         let mut slot = self.still_slot();
-        if let Some(running) = slot.as_ref().filter(|running| running.container == *id) {
+        if let Some(running) = slot.as_ref().filter(|running| running.member(id).is_ok()) {
             return Ok(Arc::clone(running));
         }
         let annotations = bundle.spec.annotations().as_ref();
         let scratch = annotations.and_then(|all| all.get(annotation::SCRATCH_MIB)?.parse().ok());
         let disks = image::disks(&self.options, &bundle.rootfs, scratch)?;
+        if let Some(running) = self.slot().as_ref().filter(|running| running.first == *id) {
+            return Err(Error::Lingers(running.first.clone()));
+        }
         let parts = Parts {
-            container: id.clone(),
-            bundle: bundle.path.clone(),
+            kernel: String::new(),
             hostname: id.to_string(),
             memory_mib: class(self.options.vm.memory_mib),
             cpus: 1,
             netns: None,
-            outside: Outside::default(),
-            disks: Vec::new(),
+            member: Member::new(id.clone(), &bundle.path, Outside::default(), &[])?,
         };
         let running = Arc::new(Running::start(&self.options, parts, &disks)?);
+        let member = running.member(id)?;
         running.order(&Request::Open {
             container: id.clone(),
             rootfs: on_disks(),
-            shares: running.share(&binds(&bundle.spec))?,
+            shares: running.share(&member, &binds(&bundle.spec))?,
         })?;
         Ok(Arc::clone(slot.insert(running)))
     }
@@ -58,8 +61,12 @@ impl Vm {
 
 impl Running {
     /// See [`crate::Sandbox::files`].
-    pub(super) fn files(&self, work: &Work, data: Option<UnixStream>) -> Result<Answer, Error> {
-        let container = self.container.clone();
+    pub(super) fn files(
+        &self,
+        container: ContainerId,
+        work: &Work,
+        data: Option<UnixStream>,
+    ) -> Result<Answer, Error> {
         let (request, stream) = (work.clone(), data.is_some().then(|| self.client.stream()));
         let call = Request::Files { container, request, data: stream };
         let Some((id, data)) = stream.zip(data) else {

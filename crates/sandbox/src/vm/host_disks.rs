@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use spec::Kind;
 use vmm::Disk;
@@ -15,7 +16,7 @@ use wire::message;
 
 use super::translate::HostDisk;
 
-/// The most that a machine gets. Its bus has 32 slots, of which seven are taken.
+/// The most that a container gets; a machine's bus has room for 255.
 const MOST: usize = 16;
 
 /// Why a block device cannot be a machine's disk.
@@ -45,7 +46,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// There is no room.
-    #[error("{0} block devices: a VM has room for {MOST}")]
+    #[error("{0} block devices: a VM container has at most {MOST}")]
     TooMany(usize),
 }
 
@@ -62,6 +63,12 @@ impl Error {
     }
 }
 
+/// A serial number that no other disk of this process's machine has.
+pub(super) fn serial() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("hull-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Opens them; gives each once, and for each device of the container which one it is.
 pub(super) fn open(asked: &[HostDisk]) -> Result<(Vec<Disk>, Vec<message::Disk>), Error> {
     let (mut numbers, mut disks, mut named) = (Vec::new(), Vec::new(), Vec::new());
@@ -71,14 +78,13 @@ pub(super) fn open(asked: &[HostDisk]) -> Result<(Vec<Disk>, Vec<message::Disk>)
         let known = numbers.iter().position(|known| *known == one.numbers);
         let at = known.unwrap_or(disks.len());
         if known.is_none() {
-            let serial = format!("hull-disk-{at}");
             let writable = access.contains('w');
             if !writable && !access.contains('r') {
                 return Err(Error::NoAccess { path: one.path.clone() });
             }
-            let device = device(one, writable)?;
+            let file = device(one, writable)?;
             numbers.push(one.numbers);
-            disks.push(Disk { device, writable, serial });
+            disks.push(Disk { file, writable, serial: serial() });
         }
         let (path, serial) = (one.path.to_string_lossy().into_owned(), disks[at].serial.clone());
         named.push(message::Disk { path, serial, access: one.access.clone() });

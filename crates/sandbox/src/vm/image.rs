@@ -20,6 +20,7 @@ use spec::Kind;
 use spec::options::Options;
 use vmm::disk::Look;
 
+use super::host_disks;
 use crate::Rootfs;
 
 /// What the names of placeholders begin with; their maker's number follows.
@@ -36,6 +37,26 @@ pub(super) struct Disks {
     pub(super) new: bool,
     /// Whether the guest finds its files elsewhere, and `scratch` need not outlive the VM's start.
     pub(super) unused: bool,
+}
+
+impl Disks {
+    /// The disks for a machine that runs already: the image and the writable layer.
+    pub(super) fn open(&self) -> Result<[vmm::Disk; 2], Error> {
+        let disk = |path: &Path, writable| {
+            let file = File::options().read(true).write(writable).open(path);
+            let file = file.map_err(failed("open", path))?.into();
+            Ok::<_, Error>(vmm::Disk { file, writable, serial: host_disks::serial() })
+        };
+        Ok([disk(&self.root, false)?, disk(&self.scratch, true)?])
+    }
+
+    /// Removes the writable layer of a container that never came to be, if it was made for it.
+    pub(super) fn forget(&self) {
+        if self.new {
+            // Nothing of the container's was written to it; the error that counts is another.
+            let _ = fs::remove_file(&self.scratch);
+        }
+    }
 }
 
 /// Why there are no disks.

@@ -65,6 +65,12 @@ pub(super) fn choose(
     Ok((options, release.clone()))
 }
 
+/// Refuses a configuration that the kernel of a VM which runs already is not enough for.
+pub(super) fn satisfies(release: &str, spec: &oci::Spec) -> Result<(), super::Error> {
+    let wish = Wish::of(spec.annotations().as_ref()).map_err(Error::from)?;
+    Ok(wish.check(release).map_err(Error::from)?)
+}
+
 fn release(kernel: &Path) -> Option<String> {
     Some(kernel.file_name()?.to_str()?.strip_prefix(PREFIX)?.to_owned())
 }

@@ -19,6 +19,7 @@ use wire::Request;
 use wire::message::{self, Network};
 
 use super::Error;
+use super::member::Member;
 use super::network::Cables;
 use super::running::{Running, lock};
 use super::translate::{self, Copied};
@@ -69,9 +70,9 @@ fn names_ours(text: &str) -> bool {
 }
 
 impl Running {
-    /// Lets the guest know what is different now.
-    pub(super) fn refresh(&self) -> Result<(), Error> {
-        let mut outside = lock(&self.outside);
+    /// Lets the guest know what is different now of a container.
+    pub(super) fn refresh(&self, member: &Member) -> Result<(), Error> {
+        let mut outside = lock(&member.outside);
         let Outside { files, cables, network } = &mut *outside;
         let mut changed = Vec::new();
         for (number, copied) in files.iter_mut().enumerate() {
@@ -85,7 +86,7 @@ impl Running {
         if changed.is_empty() && now == *network {
             return Ok(());
         }
-        let (container, after) = (self.container.clone(), now.clone());
+        let (container, after) = (member.container.clone(), now.clone());
         let refresh = message::Refresh { container, files: changed, network: now };
         self.order(&Request::Refresh(Box::new(refresh)))?;
         *network = after;
@@ -93,22 +94,27 @@ impl Running {
     }
 
     /// Refreshes whenever one of the engine's files is written, until `stop` is closed at its other end.
-    pub(super) fn watch_files(self: &Arc<Self>, stop: OwnedFd) -> Result<(), Error> {
+    pub(super) fn watch_files(
+        self: &Arc<Self>,
+        member: &Arc<Member>,
+        stop: OwnedFd,
+    ) -> Result<(), Error> {
         let watch = || {
             let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
-            for copied in &lock(&self.outside).files {
+            for copied in &lock(&member.outside).files {
                 inotify::add_watch(&watch, &copied.from, inotify::WatchFlags::CLOSE_WRITE)?;
             }
             Ok::<_, rustix::io::Errno>(watch)
         };
         let watch = watch().map_err(|error| Error::Watch(error.into()))?;
-        let running = Arc::downgrade(self);
+        let (running, member) = (Arc::downgrade(self), Arc::downgrade(member));
         let follow = move || {
             while written(&watch, &stop).unwrap_or(false) {
-                let Some(running) = running.upgrade() else { return };
-                if let Err(error) = running.refresh() {
+                let both = running.upgrade().zip(member.upgrade());
+                let Some((running, member)) = both else { return };
+                if let Err(error) = running.refresh(&member) {
                     let error = spec::chain(&error);
-                    tracing::warn!(container = %running.container, error, "files not renewed");
+                    tracing::warn!(container = %member.container, error, "files not renewed");
                 }
             }
         };

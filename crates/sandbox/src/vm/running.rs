@@ -1,12 +1,11 @@
-//! A VM with a container in it.
+//! A VM with containers in it.
 //!
 //! For each process one thread waits for the agent to report its end. When the VM ends first, however
-//! it did, that is every process's end: as if it had been killed. When the container's init ends, the
+//! it did, that is every process's end: as if it had been killed. When the last container's init ends, the
 //! VM has nothing left to do: its output is passed on, its disks are put in order, and it ends too.
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use spec::options::Options;
 use spec::{ContainerId, Exit, ProcessId, Signal, Usage};
+use vmm::machine::OVERHEAD_MIB;
 use vmm::{Config, Machine, Start};
 use wire::client::{self, Pending};
 use wire::message::{self, Configure};
@@ -21,7 +21,7 @@ use wire::{Client, Request};
 
 use super::Error;
 use super::image::Disks;
-use super::refresh::{self, Outside};
+use super::member::Member;
 use super::stdio::{Output, Stdin, Streams};
 use super::visitors::House;
 use crate::{Facts, Stdio};
@@ -35,27 +35,22 @@ const READING: Duration = Duration::from_secs(5);
 /// Bytes of randomness for a guest.
 const SEED: usize = 64;
 
-/// A VM with a container in it. Dropping it ends the VM.
+/// A VM with containers in it. Dropping it ends the VM.
 pub(super) struct Running {
-    pub(super) container: ContainerId,
-    bundle: PathBuf,
+    /// The container that the machine was started for, whose disks are its.
+    pub(super) first: ContainerId,
     pub(super) machine: Machine,
     pub(super) client: Arc<Client>,
-    pub(super) memory_mib: u32,
+    memory_mib: u32,
+    /// The release of the guest's kernel.
+    pub(super) kernel: String,
     /// The first call, until it is known to be done.
     configuring: Mutex<Option<Pending>>,
+    members: Mutex<HashMap<ContainerId, Arc<Member>>>,
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
     ended: Mutex<bool>,
-    /// What the container had used when its init ended.
-    used: Mutex<Option<Usage>>,
-    /// What serves the host's files to it.
-    shares: Mutex<Option<share::Server>>,
-    /// What the engine may change of it.
-    pub(super) outside: refresh::Shared,
-    /// Who holds the other end sees when this is gone.
-    _leash: OwnedFd,
-    /// The leash's other end, until somebody takes it.
-    leashed: Mutex<Option<OwnedFd>>,
+    /// Whom those in the guest may see.
+    pub(super) house: Arc<House>,
 }
 
 /// A process in the VM, until it is deleted.
@@ -68,76 +63,125 @@ struct Process {
 
 /// What a VM is started from.
 pub(super) struct Parts {
-    pub(super) container: ContainerId,
-    pub(super) bundle: PathBuf,
+    /// The release of the kernel that the options name.
+    pub(super) kernel: String,
     pub(super) hostname: String,
     pub(super) memory_mib: u32,
     pub(super) cpus: u32,
     pub(super) netns: Option<PathBuf>,
-    pub(super) outside: Outside,
-    pub(super) disks: Vec<vmm::Disk>,
+    pub(super) member: Member,
 }
 
 impl Running {
     /// Starts the VM and makes it a machine of its own.
     pub(super) fn start(options: &Options, parts: Parts, disks: &Disks) -> Result<Self, Error> {
-        let mut parts = parts;
+        let Parts { kernel, hostname, memory_mib, cpus, netns, member } = parts;
         let config = Config::locate(options)?;
+        let mut outside = lock(&member.outside);
         let request = vmm::Request {
-            memory_mib: parts.memory_mib,
-            cpus: parts.cpus,
+            memory_mib,
+            cpus,
             root: disks.root.clone(),
             scratch: disks.scratch.clone(),
-            taps: parts.outside.cables().and_then(|cables| cables.taps.take()),
-            netns: parts.netns,
-            disks: parts.disks,
+            taps: outside.cables().and_then(|cables| cables.taps.take()),
+            netns,
         };
+        let house = House::new(outside.cables().map(|cables| cables.netns()));
+        drop(outside);
         let machine = Machine::start(&config, request, Start::Template)?;
         let writer = machine.channel()?;
         // A guest that stops reading is as good as dead; nobody waits for it for ever.
         writer.set_write_timeout(Some(PATIENCE)).map_err(Error::Channel)?;
         let client = Arc::new(Client::start(machine.channel()?, writer).map_err(Error::Refused)?);
-        let (container, processes, ended) = (parts.container, Mutex::default(), Mutex::default());
-        let (memory_mib, outside) = (parts.memory_mib, Mutex::new(parts.outside));
-        let (used, shares) = (Mutex::default(), Mutex::default());
-        let (leashed, leash) = refresh::leash().map_err(Error::Watch)?;
+        let first = member.container.clone();
+        let members = HashMap::from([(first.clone(), Arc::new(member))]);
         let running = Self {
-            container,
-            bundle: parts.bundle,
+            first,
             machine,
             client,
             memory_mib,
-            processes,
-            ended,
-            used,
-            shares,
-            outside,
+            kernel,
             configuring: Mutex::default(),
-            _leash: leash,
-            leashed: Mutex::new(Some(leashed)),
+            members: Mutex::new(members),
+            processes: Mutex::default(),
+            ended: Mutex::default(),
+            house: Arc::new(house),
         };
-        let configure = Request::Configure(configuration(parts.hostname)?);
+        let configure = Request::Configure(configuration(hostname)?);
         let configuring = running.client.begin(&configure).map_err(|it| running.explain(it))?;
         *lock(&running.configuring) = Some(configuring);
         Ok(running)
     }
 
-    /// Serves the guest with what is outside of it, once its container is there.
-    pub(super) fn attend(self: &Arc<Self>) -> Result<(), Error> {
-        let netns = lock(&self.outside).cables().map(|cables| cables.netns());
-        let sockets = lock(&self.shares).as_ref().map(share::Server::sockets);
-        if netns.is_some() || sockets.is_some() {
-            self.open_house(House { netns, sockets, ..House::default() })?;
+    /// Takes another container in. Refused when all of them have ended, for the VM is ending then, and to
+    /// the first, whose disks are part of the machine.
+    pub(super) fn admit(&self, member: Member) -> Result<Arc<Member>, Error> {
+        let mut members = self.members();
+        let process = ProcessId::init(member.container.clone());
+        if members.contains_key(&member.container) {
+            return Err(Error::Exists(process));
         }
-        match lock(&self.leashed).take() {
-            Some(leashed) => self.watch_files(leashed),
-            None => Ok(()),
+        if member.container == self.first {
+            return Err(Error::Lingers(member.container));
         }
+        if members.values().all(|member| member.is_over()) {
+            return Err(Error::State { process, state: "comes too late: its VM has ended" });
+        }
+        let member = Arc::new(member);
+        members.insert(member.container.clone(), Arc::clone(&member));
+        Ok(member)
     }
 
-    /// Keeps the server of the host's files as long as the VM.
-    pub(super) fn keep(&self, server: share::Server) {
-        *lock(&self.shares) = Some(server);
+    /// Gives the guest disks, which go when their container is [dismissed](Self::dismiss).
+    pub(super) fn attach(&self, disks: &[vmm::Disk]) -> Result<(), Error> {
+        disks.iter().try_for_each(|disk| Ok(self.machine.attach(disk)?))
+    }
+
+    /// Refuses a container with more memory, in bytes, than the VM was started with: a limit above it would
+    /// be a promise that cannot be kept.
+    pub(super) fn has_room(&self, memory: Option<u64>) -> Result<(), Error> {
+        let (asked, has) = (memory.unwrap_or_default() >> 20, self.memory_mib);
+        if asked + u64::from(OVERHEAD_MIB) > u64::from(has) {
+            return Err(Error::Memory { asked, has });
+        }
+        Ok(())
+    }
+
+    /// Lets go of a container that the agent has forgotten, or that never came to be; whether it was the
+    /// only one.
+    pub(super) fn dismiss(&self, container: &ContainerId) -> bool {
+        let mut members = self.members();
+        let (member, only) = (members.remove(container), members.is_empty());
+        drop(members);
+        self.processes().retain(|process, _| process.container != *container);
+        let Some(member) = member else { return only };
+        member.leave();
+        for disk in member.disks() {
+            if let Err(error) = self.machine.detach(disk) {
+                tracing::debug!(%container, error = %spec::chain(&error), "disk not detached");
+            }
+        }
+        only
+    }
+
+    /// The container, if it is here.
+    pub(super) fn member(&self, container: &ContainerId) -> Result<Arc<Member>, Error> {
+        let member = self.members().get(container).cloned();
+        member.ok_or_else(|| Error::NoProcess(ProcessId::init(container.clone())))
+    }
+
+    /// Whether the inits of all containers have ended, and the VM with them.
+    pub(super) fn is_over(&self) -> bool {
+        self.members().values().all(|member| member.is_over())
+    }
+
+    /// Serves the guest with what is outside of it, once its container is there.
+    pub(super) fn attend(self: &Arc<Self>, member: &Arc<Member>) -> Result<(), Error> {
+        self.open_house()?;
+        match member.leashed() {
+            Some(leashed) => self.watch_files(member, leashed),
+            None => Ok(()),
+        }
     }
 
     /// Calls the agent for something that has no result.
@@ -180,21 +224,13 @@ impl Running {
         self.processes().insert(id.clone(), Arc::clone(&process));
         let (running, client, id) = (Arc::downgrade(self), Arc::clone(&self.client), id.clone());
         let watch = move || {
-            let is_init = id.exec.is_none();
+            let init_of = id.exec.is_none().then(|| id.container.clone());
             let told = client.wait(id);
-            let init_of = running.upgrade().filter(|_| is_init);
-            let exit = match told {
-                Ok(code) => {
-                    init_of.inspect(|running| running.remember_usage());
-                    Exit::now(code)
-                }
-                Err(error) => {
-                    init_of.inspect(|running| running.note_end(&error));
-                    Exit::by(Signal::KILL)
-                }
-            };
-            process.end(exit);
-            if is_init {
+            let last = init_of.zip(running.upgrade()).is_some_and(|(container, running)| {
+                running.init_ended(&container, told.as_ref().err())
+            });
+            process.end(told.map_or_else(|_| Exit::by(Signal::KILL), Exit::now));
+            if last {
                 running.upgrade().inspect(|running| running.end());
             }
         };
@@ -202,16 +238,31 @@ impl Running {
     }
 
     /// What the container uses, or had used when it ended.
-    pub(super) fn usage(&self) -> Result<Usage, Error> {
-        if let Some(used) = &*lock(&self.used) {
-            return Ok(used.clone());
+    pub(super) fn usage(&self, container: &ContainerId) -> Result<Usage, Error> {
+        if let Some(used) = self.member(container)?.used() {
+            return Ok(used);
         }
-        let request = Request::Usage { container: self.container.clone() };
+        let request = Request::Usage { container: container.clone() };
         self.client.usage(&request, PATIENCE).map_err(|error| self.explain(error))
     }
 
+    /// Takes note of the end of a container's init, or of the VM before it; whether it was the last.
+    fn init_ended(&self, container: &ContainerId, cause: Option<&client::Error>) -> bool {
+        let Ok(member) = self.member(container) else { return self.is_over() };
+        let request = Request::Usage { container: container.clone() };
+        let used = match cause {
+            None => self.client.usage(&request, FAREWELL).ok(),
+            Some(error) => {
+                self.note_end(&member, error);
+                None
+            }
+        };
+        member.ended(used);
+        self.is_over()
+    }
+
     /// Notes why the VM ended before its container did, unless it was told to.
-    fn note_end(&self, error: &client::Error) {
+    fn note_end(&self, member: &Member, error: &client::Error) {
         if *lock(&self.ended) {
             return;
         }
@@ -219,17 +270,13 @@ impl Running {
         self.machine.kill();
         let console = self.machine.last_words();
         let ended = format!("the VM ended before its container{console}: {}", spec::chain(error));
-        tracing::warn!(container = %self.container, reason = ended, "VM ended");
-        let noted = Facts::read(&self.bundle)
-            .map_or(Ok(()), |facts| Facts { ended: Some(ended), ..facts }.write(&self.bundle));
+        let Member { container, bundle, .. } = member;
+        tracing::warn!(%container, reason = ended, "VM ended");
+        let noted = Facts::read(bundle)
+            .map_or(Ok(()), |facts| Facts { ended: Some(ended), ..facts }.write(bundle));
         if let Err(error) = noted {
-            tracing::warn!(container = %self.container, error = spec::chain(&error), "reason is not kept");
+            tracing::warn!(%container, error = spec::chain(&error), "reason is not kept");
         }
-    }
-
-    fn remember_usage(&self) {
-        let request = Request::Usage { container: self.container.clone() };
-        *lock(&self.used) = self.client.usage(&request, FAREWELL).ok();
     }
 
     /// Blocks until the process ends.
@@ -271,15 +318,19 @@ impl Running {
             lock(&process.output).drain(READING);
         }
         if let Err(error) = self.client.order(&Request::Shutdown, Some(FAREWELL)) {
-            tracing::debug!(container = %self.container, %error, "guest ended without a farewell");
+            tracing::debug!(worker = %self.machine.pid(), %error, "guest ended without a farewell");
         }
         self.machine.kill();
-        drop(lock(&self.shares).take());
+        self.members().values().for_each(|member| member.leave());
         *ended = true;
     }
 
     fn find(&self, id: &ProcessId) -> Result<Arc<Process>, Error> {
         self.processes().get(id).cloned().ok_or_else(|| Error::NoProcess(id.clone()))
+    }
+
+    fn members(&self) -> MutexGuard<'_, HashMap<ContainerId, Arc<Member>>> {
+        lock(&self.members)
     }
 
     fn processes(&self) -> MutexGuard<'_, HashMap<ProcessId, Arc<Process>>> {

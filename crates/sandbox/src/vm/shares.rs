@@ -8,14 +8,16 @@ use spec::Kind;
 use wire::message;
 
 use super::Error;
+use super::member::Member;
 use super::running::Running;
 use super::translate::Bind;
 
 impl Running {
-    /// Starts the server of `binds` and connects it; gives what the agent is to know. A server that ends
-    /// before the guest has been asked what is no request, and takes the VM with it.
+    /// Starts the server of a container's `binds` and connects it; gives what the agent is to know. A server
+    /// that ends before its container has been asked what is no request, and takes the VM with it.
     pub(super) fn share(
         self: &Arc<Self>,
+        member: &Arc<Member>,
         binds: &[Bind],
     ) -> Result<Option<message::Shares>, Error> {
         if binds.is_empty() {
@@ -34,12 +36,15 @@ impl Running {
             // Either end may go first; who is left sees it.
             let _ = io::copy(&mut from, &mut into);
         }))?;
-        let running = Arc::downgrade(self);
+        let (running, of) = (Arc::downgrade(self), Arc::downgrade(member));
         spawn(Box::new(move || {
             let _ = io::copy(&mut out, &mut to);
-            running.upgrade().inspect(|running| running.machine.kill());
+            if of.upgrade().is_some_and(|member| member.stays()) {
+                running.upgrade().inspect(|running| running.machine.kill());
+            }
         }))?;
-        self.keep(server);
+        self.house.invite(requests, server.sockets());
+        member.keep(server);
         let mounts = binds.iter().map(|bind| (bind.destination.clone(), bind.share.readonly));
         Ok(Some(message::Shares { requests, answers, mounts: mounts.collect() }))
     }

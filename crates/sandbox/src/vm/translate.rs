@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use share::Share;
 use spec::oci::runtime as oci;
-use spec::{Kind, annotation};
+use spec::{ContainerId, Kind, annotation};
 use tree::graft::is_bind;
 use wire::message;
 
@@ -29,8 +29,10 @@ pub(super) struct Guest {
     pub(super) files: Vec<Copied>,
     /// What of the host is mounted where the configuration says.
     pub(super) binds: Vec<Bind>,
-    /// The network namespace on the host; `None` for a new one with nothing but `lo`.
+    /// The network namespace on the host; `None` for a new one with nothing but `lo`, or a joined one.
     pub(super) netns: Option<PathBuf>,
+    /// Namespaces of other containers in the VM that it joins.
+    pub(super) joins: Vec<(oci::LinuxNamespaceType, ContainerId)>,
     /// Block devices of the host, which become disks.
     pub(super) disks: Vec<HostDisk>,
 }
@@ -109,6 +111,12 @@ pub enum Error {
         /// Which, and what was to be done with it.
         what: String,
     },
+    /// An annotation that names no container.
+    #[error("annotation {key}: {said:?} is no namespace of a container", key = annotation::NAMESPACES)]
+    Donor {
+        /// What it says.
+        said: String,
+    },
     /// A character device of the host.
     #[error(
         "linux.devices: {}: a character device is its driver in the host's kernel, which the guest \
@@ -152,7 +160,7 @@ impl Error {
                 Kind::NotFound
             }
             Self::File { .. } | Self::Source { .. } => Kind::Internal,
-            Self::NotSmall { .. } => Kind::Invalid,
+            Self::NotSmall { .. } | Self::Donor { .. } => Kind::Invalid,
         }
     }
 }
@@ -164,15 +172,21 @@ pub(super) fn translate(spec: &oci::Spec) -> Result<Guest, Error> {
         files: Vec::new(),
         binds: Vec::new(),
         netns: None,
+        joins: Vec::new(),
         disks: Vec::new(),
     };
     if spec.hooks().as_ref().is_some_and(has_hooks) {
         return Err(Error::Hooks);
     }
-    (guest.files, guest.binds) = mounts(spec)?;
+    let donors = Donors::of(spec)?;
     if let Some(linux) = guest.spec.linux_mut() {
-        guest.netns = namespaces(linux)?;
+        (guest.netns, guest.joins) = namespaces(linux, &donors)?;
         guest.disks = devices(linux)?;
+    }
+    (guest.files, guest.binds) = mounts(spec)?;
+    if guest.joins.iter().any(|(typ, _)| *typ == oci::LinuxNamespaceType::Ipc) {
+        // With the other's interprocess communication comes its shared memory, which is in the guest.
+        guest.binds.retain(|bind| bind.destination != Path::new(message::SHARED_MEMORY));
     }
     Ok(guest)
 }
@@ -274,15 +288,55 @@ pub(super) fn copy(from: &Path, on: &Path) -> Result<Copied, Error> {
     Ok(Copied { from: from.to_owned(), file })
 }
 
-/// Takes the host's network namespace out of the list and checks the others.
-fn namespaces(linux: &mut oci::Linux) -> Result<Option<PathBuf>, Error> {
+/// Whose namespaces a container joins.
+#[derive(Debug, Default)]
+struct Donors {
+    /// The container whose VM it shares.
+    sandbox: Option<ContainerId>,
+    /// Which namespaces are whose, where that is said.
+    named: Option<Vec<(oci::LinuxNamespaceType, ContainerId)>>,
+}
+
+impl Donors {
+    fn of(spec: &oci::Spec) -> Result<Self, Error> {
+        let Some(annotations) = spec.annotations().as_ref() else { return Ok(Self::default()) };
+        let id = |text: &str| text.parse().map_err(|_| Error::Donor { said: text.to_owned() });
+        let sandbox = annotation::sandbox(spec).map(id).transpose()?;
+        let named = annotations.get(annotation::NAMESPACES).map(|list| {
+            let one = |pair: &str| {
+                let wrong = || Error::Donor { said: pair.to_owned() };
+                let (typ, donor) = pair.split_once('=').ok_or_else(wrong)?;
+                let typ = typ.try_into().map_err(|_| wrong())?;
+                Ok((typ, id(donor)?))
+            };
+            list.split(',').filter(|pair| !pair.is_empty()).map(one).collect::<Result<_, _>>()
+        });
+        Ok(Self { sandbox, named: named.transpose()? })
+    }
+
+    /// Whose namespace of a type it is that the configuration has a path for; `None` for one of the host's.
+    fn donor(&self, typ: oci::LinuxNamespaceType) -> Option<&ContainerId> {
+        match &self.named {
+            Some(named) => named.iter().find(|(named, _)| *named == typ).map(|(_, donor)| donor),
+            None => self.sandbox.as_ref(),
+        }
+    }
+}
+
+/// What a container has of the namespaces outside of it: the host's for its network, and other containers'.
+type Outer = (Option<PathBuf>, Vec<(oci::LinuxNamespaceType, ContainerId)>);
+
+/// Takes what is outside of the container out of the list and checks the others.
+fn namespaces(linux: &mut oci::Linux, donors: &Donors) -> Result<Outer, Error> {
     use oci::LinuxNamespaceType as Type;
-    let mut netns = None;
+    let (mut netns, mut joins) = (None, Vec::new());
     let list = linux.namespaces_mut().get_or_insert_default();
     for namespace in list.iter_mut() {
         let typ = namespace.typ();
         let path = namespace.path().clone();
+        let donor = path.as_ref().and_then(|_| donors.donor(typ));
         match path {
+            Some(_) if donor.is_some() => joins.extend(donor.map(|donor| (typ, donor.clone()))),
             Some(path) if typ == Type::Network => netns = Some(path),
             Some(path) => {
                 let what = format!("joining {typ} {}", path.display());
@@ -299,7 +353,7 @@ fn namespaces(linux: &mut oci::Linux) -> Result<Option<PathBuf>, Error> {
             });
         }
     }
-    Ok(netns)
+    Ok((netns, joins))
 }
 
 /// Block devices of the host are disks; others are refused. The defaults that specs like to list are made by

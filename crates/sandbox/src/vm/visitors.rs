@@ -3,22 +3,23 @@
 //! One thread waits for the next visitor; each then has threads of its own, for as long as he stays. A guest
 //! is hostile: it gets so many at once and no more, and nobody but those that its container was given.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use share::Sockets;
 use spec::NAME_SERVER;
 use wire::message::Visitor;
-use wire::{Client, Receiver, Sender};
+use wire::{Client, Receiver, Sender, StreamId};
 
 use super::Error;
-use super::running::Running;
+use super::running::{Running, lock};
 
 /// How many are there at once; more are turned away.
 const AT_ONCE: usize = 256;
@@ -29,14 +30,16 @@ const LONGEST: u64 = 64 << 10;
 /// How long an answer to a query may take; resolvers ask again sooner.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Whom a container's visitors may see.
-#[derive(Debug, Default)]
+/// Whom a VM's visitors may see.
+#[derive(Debug)]
 pub(super) struct House {
     /// The network namespace of the name server.
-    pub(super) netns: Option<Arc<File>>,
-    /// The sockets among the files that the guest sees.
-    pub(super) sockets: Option<Sockets>,
-    pub(super) present: Arc<AtomicUsize>,
+    netns: Option<Arc<File>>,
+    /// The sockets among the files that the guest sees, by the stream of those files' requests.
+    sockets: Mutex<HashMap<StreamId, Sockets>>,
+    present: Arc<AtomicUsize>,
+    /// Whether visitors are taken in.
+    open: AtomicBool,
 }
 
 /// One visitor's place, free again when this is dropped.
@@ -49,6 +52,22 @@ impl Drop for Place {
 }
 
 impl House {
+    /// A house with the name server of this namespace, where there is one, and not open yet.
+    pub(super) fn new(netns: Option<Arc<File>>) -> Self {
+        let (sockets, present) = Default::default();
+        Self { netns, sockets, present, open: AtomicBool::new(false) }
+    }
+
+    /// Lets visitors see the sockets of one of the guest's file systems.
+    pub(super) fn invite(&self, share: StreamId, sockets: Sockets) {
+        lock(&self.sockets).insert(share, sockets);
+    }
+
+    /// Whether there is anybody to be seen.
+    fn is_lived_in(&self) -> bool {
+        self.netns.is_some() || !lock(&self.sockets).is_empty()
+    }
+
     fn place(&self) -> Option<Place> {
         let place = Place(Arc::clone(&self.present));
         (self.present.fetch_add(1, Ordering::Relaxed) < AT_ONCE).then_some(place)
@@ -72,8 +91,8 @@ impl House {
                     Ok(())
                 })
             }
-            Visitor::Socket { node } => {
-                let sockets = self.sockets.clone().ok_or_else(nobody)?;
+            Visitor::Socket { share, node } => {
+                let sockets = lock(&self.sockets).get(&share).cloned().ok_or_else(nobody)?;
                 Box::new(move || {
                     let server = sockets.connect(node)?;
                     converse(&server, |server| server.shutdown(Shutdown::Write), from, to);
@@ -93,9 +112,12 @@ impl House {
 }
 
 impl Running {
-    /// Takes visitors in as long as the VM runs.
-    pub(super) fn open_house(&self, house: House) -> Result<(), Error> {
-        let client = Arc::clone(&self.client);
+    /// Takes visitors in as long as the VM runs, once there is somebody to be seen.
+    pub(super) fn open_house(&self) -> Result<(), Error> {
+        if !self.house.is_lived_in() || self.house.open.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let (client, house) = (Arc::clone(&self.client), Arc::clone(&self.house));
         let receive = move || {
             while let Ok((visitor, from, to)) = next(&client) {
                 if let Err(error) = house.lead(visitor, from, to) {
