@@ -38,6 +38,7 @@ use crate::config::{HostConfig, Share, Size};
 use crate::container::Container;
 use crate::error::Error;
 use crate::mountpoint::propagation;
+use crate::owner::SharedVm;
 use security::Security;
 use user::Accounts;
 
@@ -60,6 +61,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) ipc: Option<&'a Path>,
     /// The shared memory that it has together with others.
     pub(crate) shm: Option<&'a Path>,
+    /// Another container's VM, if it is to be in one.
+    pub(crate) vm: Option<&'a SharedVm>,
     pub(crate) bundle: &'a Path,
     /// Where mounts are put together for it.
     pub(crate) staged: &'a Path,
@@ -158,9 +161,25 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
     if let Some(root) = propagation::of_root(&container.mounts)? {
         spec["linux"]["rootfsPropagation"] = root.into();
     }
+    if let Some(vm) = inputs.vm {
+        share_vm(&mut spec, vm);
+    }
     open_up(&mut spec, host)?;
     cdi::apply(&mut spec, &cdi::resolve(inputs.cdi_dirs, &host.openings.cdi)?)?;
     Ok(spec)
+}
+
+/// Has it made in another's VM. The paths of namespaces on the host say there only that they are joined.
+fn share_vm(spec: &mut Value, vm: &SharedVm) {
+    let joined = vm.namespaces.iter().map(|(namespace, of)| format!("{namespace}={of}"));
+    spec["annotations"][annotation::SANDBOX] = vm.of.as_str().into();
+    spec["annotations"][annotation::NAMESPACES] = joined.collect::<Vec<_>>().join(",").into();
+    for namespace in spec["linux"]["namespaces"].as_array_mut().into_iter().flatten() {
+        let own = !vm.namespaces.iter().any(|(joined, _)| namespace["type"] == **joined);
+        if own && let Some(fields) = namespace.as_object_mut() {
+            fields.remove("path");
+        }
+    }
 }
 
 /// The mount of the program that is PID 1.

@@ -37,6 +37,9 @@ pub struct Container {
     pub path: String,
     /// The other words.
     pub args: Vec<String>,
+    /// The container whose VM it is in, while it is in another's.
+    #[serde(default)]
+    pub vm_of: Option<ContainerId>,
     /// Where it is in its life.
     pub status: Status,
     /// Exit status of the last run; 0 before the first.

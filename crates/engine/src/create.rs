@@ -244,6 +244,7 @@ impl Engine {
             isolation,
             path,
             args,
+            vm_of: None,
             status: Status::Created,
             exit_code: 0,
             oom_killed: false,

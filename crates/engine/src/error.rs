@@ -267,6 +267,16 @@ pub enum StateError {
     /// Whose processes or memory it is to share does not run.
     #[error("failed to join {0} namespace: container {1} is not running")]
     JoinEnded(&'static str, String),
+    /// Others run in the VM that it had.
+    #[error(
+        "container {id}: its last VM still runs for container {other}, with its disks: stop {other} first"
+    )]
+    VmShared {
+        /// Whose VM it was.
+        id: String,
+        /// Who is in it.
+        other: String,
+    },
     /// It is to find another by name, which does not run.
     #[error("Cannot link to a non running container: /{other} AS /{own}/{alias}")]
     LinkStopped {

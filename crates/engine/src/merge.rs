@@ -198,7 +198,7 @@ pub(crate) fn check_wall(host: &HostConfig, isolation: Isolation) -> Result<(), 
         ("HostConfig.UTSMode", &openings.uts),
         ("HostConfig.CgroupnsMode", &openings.cgroup),
     ] {
-        if matches!(share, Share::Host | Share::Container(_) | Share::Shareable) {
+        if *share == Share::Host {
             let problem = format!("{share}: a namespace cannot cross the wall of a VM");
             return Err(Error::Unsupported { field, problem });
         }

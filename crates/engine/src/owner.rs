@@ -41,6 +41,7 @@ use crate::shim::Shim;
 use crate::store::Written;
 use exec::Entry;
 
+pub(crate) use join::SharedVm;
 pub use publish::Bindings;
 pub(crate) use start::blocking;
 

@@ -152,7 +152,7 @@ fn of(container: &Container, around: &Surroundings<'_>) -> Vec<Piercing> {
         container.mounts.iter().filter_map(|point| mount(point, around)).collect();
     list.extend(ports(container));
     let openings = &container.host.openings;
-    list.extend(namespaces(openings));
+    list.extend(namespaces(openings, container.isolation));
     list.extend(devices(openings, container.isolation));
     list.extend(
         openings
@@ -246,7 +246,7 @@ fn ports(container: &Container) -> Vec<Piercing> {
     asked.collect()
 }
 
-fn namespaces(openings: &Openings) -> Vec<Piercing> {
+fn namespaces(openings: &Openings, isolation: Isolation) -> Vec<Piercing> {
     let all = [
         ("network", &openings.network, risk::NETWORK),
         ("ipc", &openings.ipc, risk::IPC),
@@ -254,12 +254,14 @@ fn namespaces(openings: &Openings) -> Vec<Piercing> {
         ("uts", &openings.uts, risk::UTS),
         ("cgroup", &openings.cgroup, risk::CGROUP),
     ];
+    let shared = |name: &str, with: &str| {
+        let made = piercing(PiercingKind::Namespace, name, with);
+        Some(Piercing { reach: reach(isolation), ..made })
+    };
     let one = |(name, share, risk): (&str, &Share, &'static str)| match share {
         Share::Own | Share::None => None,
-        Share::Shareable => {
-            Some(piercing(PiercingKind::Namespace, name, "offered to other containers"))
-        }
-        Share::Container(_) => Some(piercing(PiercingKind::Namespace, name, share.to_string())),
+        Share::Shareable => shared(name, "offered to other containers"),
+        Share::Container(_) => shared(name, &share.to_string()),
         Share::Host => {
             let made = piercing(PiercingKind::Namespace, name, "host");
             Some(Piercing { risk: Some(risk), ..made })

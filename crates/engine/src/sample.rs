@@ -20,6 +20,7 @@ pub(crate) fn container(id: &str, name: &str, age: u64) -> Container {
         isolation: Isolation::Process,
         path: "sh".to_owned(),
         args: Vec::new(),
+        vm_of: None,
         status: Status::Created,
         exit_code: 0,
         oom_killed: false,

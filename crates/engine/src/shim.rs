@@ -222,9 +222,9 @@ impl Shim {
             .map_err(|error| refused("delete", error))
     }
 
-    /// Asks the shim itself to end.
-    pub(crate) async fn shutdown(&self) {
-        let request = api::ShutdownRequest { id: self.id.clone(), now: true, ..Default::default() };
+    /// Asks the shim itself to end: `now`, or if it holds nothing.
+    pub(crate) async fn shutdown(&self, now: bool) {
+        let request = api::ShutdownRequest { id: self.id.clone(), now, ..Default::default() };
         // It may end before it answers.
         let _ = self.tasks.shutdown(ttrpc::context::Context::default(), &request).await;
     }

@@ -2,6 +2,7 @@
 
 use spec::Isolation;
 use tests::Host;
+use tests::command::eventually;
 use tests::host::IMAGE;
 
 use super::sockets::PERL;
@@ -71,6 +72,53 @@ pub(crate) fn nobody_joins_what_is_in_a_vm(host: &mut Host) {
     host.docker(&["rm", "-f", "apart"]).ok();
 }
 
+pub(crate) fn containers_join_each_other_in_one_vm(host: &mut Host) {
+    const LOOK: &str = "cat /proc/sys/kernel/random/boot_id; \
+                        for kind in net ipc pid; do readlink /proc/self/ns/$kind; done";
+    let vm = Isolation::Vm;
+    let serve = "mkdir /www; echo page > /www/index.html; echo said > /dev/shm/word; \
+                 exec httpd -f -p 80 -h /www";
+    detached(host, vm, &["--name=donor", "--ipc=shareable"], &["sh", "-c", serve]);
+    let joins = ["--network=container:donor", "--ipc=container:donor"];
+    let look = "wget -qO- 127.0.0.1; cat /dev/shm/word; echo own > /own; sleep 1000";
+    let flags = [&joins[..], &["--name=joined"]].concat();
+    detached(host, vm, &flags, &["sh", "-c", look]);
+    eventually("it has seen both", || host.docker(&["logs", "joined"]).out == "page\nsaid\n");
+    let look = |seen: String| seen.lines().map(str::to_owned).collect::<Vec<_>>();
+    let of = |name: &str| look(host.docker(&["exec", name, "sh", "-c", LOOK]).ok());
+    let same =
+        |seen: &[String]| of("donor").iter().zip(seen).map(|(a, b)| a == b).collect::<Vec<_>>();
+    assert_eq!(
+        same(&of("joined")),
+        [true, true, true, false],
+        "machine, network, memory, processes"
+    );
+    assert_eq!(host.docker(&["exec", "joined", "cat", "/own"]).ok(), "own");
+    host.docker(&["exec", "donor", "cat", "/own"]).fails(1);
+    let worker = "{{.Hull.Isolation.WorkerPid}}";
+    assert_eq!(field(host, "joined", worker), field(host, "donor", worker));
+
+    // One that has its own of something has it in the same VM.
+    let alone = ["--network=none", "--pid=container:donor", IMAGE, "sh", "-c", LOOK];
+    assert_eq!(same(&look(run(host, vm, &alone).ok())), [true, false, false, true]);
+    let said = run(host, vm, &["--pid=container:donor", IMAGE, "true"]).fails(125);
+    assert!(said.contains("a VM has one network"), "{said}");
+
+    // It outlives the engine, and whom it has joined; who was first gets his VM back when it is free.
+    host.engine.kill();
+    host.engine.start();
+    assert_eq!(host.docker(&["exec", "joined", "cat", "/own"]).ok(), "own");
+    host.docker(&["kill", "donor"]).ok();
+    assert_eq!(field(host, "joined", "{{.State.Status}}"), "running");
+    let said = host.docker(&["start", "donor"]).fails(1);
+    assert!(said.contains("its last VM still runs for container joined"), "{said}");
+    assert_eq!(host.docker(&["exec", "joined", "cat", "/own"]).ok(), "own");
+    host.docker(&["stop", "-t", "0", "joined"]).ok();
+    host.docker(&["start", "donor", "joined"]).ok();
+    assert_eq!(host.docker(&["exec", "joined", "cat", "/own"]).ok(), "own");
+    host.docker(&["rm", "-f", "donor", "joined"]).ok();
+}
+
 pub(crate) fn shared_memory_is_for_those_who_are_offered_it(host: &mut Host) {
     let process = Isolation::Process;
     let write = "echo said > /dev/shm/word; ipcmk -Q 2>/dev/null; exec sleep 1000";
@@ -103,19 +151,16 @@ pub(crate) fn shared_memory_is_for_those_who_are_offered_it(host: &mut Host) {
 }
 
 pub(crate) fn no_namespace_crosses_the_wall_of_a_vm(host: &mut Host) {
-    for flag in [
-        "--ipc=host",
-        "--ipc=shareable",
-        "--ipc=container:x",
-        "--pid=host",
-        "--pid=container:x",
-        "--uts=host",
-        "--cgroupns=host",
-        "--network=host",
-        "--network=container:x",
-    ] {
+    for flag in ["--ipc=host", "--pid=host", "--uts=host", "--cgroupns=host", "--network=host"] {
         let said = run(host, Isolation::Vm, &[flag, IMAGE, "true"]).fails(125);
         assert!(said.contains("a namespace cannot cross the wall of a VM"), "{flag}: {said}");
+    }
+    detached(host, Isolation::Process, &["--name=outside", "--ipc=shareable"], &["sleep", "1000"]);
+    for flag in
+        ["--ipc=container:outside", "--pid=container:outside", "--network=container:outside"]
+    {
+        let said = run(host, Isolation::Vm, &[flag, IMAGE, "true"]).fails(125);
+        assert!(said.contains("is outside, and a VM has its own wall around it"), "{said}");
     }
     let own = ["--ipc=private", "--cgroupns=private", "--userns=host", IMAGE, "true"];
     run(host, Isolation::Vm, &own).ok();

@@ -68,7 +68,7 @@ impl Reach {
     /// Ends a shim that was started for this.
     pub(crate) async fn end(self) {
         if self.still.is_some() {
-            self.shim.shutdown().await;
+            self.shim.shutdown(true).await;
             shim::until_gone(&self.shared.places(self.container.id.as_str()).bundle).await;
             unmount_volumes(self.shared, self.container).await;
         }

@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use spec::{ContainerId, Isolation};
+
 use super::Owner;
 use crate::config::Share;
 use crate::container::{Container, Files};
 use crate::error::{Error, StateError};
-
-/// What a wall is told to be made of when its processes are not the host's.
-const WORKER: &str = "workerPid";
 
 /// Where the namespaces of a container are.
 #[derive(Debug, Default)]
@@ -22,8 +21,22 @@ pub(super) struct Joined {
     pub(super) ipc: Option<PathBuf>,
     /// The shared memory that it offers, or that it is offered.
     pub(super) shm: Option<PathBuf>,
+    /// The VM that it is in together with others; `None` for one that shares the host's kernel or has a VM
+    /// of its own.
+    pub(super) vm: Option<SharedVm>,
     /// Files that it has in place of its own.
     hosts: Vec<(PathBuf, PathBuf)>,
+}
+
+/// Another container's VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SharedVm {
+    /// Whose, by the first of its namespaces that is joined.
+    pub(crate) of: ContainerId,
+    /// Where its shim listens.
+    pub(crate) address: String,
+    /// Which namespaces in it are joined, and whose they are.
+    pub(crate) namespaces: Vec<(&'static str, ContainerId)>,
 }
 
 impl Owner {
@@ -39,6 +52,7 @@ impl Owner {
             }
             Share::Container(name) => {
                 let other = self.donor("network", name)?;
+                joined.enter(&other, "network")?;
                 joined.network = Some(self.shared.places(other.id.as_str()).netns);
                 let Files { hosts, resolv_conf, .. } = &other.files;
                 joined.hosts = vec![
@@ -49,11 +63,16 @@ impl Owner {
             _ => {}
         }
         if let Share::Container(name) = &openings.pid {
-            let pid = self.donor("PID", name)?.status.pid().map_or(0, spec::Pid::raw);
+            let other = self.donor("PID", name)?;
+            joined.enter(&other, "pid")?;
+            let pid = other.status.pid().map_or(0, spec::Pid::raw);
             joined.pid = Some(Path::new("/proc").join(pid.to_string()).join("ns/pid"));
         }
         match &openings.ipc {
-            Share::Shareable => joined.shm = Some(self.places.shm.clone()),
+            // In a VM it is the guest's, which those who join find there.
+            Share::Shareable if self.container.isolation.shares_kernel() => {
+                joined.shm = Some(self.places.shm.clone());
+            }
             Share::Container(name) => {
                 let other = self.donor("IPC", name)?;
                 if other.host.openings.ipc != Share::Shareable {
@@ -61,11 +80,41 @@ impl Owner {
                 }
                 let pid = other.status.pid().map_or(0, spec::Pid::raw);
                 joined.ipc = Some(Path::new("/proc").join(pid.to_string()).join("ns/ipc"));
-                joined.shm = Some(self.shared.places(other.id.as_str()).shm);
+                joined.enter(&other, "ipc")?;
+                if joined.vm.is_none() {
+                    joined.shm = Some(self.shared.places(other.id.as_str()).shm);
+                }
             }
             _ => {}
         }
+        if joined.vm.is_some()
+            && openings.network == Share::Own
+            && !self.container.host.attachments.is_empty()
+        {
+            let problem = "a VM has one network: a container in another's VM joins that \
+                           (--network container:NAME) or has none (--network none)";
+            let field = "HostConfig.NetworkMode";
+            return Err(Error::Unsupported { field, problem: problem.to_owned() });
+        }
         Ok(joined)
+    }
+
+    /// Refuses the start of a VM whose disks are still in use by those that have joined its last one.
+    pub(super) fn left_alone(&self) -> Result<(), Error> {
+        let own = &self.container.id;
+        let stays = |other: &&Arc<Container>| other.vm_of.as_ref() == Some(own);
+        match self.shared.live().iter().find(stays) {
+            Some(other) => {
+                let (id, other) = (own.to_string(), other.name.clone());
+                Err(StateError::VmShared { id, other }.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether others are in the same VM.
+    pub(super) fn shares_vm(&self) -> bool {
+        self.container.vm_of.is_some() || self.left_alone().is_err()
     }
 
     fn donor(&self, what: &'static str, name: &str) -> Result<Arc<Container>, Error> {
@@ -78,15 +127,38 @@ impl Owner {
             }
             .into());
         }
-        if other.wall.as_ref().is_some_and(|wall| wall.contains_key(WORKER)) {
-            let problem = format!("the {what} of container {name} is behind the wall of a VM");
-            return Err(Error::Unsupported { field: "HostConfig", problem });
-        }
-        Ok(other)
+        let problem = match (self.container.isolation, other.isolation) {
+            (Isolation::Process, Isolation::Vm) => "is behind the wall of a VM",
+            (Isolation::Vm, Isolation::Process) => {
+                "is outside, and a VM has its own wall around it"
+            }
+            _ => return Ok(other),
+        };
+        let problem = format!("the {what} of container {name} {problem}");
+        Err(Error::Unsupported { field: "HostConfig", problem })
     }
 }
 
 impl Joined {
+    /// Takes note that a namespace of `other` is joined, where that is in a VM: all must be in the same.
+    fn enter(&mut self, other: &Container, namespace: &'static str) -> Result<(), Error> {
+        let Some(address) = other.shim.as_ref().filter(|_| other.isolation == Isolation::Vm) else {
+            return Ok(());
+        };
+        let of = other.vm_of.clone().unwrap_or_else(|| other.id.clone());
+        let (address, namespaces) = (address.clone(), Vec::new());
+        let vm = self.vm.get_or_insert(SharedVm { of, address, namespaces });
+        if vm.address != *other.shim.as_ref().unwrap_or(&vm.address) {
+            let problem = format!(
+                "the {namespace} namespace of container {} is in another VM than that of {}",
+                other.name, vm.of
+            );
+            return Err(Error::Unsupported { field: "HostConfig", problem });
+        }
+        vm.namespaces.push((namespace, other.id.clone()));
+        Ok(())
+    }
+
     /// Puts the files of whose network it is in place of its own. Blocks.
     pub(super) fn copy_files(&self) -> Result<(), Error> {
         for (from, to) in &self.hosts {

@@ -13,6 +13,7 @@ use image::Snapshot;
 use spec::{Kind, Pid};
 
 use super::Owner;
+use super::join::Joined;
 use crate::bundle;
 use crate::config::Share;
 use crate::container::{Status, Wall};
@@ -58,21 +59,34 @@ impl Owner {
     async fn launch(&mut self) -> Result<(), Error> {
         self.shared.settings.walls.check(self.container.isolation)?;
         let snapshot = self.shared.images.snapshot(&self.container.id)?;
+        let joined = self.joined()?;
+        self.left_alone()?;
         self.make_streams()?;
         let (shared, id) = (Arc::clone(&self.shared), self.id().to_owned());
-        let bundle = self.places.bundle.clone();
+        let (bundle, vm) = (self.places.bundle.clone(), joined.vm.clone());
+        self.container.vm_of = vm.as_ref().map(|vm| vm.of.clone());
         let (written, shim) = tokio::join!(
             async {
                 self.connect().await?;
-                self.write_bundle(&snapshot).await
+                self.write_bundle(&snapshot, joined).await
             },
-            Shim::spawn(&shared.settings, &id, &bundle),
+            async {
+                match &vm {
+                    Some(vm) => Shim::connect(&id, &vm.address).await,
+                    None => Shim::spawn(&shared.settings, &id, &bundle).await,
+                }
+            },
         );
         let shim = self.shim.insert(shim?).clone();
         written?;
         self.container.shim = Some(shim.address().to_owned());
         // Whoever finds the record after a crash must find the shim.
-        let recorded = self.shared.store.put(&self.container);
+        let mut recorded = self.shared.store.put(&self.container);
+        if vm.is_some() {
+            // Another's shim leaves no trace of this container on the host.
+            recorded.done().await?;
+            recorded = self.shared.store.put(&self.container);
+        }
         let creation = Creation {
             places: &self.places,
             snapshot: &snapshot,
@@ -108,18 +122,17 @@ impl Owner {
         std::fs::write(&file, plan).map_err(failed("write", &file))
     }
 
-    async fn write_bundle(&self, snapshot: &Snapshot) -> Result<(), Error> {
+    async fn write_bundle(&self, snapshot: &Snapshot, joined: Joined) -> Result<(), Error> {
         let (container, snapshot) = (self.container.clone(), snapshot.clone());
         let (places, size) =
             (self.places.clone(), self.size.or(self.container.config.console_size));
         let shared = Arc::clone(&self.shared);
-        let joined = self.joined()?;
         let (links, served) = (self.shared.link_variables(&container), self.names.is_some());
         let gateways = self.shared.bridge.gateways();
         self.shared.check_links(&container)?;
         let neighbours = self.shared.neighbours(&container, &self.shared.live());
         blocking(move || {
-            if container.host.openings.ipc == Share::Shareable {
+            if joined.shm.is_some() && container.host.openings.ipc == Share::Shareable {
                 shm::mount(&places.shm, container.host.shm_size)?;
             }
             shared.mount_volumes(&container)?;
@@ -134,6 +147,7 @@ impl Owner {
                 pid: joined.pid.as_deref(),
                 ipc: joined.ipc.as_deref(),
                 shm: joined.shm.as_deref(),
+                vm: joined.vm.as_ref(),
                 bundle: &places.bundle,
                 staged: &places.mounts,
                 init: &shared.settings.init(),
@@ -228,16 +242,18 @@ impl Owner {
     /// Frees what a run holds: task, shim, network, stream sockets. Goes on over failures.
     pub(super) async fn tear_down(&mut self) {
         if let Some(shim) = self.shim.take() {
+            let shared = self.shares_vm();
             match shim.delete("").await {
-                Ok(_) => shim.shutdown().await,
-                Err(error) if error.kind() == Kind::NotFound => shim.shutdown().await,
+                Ok(_) => shim.shutdown(!shared).await,
+                Err(error) if error.kind() == Kind::NotFound => shim.shutdown(!shared).await,
                 Err(error) => {
                     self.warn("delete of the task", &error);
-                    shim.shutdown().await;
+                    shim.shutdown(!shared).await;
                     self.bury().await;
                 }
             }
         }
+        self.container.vm_of = None;
         self.container.shim = None;
         self.container.wall = None;
         self.free_host().await;

@@ -36,6 +36,7 @@ fn container() -> Container {
         isolation: Isolation::Vm,
         path: "sleep".into(),
         args: vec!["600".into()],
+        vm_of: None,
         status: Status::Running { pid: Pid::new(7).expect("positive") },
         exit_code: 0,
         oom_killed: false,
