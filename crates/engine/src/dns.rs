@@ -147,7 +147,7 @@ impl Asker {
     async fn answer(&self, query: &[u8], way: forward::Way) -> Option<Vec<u8>> {
         let message = Message::from_vec(query).ok()?;
         let container = self.shared.find(self.id.as_str()).ok()?.now().container;
-        let directory = Directory::of(&self.shared, &container);
+        let directory = Directory::of(&self.shared, &container, &message);
         let answer = match answer::answer(&message, &directory)? {
             Outcome::Known(answer) => *answer,
             Outcome::Elsewhere => {

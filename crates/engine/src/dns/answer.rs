@@ -24,9 +24,41 @@ pub(super) struct Known {
     pub(super) address: IpAddr,
 }
 
-/// All names that a container knows.
+/// The names that a container knows, as far as a question is about them.
 #[derive(Debug, Default)]
 pub(super) struct Directory(Vec<Known>);
+
+/// What a question is about.
+#[derive(Debug)]
+enum Sought {
+    /// In lower case, without a dot behind it.
+    Name(String),
+    Address(IpAddr),
+}
+
+impl Sought {
+    /// `None` where the name of an address is asked for that is none.
+    fn by(asked: &Query) -> Option<Self> {
+        let text = asked.name().to_ascii().to_ascii_lowercase();
+        let text = text.trim_end_matches('.');
+        if asked.query_type() == RecordType::PTR {
+            return Some(Self::Address(address(text)?));
+        }
+        Some(Self::Name(text.to_owned()))
+    }
+
+    /// Whether who has the name on the network, at the address, is meant.
+    fn means(&self, network: &str, address: IpAddr, name: &str) -> bool {
+        match self {
+            Self::Address(sought) => *sought == address,
+            Self::Name(text) => text.split_at_checked(name.len()).is_some_and(|(own, rest)| {
+                let behind = rest.strip_prefix('.');
+                own.eq_ignore_ascii_case(name)
+                    && behind.map_or(rest.is_empty(), |word| word.eq_ignore_ascii_case(network))
+            }),
+        }
+    }
+}
 
 /// Where the answer is.
 #[derive(Debug, PartialEq)]
@@ -36,10 +68,13 @@ pub(super) enum Outcome {
 }
 
 impl Directory {
-    /// What `container` knows now.
-    pub(super) fn of(shared: &Shared, container: &Container) -> Self {
-        let live = shared.live();
-        let known = shared.names(container, &live);
+    /// What `container` knows now of what is asked.
+    pub(super) fn of(shared: &Shared, container: &Container, query: &Message) -> Self {
+        let Some(sought) = query.queries.first().and_then(Sought::by) else {
+            return Self::default();
+        };
+        let wanted = |network: &str, address, name: &str| sought.means(network, address, name);
+        let known = shared.names(container, &shared.live(), wanted);
         let known = known.into_iter().map(|(network, address, name)| Known {
             name: name.to_ascii_lowercase(),
             network,
@@ -48,13 +83,9 @@ impl Directory {
         Self(known.collect())
     }
 
-    /// The addresses of a name, with or without its network's behind it.
-    fn addresses(&self, name: &str) -> Vec<IpAddr> {
-        let means = |known: &&Known| match name.strip_prefix(known.name.as_str()) {
-            Some("") => true,
-            Some(rest) => rest.strip_prefix('.') == Some(known.network.as_str()),
-            None => false,
-        };
+    /// The addresses of who is meant.
+    fn addresses(&self, sought: &Sought) -> Vec<IpAddr> {
+        let means = |known: &&Known| sought.means(&known.network, known.address, &known.name);
         let mut found: Vec<_> = self.0.iter().filter(means).map(|known| known.address).collect();
         found.sort_unstable();
         found.dedup();
@@ -108,15 +139,13 @@ fn refusal(query: &Message, code: ResponseCode) -> Message {
 /// The records for a name of the directory; an empty list for one that has none of this type, `None` for
 /// one that is not there.
 fn records(asked: &Query, directory: &Directory) -> Option<Vec<Record>> {
-    let text = asked.name().to_ascii().to_ascii_lowercase();
-    let text = text.trim_end_matches('.');
     let record = |data: RData| Record::from_rdata(asked.name().clone(), TTL, data);
-    if asked.query_type() == RecordType::PTR {
-        let name = directory.name(address(text)?)?;
-        let name = Name::from_ascii(name).ok()?;
+    let sought = Sought::by(asked)?;
+    if let Sought::Address(address) = sought {
+        let name = Name::from_ascii(directory.name(address)?).ok()?;
         return Some(vec![record(RData::PTR(PTR(name)))]);
     }
-    let mut addresses = directory.addresses(text);
+    let mut addresses = directory.addresses(&sought);
     if addresses.is_empty() {
         return None;
     }
@@ -174,7 +203,7 @@ mod tests {
     fn directory() -> Directory {
         let known = |name: &str, last: u8| Known {
             name: name.to_owned(),
-            network: "back".to_owned(),
+            network: "Back".to_owned(),
             address: Ipv4Addr::new(172, 18, 0, last).into(),
         };
         let six = Known { address: "fd00:18::3".parse().expect("an address"), ..known("db", 3) };
@@ -208,6 +237,7 @@ mod tests {
         };
         assert_eq!(a("web."), list(&["172.18.0.2"]));
         assert_eq!(a("WEB.back."), list(&["172.18.0.2"]));
+        assert_eq!(a("web.Back."), list(&["172.18.0.2"]));
         assert_eq!(a("store."), list(&["172.18.0.2", "172.18.0.3"]));
         assert_eq!((a("web.front."), a("webs."), a("example.org.")), (None, None, None));
         // It has no address of that family, which is no reason to ask elsewhere.
@@ -219,9 +249,9 @@ mod tests {
     #[test]
     fn an_address_is_a_neighbours_or_elsewhere() {
         let ptr = |name: &str| texts(ask(name, RecordType::PTR));
-        assert_eq!(ptr("3.0.18.172.in-addr.arpa."), Some(vec!["db.back.".to_owned()]));
+        assert_eq!(ptr("3.0.18.172.in-addr.arpa."), Some(vec!["db.Back.".to_owned()]));
         let six = "3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.1.0.0.0.0.d.f.ip6.arpa.";
-        assert_eq!(ptr(six), Some(vec!["db.back.".to_owned()]));
+        assert_eq!(ptr(six), Some(vec!["db.Back.".to_owned()]));
         assert_eq!((ptr(&six[2..]), ptr("g.ip6.arpa.")), (None, None));
         assert_eq!(ptr("9.0.18.172.in-addr.arpa."), None);
         assert_eq!(ptr("web."), None);

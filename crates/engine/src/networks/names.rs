@@ -75,22 +75,34 @@ impl Shared {
         lines
     }
 
-    /// All names by which a container finds others and itself: on which network, where, and the name.
+    /// The names by which a container finds others and itself, as far as they are `wanted`: on which network,
+    /// where, and the name.
     pub(crate) fn names(
         &self,
         container: &Container,
         live: &[Arc<Container>],
+        wanted: impl Fn(&str, IpAddr, &str) -> bool,
     ) -> Vec<(String, IpAddr, String)> {
         let others = live.iter().map(Arc::as_ref).filter(|other| other.id != container.id);
         let all: Vec<&Container> = others.chain([container]).collect();
         let mut found = Vec::new();
         for network in container.endpoints.keys() {
-            if network != DEFAULT {
-                let known = all.iter().flat_map(|one| names_on(one, network));
-                found.extend(known.map(|(address, name)| (network.clone(), address, name)));
+            let mut see = |ip: IpAddr, name: &str| {
+                if wanted(network, ip, name) {
+                    found.push((network.clone(), ip, name.to_owned()));
+                }
+            };
+            let known = all.iter().filter(|_| network != DEFAULT);
+            for (endpoint, names) in known.filter_map(|one| called(one, network)) {
+                for (ip, _) in endpoint.addresses() {
+                    for name in &names {
+                        see(ip, name);
+                    }
+                }
             }
-            let linked = self.linked(container, network, &all);
-            found.extend(linked.map(|(ip, name)| (network.clone(), ip, name.to_owned())));
+            for (ip, name) in self.linked(container, network, &all) {
+                see(ip, name);
+            }
         }
         found
     }
@@ -243,10 +255,9 @@ fn has_links(container: &Container) -> bool {
     networks.any(|network| links_on(container, network).next().is_some())
 }
 
-/// A container's names on a network, each with its address there.
-fn names_on(container: &Container, network: &str) -> Vec<(IpAddr, String)> {
-    let here = container.endpoints.get(network).zip(container.host.attachments.get(network));
-    let Some((endpoint, attachment)) = here else { return Vec::new() };
+/// Where a container is on a network, and how it is called there.
+fn called<'a>(container: &'a Container, network: &str) -> Option<(&'a Endpoint, Vec<&'a str>)> {
+    let attachment = container.host.attachments.get(network)?;
     let mut names = vec![container.name.as_str(), container.short_id()];
     let hostname = [container.config.hostname.as_str()].into_iter().filter(|name| !name.is_empty());
     for name in hostname.chain(attachment.aliases.iter().map(String::as_str)) {
@@ -254,6 +265,12 @@ fn names_on(container: &Container, network: &str) -> Vec<(IpAddr, String)> {
             names.push(name);
         }
     }
+    Some((container.endpoints.get(network)?, names))
+}
+
+/// A container's names on a network, each with its address there.
+fn names_on(container: &Container, network: &str) -> Vec<(IpAddr, String)> {
+    let Some((endpoint, names)) = called(container, network) else { return Vec::new() };
     let at = |(ip, _)| names.iter().map(move |name| (ip, (*name).to_owned())).collect::<Vec<_>>();
     endpoint.addresses().flat_map(at).collect()
 }
