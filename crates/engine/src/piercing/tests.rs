@@ -135,8 +135,9 @@ fn namespaces_devices_and_rights_are_listed() {
     want.remove(0);
     let want: Vec<_> = want.iter().map(|line| line.trim_end_matches(" !")).collect();
     assert_eq!(lines(&given), want);
+    // Namespaces are shared within the VM; what is left are the devices.
     let far = list(&given).into_iter().filter(|one| one.reach == Reach::Host);
-    assert_eq!(far.count(), 4);
+    assert_eq!(far.count(), 2);
 }
 
 #[test]
