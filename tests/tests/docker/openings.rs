@@ -100,7 +100,7 @@ pub(crate) fn a_network_can_be_the_hosts_or_anothers(host: &mut Host) {
     let listed = run(host, process, &[&flags[..], &["ps", "-o", "args"]].concat()).ok();
     assert!(listed.contains("sleep 1000"), "{listed}");
     let said = run(host, Isolation::Vm, &["--network=container:web", IMAGE, "true"]).fails(125);
-    assert!(said.contains("cannot cross the wall of a VM"), "{said}");
+    assert!(said.contains("is outside, and a VM has its own wall around it"), "{said}");
     let said = run(host, Isolation::Vm, &["--network=host", IMAGE, "true"]).fails(125);
     assert!(said.contains("cannot cross the wall of a VM"), "{said}");
     host.docker(&["kill", "web"]).ok();
