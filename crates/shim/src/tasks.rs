@@ -51,11 +51,11 @@ pub(crate) struct Tasks {
     leaving: Mutex<Vec<Arc<Process>>>,
     /// Told when the last process was forgotten.
     idle: Sender<Idle>,
-    /// How many calls work on files, which need no process.
+    /// How many calls make a container or work on files, which needs none.
     busy: AtomicUsize,
 }
 
-/// A call that works on files; the server does not go meanwhile.
+/// A call at whose time no process may be known; the server does not go meanwhile.
 struct Busy<'a>(&'a Tasks);
 
 impl Drop for Busy<'_> {
@@ -100,6 +100,7 @@ impl Tasks {
 
     /// Makes a container; its init waits at the start gate.
     pub(crate) fn create(&self, creation: Creation) -> Result<Arc<Process>, Error> {
+        let _busy = self.busy();
         let id = ProcessId::init(creation.container.clone());
         let mut place = self.sandbox.lock().unwrap_or_else(PoisonError::into_inner);
         if self.processes().contains_key(&id) {
@@ -291,9 +292,7 @@ impl Tasks {
 
     /// Whether nothing is held and nothing is being made.
     pub(crate) fn idle(&self) -> bool {
-        self.sandbox.try_lock().is_ok()
-            && self.processes().is_empty()
-            && self.busy.load(Ordering::SeqCst) == 0
+        self.processes().is_empty() && self.busy.load(Ordering::SeqCst) == 0
     }
 
     /// Asks the server to go. Refused silently, as containerd expects, while anything is held,
