@@ -33,13 +33,24 @@ pub(crate) fn every_page_does_what_it_says(host: &mut Host) {
         own = host.another_engine_with(&["--isolation=process"]);
         &own
     };
+    let before = named(engine);
     engine.docker(&["pull", "-q", "busybox"]).ok();
     for page in &pages {
         let start = Instant::now();
         wrong.extend(follow(engine, page));
         println!("    {} ({:.1} s)", page.name, start.elapsed().as_secs_f32());
     }
+    // Other cases want to know what names an image has.
+    for name in named(engine).iter().filter(|name| !before.contains(name)) {
+        engine.docker(&["rmi", name]).ok();
+    }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// The names of all images.
+fn named(engine: &Engine) -> Vec<String> {
+    let listed = engine.docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).ok();
+    listed.lines().filter(|name| !name.contains("<none>")).map(str::to_owned).collect()
 }
 
 /// An engine takes the configuration.
