@@ -161,7 +161,7 @@ static void ended(const char *json) {
 
 /* Somebody may come. */
 static void received(uint32_t number) {
-    static char data[32768];
+    static char data[32768], said[128];
     uint32_t from = field("\"from\":");
     if (!is("flood")) return;
     if (visits++ >= FLOOD) {
@@ -179,7 +179,10 @@ static void received(uint32_t number) {
         frame(from, END, "", 0);
         break;
     default:
-        answer(number, "{\"Ok\":{\"came\":{\"visitor\":{\"socket\":{\"node\":99999}}}}}");
+        /* Of the files there are, and of others. */
+        snprintf(said, sizeof said, "{\"Ok\":{\"came\":{\"visitor\":{\"socket\":{\"share\":%u,\"node\":99999}}}}}",
+                 visits % 2 ? requests : 99999);
+        answer(number, said);
     }
 }
 
