@@ -30,6 +30,10 @@ const GLANCE: Duration = Duration::from_millis(100);
 impl Vm {
     /// The VM with the container's disks, without its program: the one there is, or a new one.
     pub(super) fn still(&self, id: &ContainerId, bundle: &Bundle) -> Result<Arc<Running>, Error> {
+        // Looked at before the other is locked: whoever makes a container locks them in this order.
+        if self.slot().as_ref().is_some_and(|running| running.first == *id) {
+            return Err(Error::Lingers(id.clone()));
+        }
         let mut slot = self.still_slot();
         if let Some(running) = slot.as_ref().filter(|running| running.member(id).is_ok()) {
             return Ok(Arc::clone(running));
@@ -37,9 +41,6 @@ impl Vm {
         let annotations = bundle.spec.annotations().as_ref();
         let scratch = annotations.and_then(|all| all.get(annotation::SCRATCH_MIB)?.parse().ok());
         let disks = image::disks(&self.options, &bundle.rootfs, scratch)?;
-        if let Some(running) = self.slot().as_ref().filter(|running| running.first == *id) {
-            return Err(Error::Lingers(running.first.clone()));
-        }
         let parts = Parts {
             kernel: String::new(),
             hostname: id.to_string(),
