@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use spec::{ContainerId, Isolation};
+use spec::ContainerId;
 
 use super::Owner;
 use crate::config::Share;
@@ -127,11 +127,10 @@ impl Owner {
             }
             .into());
         }
-        let problem = match (self.container.isolation, other.isolation) {
-            (Isolation::Process, Isolation::Vm) => "is behind the wall of a VM",
-            (Isolation::Vm, Isolation::Process) => {
-                "is outside, and a VM has its own wall around it"
-            }
+        let (own, its) = (self.container.isolation, other.isolation);
+        let problem = match (own.shares_kernel(), its.shares_kernel()) {
+            (true, false) => "is behind the wall of a VM",
+            (false, true) => "is outside, and a VM has its own wall around it",
             _ => return Ok(other),
         };
         let problem = format!("the {what} of container {name} {problem}");
@@ -142,13 +141,16 @@ impl Owner {
 impl Joined {
     /// Takes note that a namespace of `other` is joined, where that is in a VM: all must be in the same.
     fn enter(&mut self, other: &Container, namespace: &'static str) -> Result<(), Error> {
-        let Some(address) = other.shim.as_ref().filter(|_| other.isolation == Isolation::Vm) else {
+        let Some(address) = other.shim.clone().filter(|_| !other.isolation.shares_kernel()) else {
             return Ok(());
         };
         let of = other.vm_of.clone().unwrap_or_else(|| other.id.clone());
-        let (address, namespaces) = (address.clone(), Vec::new());
-        let vm = self.vm.get_or_insert(SharedVm { of, address, namespaces });
-        if vm.address != *other.shim.as_ref().unwrap_or(&vm.address) {
+        let vm = self.vm.get_or_insert_with(|| SharedVm {
+            of,
+            address: address.clone(),
+            namespaces: Vec::new(),
+        });
+        if vm.address != address {
             let problem = format!(
                 "the {namespace} namespace of container {} is in another VM than that of {}",
                 other.name, vm.of
