@@ -3,6 +3,9 @@
 //! A seccomp filter that sends one kind of open to whoever holds its listener, and the answer. Made for
 //! programs that insist on opening a file for writing which they must only be able to read.
 //!
+//! Such a program may also punch holes in the file before it tells the kernel that it needs its own copy of those
+//! pages no more, see madvise(2). The hole cannot be made, and need not be: it is told that it was.
+//!
 //! See seccomp_unotify(2).
 
 use std::ffi::CStr;
@@ -12,6 +15,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::seccomp::{Instruction, listen};
 
+/// The number of the descriptor that an opener gets: above all that it has.
+const GIVEN: u32 = 1000;
+
 /// The other end of a filter that waits for answers.
 #[derive(Debug)]
 pub struct Broker(OwnedFd);
@@ -20,6 +26,7 @@ impl Broker {
     /// Puts the calling thread and everything it executes under a filter that sends each
     /// `openat(…, O_RDWR)` with exactly these flags to the broker, and allows all else. (Rust's standard
     /// library and most others add `O_CLOEXEC`.) Once the broker is dropped, such calls get `ENOSYS`.
+    /// fallocate(2) of the descriptor that such a call gave does nothing, with success.
     ///
     /// # Errors
     ///
@@ -75,9 +82,9 @@ impl Broker {
     fn give(&self, id: u64, file: BorrowedFd<'_>) -> io::Result<()> {
         let answer = libc::seccomp_notif_addfd {
             id,
-            flags: SECCOMP_ADDFD_FLAG_SEND,
+            flags: SECCOMP_ADDFD_FLAG_SETFD | SECCOMP_ADDFD_FLAG_SEND,
             srcfd: file.as_raw_fd().cast_unsigned(),
-            newfd: 0,
+            newfd: GIVEN,
             newfd_flags: libc::O_CLOEXEC.cast_unsigned(),
         };
         // SAFETY: NOTIF_ADDFD reads one seccomp_notif_addfd, borrowed for the call.
@@ -129,26 +136,35 @@ const SECCOMP_IOCTL_NOTIF_SEND: libc::Ioctl = 0xc018_2101;
 const SECCOMP_USER_NOTIF_FLAG_CONTINUE: u32 = 1;
 /// linux/seccomp.h: `SECCOMP_IOW(3, struct seccomp_notif_addfd)`.
 const SECCOMP_IOCTL_NOTIF_ADDFD: libc::Ioctl = 0x4018_2103;
+/// linux/seccomp.h: the descriptor gets the number `newfd`.
+const SECCOMP_ADDFD_FLAG_SETFD: u32 = 1;
 /// linux/seccomp.h: the answer and the descriptor in one step, Linux 5.14.
 const SECCOMP_ADDFD_FLAG_SEND: u32 = 2;
 
-/// `openat` whose third argument is `O_RDWR` alone: to the broker. The filter only redirects, so it need
-/// not defend itself against other ABIs' call numbers.
-fn filter() -> [Instruction; 6] {
-    #[expect(clippy::cast_possible_truncation, reason = "call numbers are small")]
+/// `openat` whose third argument is `O_RDWR` alone: to the broker; `fallocate` of what it gives: done. The
+/// filter protects nothing, so it need not defend itself against other ABIs' call numbers.
+#[expect(clippy::cast_possible_truncation, reason = "call numbers are small")]
+fn filter() -> [Instruction; 10] {
     const OPENAT: u32 = libc::SYS_openat.cast_unsigned() as u32;
+    const FALLOCATE: u32 = libc::SYS_fallocate.cast_unsigned() as u32;
     const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
     const EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
     const RETURN: u16 = 0x06; // BPF_RET | BPF_K
     const NUMBER: u32 = 0; // offsetof(struct seccomp_data, nr)
+    const FILE: u32 = 16; // offsetof(struct seccomp_data, args[0]), low half
     const FLAGS: u32 = 32; // offsetof(struct seccomp_data, args[2]), low half
+    const DONE: u32 = libc::SECCOMP_RET_ERRNO; // error 0
     let step = |code, jt, jf, k| Instruction { code, jt, jf, k };
     [
         step(LOAD, 0, 0, NUMBER),
-        step(EQUAL, 0, 3, OPENAT),
+        step(EQUAL, 4, 0, FALLOCATE),
+        step(EQUAL, 0, 6, OPENAT),
         step(LOAD, 0, 0, FLAGS),
-        step(EQUAL, 0, 1, libc::O_RDWR.cast_unsigned()),
+        step(EQUAL, 0, 4, libc::O_RDWR.cast_unsigned()),
         step(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
+        step(LOAD, 0, 0, FILE),
+        step(EQUAL, 0, 1, GIVEN),
+        step(RETURN, 0, 0, DONE),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
     ]
 }
@@ -177,6 +193,11 @@ mod tests {
             send.send(Broker::install().unwrap()).unwrap();
             let missing = open(c"/nowhere").unwrap_err();
             let got = File::from(open(c"/wanted").unwrap());
+            let punch =
+                rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+            rustix::fs::fallocate(&got, punch, 0, 4).expect("what cannot be done is done");
+            let other = got.try_clone().expect("a descriptor");
+            assert_eq!(rustix::fs::fallocate(&other, punch, 0, 4), Err(rustix::io::Errno::BADF));
             let late = open(c"/wanted").unwrap_err();
             let errors = [missing, late].map(|error| error.raw_os_error());
             (io::read_to_string(got).unwrap(), errors)

@@ -152,7 +152,9 @@ fn devices(line: &mut Line, behind: &Behind) {
         let device = format!("virtio-net-pci,netdev=net{number},romfile=,guest_announce=off");
         line.pair("-netdev", format!("tap,id=net{number},fd={tap}")).pair("-device", device);
     }
-    line.pair("-device", "virtio-scsi-pci,id=later");
+    line.pair("-device", "virtio-scsi-pci,id=later")
+        // What the guest has freed, the host gets back.
+        .pair("-device", "virtio-balloon-pci,free-page-reporting=on");
 }
 
 struct Line(Vec<OsString>);

@@ -19,7 +19,8 @@ pub(crate) const NEEDED: [&str; 10] = [
 ];
 
 /// Modules that some kernels have apart and others not at all: taken along where they are.
-pub(crate) const WANTED: [&str; 3] = ["crc32c_generic", "crc32c_intel", "af_packet"];
+pub(crate) const WANTED: [&str; 4] =
+    ["crc32c_generic", "crc32c_intel", "af_packet", "virtio_balloon"];
 
 /// A module tree's dependencies.
 #[derive(Debug)]
