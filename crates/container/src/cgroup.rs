@@ -12,6 +12,7 @@
 mod device;
 mod merge;
 mod mounts;
+mod reclaim;
 mod setting;
 mod stats;
 mod subgroup;

@@ -4,6 +4,7 @@
 //! is checked where it is used.
 
 use spec::Kind;
+use spec::annotation::{PAUSE, RECLAIM};
 use spec::kernel::Wish;
 use spec::oci::runtime::{
     Hooks, Linux, LinuxMemoryPolicy, LinuxNamespaceType, MemoryPolicyModeType, Spec,
@@ -70,6 +71,19 @@ fn kernel(spec: &Spec) -> Result<(), Error> {
     Ok(wish.check(release.trim_end())?)
 }
 
+fn annotations(spec: &Spec) -> Result<(), Error> {
+    for (key, value) in spec.annotations().iter().flatten() {
+        if key.is_empty() {
+            return Err(Error::invalid("annotations", "an empty key"));
+        }
+        if key == PAUSE && value != RECLAIM {
+            let reason = format!("{value:?} is nothing that a pause does: want {RECLAIM}");
+            return Err(Error::invalid(PAUSE, reason));
+        }
+    }
+    Ok(())
+}
+
 /// Checks a container's configuration.
 pub(crate) fn spec(spec: &Spec) -> Result<(), Error> {
     version(spec.version())?;
@@ -101,9 +115,7 @@ pub(crate) fn spec(spec: &Spec) -> Result<(), Error> {
         sysctl::sysctl(sysctl, |kind| Namespaces::is_apart(list, kind))?;
         sysctl::agrees(sysctl, spec.domainname().as_deref().unwrap_or_default())?;
     }
-    if spec.annotations().iter().flatten().any(|(key, _)| key.is_empty()) {
-        return Err(Error::invalid("annotations", "an empty key"));
-    }
+    annotations(spec)?;
     let other = [
         ("solaris", spec.solaris().is_some()),
         ("windows", spec.windows().is_some()),

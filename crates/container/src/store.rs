@@ -18,6 +18,7 @@
 //! has not been started still listens at its gate.
 
 mod limits;
+mod pause;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -321,22 +322,6 @@ impl Container {
                 exec::exec(self, &init, &options)
             }
             (status, _) => Err(Error::State { action: "exec", status }),
-        }
-    }
-
-    /// Freezes every process; returns when all are frozen.
-    pub fn pause(&self) -> Result<(), Error> {
-        match self.status()? {
-            Status::Created | Status::Running => Ok(self.record.cgroup.freeze(true)?),
-            status => Err(Error::State { action: "pause", status }),
-        }
-    }
-
-    /// Thaws every process.
-    pub fn resume(&self) -> Result<(), Error> {
-        match self.status()? {
-            Status::Paused => Ok(self.record.cgroup.freeze(false)?),
-            status => Err(Error::State { action: "resume", status }),
         }
     }
 

@@ -141,6 +141,9 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
     if let Some(asked) = config.labels.get(annotation::KERNEL) {
         spec["annotations"][annotation::KERNEL] = asked.as_str().into();
     }
+    if let Some(asked) = config.labels.get(annotation::PAUSE) {
+        spec["annotations"][annotation::PAUSE] = asked.as_str().into();
+    }
     let label = config.labels.get(annotation::KERNEL_MINIMUM);
     if let Some(least) = kernel::newest([label, container.os_version.as_ref()]) {
         spec["annotations"][annotation::KERNEL_MINIMUM] = least.into();

@@ -29,6 +29,12 @@ pub const KERNEL_MINIMUM: &str = "dev.hull.kernel.minimum";
 /// The release of the one kernel that will do; a label of the same name asks for it.
 pub const KERNEL: &str = "dev.hull.kernel";
 
+/// [`RECLAIM`]: a pause gives memory back; a label of the same name asks for it.
+pub const PAUSE: &str = "dev.hull.pause";
+
+/// The one value of [`PAUSE`]: what a paused container can do without for now goes back to the host.
+pub const RECLAIM: &str = "reclaim";
+
 /// The container whose sandbox this one shares: its shim, and behind a VM's wall its VM.
 pub const SANDBOX: &str = "dev.hull.sandbox";
 
