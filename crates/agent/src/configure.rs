@@ -1,6 +1,7 @@
 //! Making a clone a machine of its own: its random numbers, clock and name.
 
 use std::io;
+use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec};
 use spec::Kind;
@@ -35,13 +36,20 @@ impl Error {
 /// Configures the machine as asked.
 pub(crate) fn configure(with: &Configure) -> Result<(), Error> {
     let seed = from_hex(&with.seed).filter(|seed| seed.len() >= MIN_SEED).ok_or(Error::Seed)?;
-    let set = |what| move |source: io::Error| Error::Set { what, source };
     sys::random::seed(&seed).map_err(set("random seed"))?;
 
-    let seconds = i64::try_from(with.clock.as_secs()).map_err(|_| Error::Time)?;
-    let time = Timespec { tv_sec: seconds, tv_nsec: with.clock.subsec_nanos().into() };
-    rustix::time::clock_settime(ClockId::Realtime, time)
-        .map_err(|error| set("clock")(error.into()))?;
+    set_clock(with.clock)?;
     rustix::system::sethostname(with.hostname.as_bytes())
         .map_err(|error| set("host name")(error.into()))
+}
+
+/// Sets the clock to a time since 1970.
+pub(crate) fn set_clock(now: Duration) -> Result<(), Error> {
+    let seconds = i64::try_from(now.as_secs()).map_err(|_| Error::Time)?;
+    let time = Timespec { tv_sec: seconds, tv_nsec: now.subsec_nanos().into() };
+    rustix::time::clock_settime(ClockId::Realtime, time).map_err(|error| set("clock")(error.into()))
+}
+
+fn set(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Set { what, source }
 }

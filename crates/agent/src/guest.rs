@@ -141,6 +141,7 @@ impl Guest {
                         .map_err(Error::from),
                 )
             }
+            Request::SetClock { now } => done(configure::set_clock(*now).map_err(Error::from)),
             Request::Update { container, resources } => {
                 done(self.store.load(container)?.update(resources).map_err(Error::from))
             }

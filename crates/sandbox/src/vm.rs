@@ -31,6 +31,7 @@ mod image;
 mod kernel;
 mod member;
 mod network;
+mod processors;
 mod refresh;
 mod running;
 mod shares;
@@ -143,6 +144,7 @@ impl Vm {
         io: Stdio,
     ) -> Result<(), Error> {
         let begun = Instant::now();
+        let _awake = running.awake()?;
         let mut guest = translate::translate(&bundle.spec)?;
         if guest.netns.is_some() {
             return Err(Error::SecondNetwork(id.clone()));
@@ -166,7 +168,7 @@ impl Vm {
             None => message::Rootfs::Shared,
         };
         let outside = Outside::new(std::mem::take(&mut guest.files), None)?;
-        let member = running.admit(Member::new(id.clone(), &bundle.path, outside, &disks)?)?;
+        let member = running.admit(Member::new(id.clone(), bundle, outside, &disks)?)?;
         let attached = running.attach(&disks);
         let made = attached
             .and_then(|()| running.populate(&member, guest, rootfs, named, io))
@@ -220,7 +222,7 @@ impl Sandbox for Vm {
     fn signal(&self, id: &ProcessId, signal: Signal, to: Recipients) -> Result<(), crate::Error> {
         let all = to == Recipients::All;
         let running = if all { self.running(id)? } else { self.alive(id)? };
-        Ok(running.order(&Request::Signal { process: id.clone(), signal, all })?)
+        Ok(running.signal(id, signal, all)?)
     }
 
     fn wait(&self, id: &ProcessId) -> Result<Exit, crate::Error> {
@@ -238,6 +240,7 @@ impl Sandbox for Vm {
 
     fn processes(&self, id: &ContainerId) -> Result<Vec<ProcessInfo>, crate::Error> {
         let running = self.alive(&ProcessId::init(id.clone()))?;
+        let _awake = running.awake()?;
         let request = Request::Processes { container: id.clone() };
         let list = running.client.processes(&request, PATIENCE);
         Ok(list.map_err(|error| running.explain(error))?)
@@ -255,8 +258,7 @@ impl Sandbox for Vm {
     }
 
     fn freeze(&self, id: &ContainerId, frozen: bool) -> Result<(), crate::Error> {
-        let running = self.alive(&ProcessId::init(id.clone()))?;
-        Ok(running.order(&Request::Freeze { container: id.clone(), frozen })?)
+        Ok(self.alive(&ProcessId::init(id.clone()))?.freeze(id, frozen)?)
     }
 
     fn refresh(&self, id: &ContainerId) -> Result<(), crate::Error> {
@@ -331,7 +333,7 @@ fn start_in(
         memory_mib: memory(&guest.spec, &options),
         cpus: options.vm.cpus.unwrap_or_else(|| processors(&guest.spec)).clamp(1, MAX_CPUS),
         netns: guest.netns.take(),
-        member: Member::new(id.clone(), &bundle.path, outside, &host_disks)?,
+        member: Member::new(id.clone(), bundle, outside, &host_disks)?,
     };
     let running = Arc::new(Running::start(&options, parts, disks)?);
     let member = running.member(id)?;

@@ -71,6 +71,11 @@ pub enum Request {
         /// Which of the two.
         frozen: bool,
     },
+    /// Sets the guest's clock, which stood still with its processors.
+    SetClock {
+        /// The time since 1970.
+        now: Duration,
+    },
     /// Changes limits; what is left out stays as it is.
     Update {
         /// Of this container.

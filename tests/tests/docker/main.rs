@@ -42,6 +42,7 @@ mod openings;
 mod package;
 mod pages;
 mod parts;
+mod pauses;
 mod piercings;
 mod policy;
 mod ports;
@@ -158,6 +159,9 @@ const SUITE: Suite = Suite {
         once!(restart::an_engine_starts_what_its_policy_says),
         both!(health::a_check_finds_out_whether_it_works),
         once!(health::a_check_that_takes_too_long_has_failed),
+        once!(pauses::the_processors_of_a_paused_vm_stand_still),
+        once!(pauses::a_vm_runs_as_long_as_one_of_its_containers),
+        both!(pauses::a_pause_gives_memory_back_if_asked),
         both!(openings::a_privileged_container_may_do_everything),
         once!(openings::devices_and_rules_are_those_that_were_asked_for),
         both!(devices::a_disk_of_the_hosts_is_read_and_written_as_it_may_be),

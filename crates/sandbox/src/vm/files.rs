@@ -47,7 +47,7 @@ impl Vm {
             memory_mib: class(self.options.vm.memory_mib),
             cpus: 1,
             netns: None,
-            member: Member::new(id.clone(), &bundle.path, Outside::default(), &[])?,
+            member: Member::new(id.clone(), bundle, Outside::default(), &[])?,
         };
         let running = Arc::new(Running::start(&self.options, parts, &disks)?);
         let member = running.member(id)?;
@@ -68,6 +68,7 @@ impl Running {
         work: &Work,
         data: Option<UnixStream>,
     ) -> Result<Answer, Error> {
+        let _awake = self.awake()?;
         let (request, stream) = (work.clone(), data.is_some().then(|| self.client.stream()));
         let call = Request::Files { container, request, data: stream };
         let Some((id, data)) = stream.zip(data) else {

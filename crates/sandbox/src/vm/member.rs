@@ -1,15 +1,16 @@
 //! A container among those of a VM.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use spec::{ContainerId, Usage};
+use spec::{ContainerId, Usage, annotation};
 
 use super::Error;
 use super::refresh::{self, Outside};
 use super::running::lock;
+use crate::Bundle;
 
 /// What of a VM is one container's.
 pub(super) struct Member {
@@ -25,6 +26,10 @@ pub(super) struct Member {
     /// What it had used when its init ended.
     used: Mutex<Option<Usage>>,
     over: AtomicBool,
+    /// Whether a pause of it gives memory back.
+    pub(super) reclaims: bool,
+    /// Whether it is paused.
+    pub(super) frozen: AtomicBool,
     /// Who holds the other end sees when this is gone.
     leash: Mutex<Option<OwnedFd>>,
     /// The leash's other end, until somebody takes it.
@@ -34,19 +39,22 @@ pub(super) struct Member {
 impl Member {
     pub(super) fn new(
         container: ContainerId,
-        bundle: &Path,
+        bundle: &Bundle,
         outside: Outside,
         disks: &[vmm::Disk],
     ) -> Result<Self, Error> {
+        let annotations = bundle.spec.annotations().as_ref();
         let (leashed, leash) = refresh::leash().map_err(Error::Watch)?;
         Ok(Self {
             container,
-            bundle: bundle.to_owned(),
+            bundle: bundle.path.clone(),
             outside: Mutex::new(outside),
             shares: Mutex::default(),
             disks: disks.iter().map(|disk| disk.serial.clone()).collect(),
             used: Mutex::default(),
             over: AtomicBool::new(false),
+            reclaims: annotations.is_some_and(|all| all.contains_key(annotation::PAUSE)),
+            frozen: AtomicBool::new(false),
             leash: Mutex::new(Some(leash)),
             leashed: Mutex::new(Some(leashed)),
         })

@@ -5,11 +5,11 @@
 //! VM has nothing left to do: its output is passed on, its disks are put in order, and it ends too.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use spec::options::Options;
 use spec::{ContainerId, Exit, ProcessId, Signal, Usage};
@@ -22,6 +22,7 @@ use wire::{Client, Request};
 use super::Error;
 use super::image::Disks;
 use super::member::Member;
+use super::processors::{self, Processors};
 use super::stdio::{Output, Stdin, Streams};
 use super::visitors::House;
 use crate::{Facts, Stdio};
@@ -48,6 +49,7 @@ pub(super) struct Running {
     configuring: Mutex<Option<Pending>>,
     members: Mutex<HashMap<ContainerId, Arc<Member>>>,
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
+    pub(super) processors: Mutex<Processors>,
     ended: Mutex<bool>,
     /// Whom those in the guest may see.
     pub(super) house: Arc<House>,
@@ -104,6 +106,7 @@ impl Running {
             configuring: Mutex::default(),
             members: Mutex::new(members),
             processes: Mutex::default(),
+            processors: Mutex::default(),
             ended: Mutex::default(),
             house: Arc::new(house),
         };
@@ -156,6 +159,8 @@ impl Running {
         self.processes().retain(|process, _| process.container != *container);
         let Some(member) = member else { return only };
         member.leave();
+        // A guest that stands still does not let go of a disk.
+        let _awake = self.awake();
         for disk in member.disks() {
             if let Err(error) = self.machine.detach(disk) {
                 tracing::debug!(%container, error = %spec::chain(&error), "disk not detached");
@@ -175,6 +180,14 @@ impl Running {
         self.members().values().all(|member| member.is_over())
     }
 
+    /// Whether all containers that have not ended are paused, and there is one.
+    pub(super) fn sleeps(&self) -> bool {
+        let members = self.members();
+        let mut living =
+            members.values().filter(|member| member.stays() && !member.is_over()).peekable();
+        living.peek().is_some() && living.all(|member| member.frozen.load(Ordering::SeqCst))
+    }
+
     /// Serves the guest with what is outside of it, once its container is there.
     pub(super) fn attend(self: &Arc<Self>, member: &Arc<Member>) -> Result<(), Error> {
         self.open_house()?;
@@ -189,6 +202,7 @@ impl Running {
     /// The machine's configuration is answered first: the agent does it before it turns to what it is told
     /// next. It is waited for here, where the next is on its way already, which saves a way there and back.
     pub(super) fn order(&self, request: &Request) -> Result<(), Error> {
+        let _awake = self.awake()?;
         let call = self.client.begin(request).map_err(|error| self.explain(error))?;
         let configuring = lock(&self.configuring).take();
         let mut calls = configuring.iter().chain([&call]);
@@ -242,6 +256,7 @@ impl Running {
         if let Some(used) = self.member(container)?.used() {
             return Ok(used);
         }
+        let _awake = self.awake()?;
         let request = Request::Usage { container: container.clone() };
         self.client.usage(&request, PATIENCE).map_err(|error| self.explain(error))
     }
@@ -249,6 +264,7 @@ impl Running {
     /// Takes note of the end of a container's init, or of the VM before it; whether it was the last.
     fn init_ended(&self, container: &ContainerId, cause: Option<&client::Error>) -> bool {
         let Ok(member) = self.member(container) else { return self.is_over() };
+        let _awake = self.awake();
         let request = Request::Usage { container: container.clone() };
         let used = match cause {
             None => self.client.usage(&request, FAREWELL).ok(),
@@ -312,6 +328,7 @@ impl Running {
         if *ended {
             return;
         }
+        let _awake = self.awake();
         let over: Vec<_> =
             self.processes().values().filter(|process| process.is_over()).cloned().collect();
         for process in over {
@@ -354,9 +371,7 @@ fn configuration(hostname: String) -> Result<Configure, Error> {
     let mut seed = [0; SEED];
     let filled = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
     filled.map_err(|error| Error::Seed(error.into()))?;
-    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let clock = clock.map_err(|error| Error::Seed(io::Error::other(error)))?;
-    Ok(Configure { seed: message::to_hex(&seed), clock, hostname })
+    Ok(Configure { seed: message::to_hex(&seed), clock: processors::now()?, hostname })
 }
 
 pub(super) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
