@@ -81,7 +81,9 @@ fn make_ext4(path: &Path, mib: u32, tree: &Path) -> Result<(), Error> {
     made.map_err(file("create", path))?;
     let mut command = Command::new("mkfs.ext4");
     // In a fresh file everything is zero: inode tables need no wiping, now or in the guest.
-    command.args(["-q", "-F", "-b", "4096", "-m", "0", "-E", "discard,root_owner=0:0", "-d"]);
+    // It does not grow: without room for that a fresh one is 4 MB less to copy.
+    command.args(["-q", "-F", "-b", "4096", "-m", "0", "-O", "^resize_inode"]);
+    command.args(["-E", "discard,root_owner=0:0", "-d"]);
     run(command.arg(tree).arg(path), "e2fsprogs")
 }
 
