@@ -82,6 +82,7 @@ pub(crate) struct Create {
     pub(crate) preserve_fds: u32,
     pub(crate) no_pivot: bool,
     pub(crate) no_new_keyring: bool,
+    pub(crate) vm_log: Option<PathBuf>,
 }
 
 /// Flags of `create-scratch`.
@@ -304,6 +305,7 @@ fn create(line: &mut Line) -> Result<Create, Error> {
         preserve_fds: line.number("preserve-fds")?.unwrap_or(0),
         no_pivot: line.switch("no-pivot"),
         no_new_keyring: line.switch("no-new-keyring"),
+        vm_log: line.path("vm-log"),
     })
 }
 

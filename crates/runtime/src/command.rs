@@ -165,6 +165,11 @@ fn wanted(making: &Making<'_>, flags: &Create, action: &'static str) -> Result<W
         Ok(wall)
     });
     let wall = wall.map_err(|source| Error::Wall { action, id: flags.id.to_string(), source })?;
+    if let (Some(_), true) = (&flags.vm_log, wall.shares_kernel()) {
+        let text =
+            "--vm-log: there is no VM: the configuration asks for a container of this kernel";
+        return Err(Error::Usage(format!("{action} {}: {text}", flags.id)));
+    }
     let claim = |layers| Claim::take(layers, making.store, wall);
     let layers = match spec.windows() {
         None => Ok(None),

@@ -34,6 +34,10 @@ const PRESERVE_FDS: Flag = value(
     "preserve-fds",
     "pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)",
 );
+const VM_LOG: Flag = value(
+    "vm-log",
+    "file to which the log of the container's VM is appended; for VM containers only",
+);
 const FORMAT: Flag =
     value("format", "select one of: table or json (default: \"table\")").short("f");
 
@@ -139,7 +143,16 @@ pub(crate) const COMMANDS: &[Command] = &[
     on_container(
         "create",
         "create a container",
-        &[BUNDLE, CONSOLE_SOCKET, PIDFD_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS],
+        &[
+            BUNDLE,
+            CONSOLE_SOCKET,
+            PIDFD_SOCKET,
+            PID_FILE,
+            NO_PIVOT,
+            NO_NEW_KEYRING,
+            PRESERVE_FDS,
+            VM_LOG,
+        ],
     ),
     Command {
         name: "create-scratch",
@@ -282,6 +295,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             NO_PIVOT,
             NO_NEW_KEYRING,
             PRESERVE_FDS,
+            VM_LOG,
         ],
     ),
     Command {

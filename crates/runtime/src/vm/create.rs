@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use container::{Console, Store};
@@ -15,6 +16,7 @@ use super::Error;
 use super::bundle;
 use super::foreground::Foreground;
 use super::record::{Machine, Record};
+use super::shim;
 use super::tasks::{Streams, Tasks};
 use crate::args::Create;
 use crate::layers::Claim;
@@ -62,6 +64,7 @@ fn make(making: Making<'_>, foreground: Option<&Foreground>) -> Result<Machine, 
     let pid_file = pid_file.map_err(Error::file("find", "--pid-file"))?;
     let process = making.spec.process().clone();
     let terminal = process.as_ref().is_some_and(|process| process.terminal() == Some(true));
+    let log = flags.vm_log.as_deref().map(log).transpose()?;
     let layers = making.layers.as_ref();
     let lent = Lent::of_caller(terminal, making.detached, &making.console)?;
     let (directory, locked) = making.store.reserve(&flags.id)?;
@@ -70,6 +73,10 @@ fn make(making: Making<'_>, foreground: Option<&Foreground>) -> Result<Machine, 
         let _ = fs::remove_dir_all(&directory);
         error
     };
+    if let Some(log) = log {
+        let own = directory.join(shim::LOG);
+        symlink(log, &own).map_err(Error::file("make", own)).map_err(undo)?;
+    }
     let made = bundle::write(&directory, &bundle, making.spec, layers).map_err(undo)?;
     let annotations = making.spec.annotations().clone().unwrap_or_default();
     let record = Record {
@@ -170,6 +177,13 @@ fn check(making: &Making<'_>) -> Result<(), Error> {
         Some((_, what, why)) => Err(Error::unsupported(what, why)),
         None => Ok(()),
     }
+}
+
+/// The file to which the shim's log goes, made if there is none.
+fn log(path: &Path) -> Result<PathBuf, Error> {
+    let opened = fs::File::options().append(true).create(true).open(path);
+    opened.map_err(Error::file("--vm-log: open", path))?;
+    path.canonicalize().map_err(Error::file("--vm-log: find", path))
 }
 
 impl Lent {

@@ -10,6 +10,8 @@ use spec::ContainerId;
 use super::Error;
 
 const PROGRAM: &str = "containerd-shim-hull-v2";
+/// What the server appends its log to, in its bundle.
+pub(super) const LOG: &str = "shim.log";
 /// Our namespace in containerd's sense.
 const NAMESPACE: &str = "hull-runtime";
 /// The variable that names the directory of Hull's programs.
