@@ -30,7 +30,13 @@ impl Machine {
         let killed = self.tasks()?.kill(signal, all);
         // Frozen processes of cgroup v1 wait even when they are killed.
         if signal == Signal::KILL && status == Status::Paused {
-            passed(self.tasks()?.freeze(false))?;
+            match self.tasks()?.freeze(false) {
+                // Those of v2 do not, and it may have ended.
+                Err(error) if !matches!(error.kind(), Kind::NotFound | Kind::Conflict) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
         }
         match killed {
             // It has just ended.
