@@ -1,5 +1,6 @@
 //! A bundle, a state directory of its own, and what is left when they are gone.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -18,13 +19,27 @@ const APPLETS: [&str; 24] = [
     "ps",
 ];
 
+type Variables = Vec<(&'static str, PathBuf)>;
+
+thread_local! {
+    /// What this thread's bundles have of another, see [`behind`].
+    static BASE: RefCell<Option<(Variables, Value)>> = const { RefCell::new(None) };
+}
+
+/// Runs a case of this suite with bundles that are behind the wall of `base`.
+pub(crate) fn behind(base: &Bundle, case: fn()) {
+    BASE.set(Some((base.variables.clone(), base.config["annotations"].clone())));
+    case();
+    BASE.set(None);
+}
+
 /// One container's bundle beneath a scratch directory.
 pub(crate) struct Bundle {
     scratch: TempDir,
     /// The container's name, which no other test on this machine uses.
     pub(crate) id: String,
     /// What the environment has besides.
-    variables: Vec<(&'static str, PathBuf)>,
+    variables: Variables,
     /// Its `config.json`, written by each command that reads it.
     pub(crate) config: Value,
 }
@@ -42,6 +57,10 @@ impl Bundle {
         let id = format!("hull-oci-{}-{number}", std::process::id());
         let bundle = Self { scratch, id, variables: Vec::new(), config: config() };
         fill(&bundle.rootfs());
+        let bundle = BASE.with_borrow(|base| match base {
+            Some((variables, annotations)) => bundle.like(variables, annotations),
+            None => bundle,
+        });
         Some(bundle.program(&["sh", "-c", script]))
     }
 
@@ -115,9 +134,13 @@ impl Bundle {
     }
 
     /// The same behind a VM's wall, with the things of another.
-    pub(crate) fn beside(mut self, other: &Self) -> Self {
-        self.variables.clone_from(&other.variables);
-        self.with("/annotations", other.config["annotations"].clone())
+    pub(crate) fn beside(self, other: &Self) -> Self {
+        self.like(&other.variables, &other.config["annotations"])
+    }
+
+    fn like(mut self, variables: &Variables, annotations: &Value) -> Self {
+        self.variables.clone_from(variables);
+        self.with("/annotations", annotations.clone())
     }
 
     pub(crate) fn write_config(&self) {

@@ -30,7 +30,7 @@ fn it_runs_in_the_container_and_gives_its_exit_status() {
 }
 
 #[test]
-fn flags_change_what_the_containers_process_has() {
+pub(crate) fn flags_change_what_the_containers_process_has() {
     let Some(bundle) = running() else { return };
     let run = |flags: &[&str], script: &str| {
         let args = [&["exec"], flags, &[&bundle.id, "sh", "-c", script]].concat();
@@ -64,7 +64,7 @@ fn a_detached_one_goes_on() {
 }
 
 #[test]
-fn a_container_that_does_not_run_refuses() {
+pub(crate) fn a_container_that_does_not_run_refuses() {
     let Some(bundle) = Bundle::sh("true") else { return };
     bundle.start();
     eventually("stopped", || bundle.status() == "stopped");
@@ -74,7 +74,7 @@ fn a_container_that_does_not_run_refuses() {
 }
 
 #[test]
-fn a_working_directory_that_is_missing_is_told_as_chdir() {
+pub(crate) fn a_working_directory_that_is_missing_is_told_as_chdir() {
     let Some(bundle) = Bundle::sh("sleep 100") else { return };
     bundle.start();
     let ran = bundle.runtime(&["exec", "--cwd", "/no/such", &bundle.id, "true"]);

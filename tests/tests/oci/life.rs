@@ -54,7 +54,7 @@ fn create_start_kill_delete() {
 }
 
 #[test]
-fn a_created_container_is_deleted_without_force_and_a_running_one_with() {
+pub(crate) fn a_created_container_is_deleted_without_force_and_a_running_one_with() {
     let Some(bundle) = Bundle::sh("sleep 100") else { return };
     bundle.create();
     bundle.runtime(&["delete", &bundle.id]).ok();
@@ -64,7 +64,7 @@ fn a_created_container_is_deleted_without_force_and_a_running_one_with() {
 }
 
 #[test]
-fn an_id_is_taken_once_for_each_root() {
+pub(crate) fn an_id_is_taken_once_for_each_root() {
     let Some(bundle) = Bundle::sh("sleep 100") else { return };
     bundle.start();
     let taken = bundle.runtime(&["create", &bundle.id]).fails(1);
@@ -85,7 +85,7 @@ fn an_id_is_taken_once_for_each_root() {
 }
 
 #[test]
-fn pause_stops_everything_and_resume_goes_on() {
+pub(crate) fn pause_stops_everything_and_resume_goes_on() {
     let Some(bundle) = Bundle::sh("while :; do echo x >> /tmp/ticks; sleep 0.05; done") else {
         return;
     };
@@ -120,7 +120,7 @@ fn ps_lists_the_processes_of_the_container_by_their_host_pids() {
 }
 
 #[test]
-fn kill_all_reaches_every_process() {
+pub(crate) fn kill_all_reaches_every_process() {
     let script =
         "trap '' TERM; sleep 100 & sleep 100 & wait; wait; echo gone > /tmp/gone; sleep 100";
     let Some(bundle) = Bundle::sh(script) else { return };
@@ -134,7 +134,7 @@ fn kill_all_reaches_every_process() {
 }
 
 #[test]
-fn run_passes_signals_on() {
+pub(crate) fn run_passes_signals_on() {
     let script = "trap 'exit 9' USR1; touch /tmp/ready; while :; do sleep 0.05; done";
     let Some(bundle) = Bundle::sh(script) else { return };
     let running = Running::start(bundle.command(&["run", &bundle.id]));

@@ -4,13 +4,15 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tests::command::{Ran, Running, Seen, eventually, run};
 use tests::programs::kernel;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, behind};
 use crate::terminal::master;
+use crate::{exec, life, process, rootfs, seccomp, sysctl, terminal};
 
 /// The release of the kernel that guests have.
 fn release() -> String {
@@ -19,6 +21,36 @@ fn release() -> String {
     name.strip_prefix("vmlinuz-").expect("a kernel").to_owned()
 }
 
+/// Cases of processes of the host that hold in a VM as well, one VM or two each.
+const COMMON: &[fn()] = &[
+    process::user_groups_umask_and_home,
+    process::the_five_capability_sets,
+    process::no_capabilities_are_none_at_all,
+    process::the_environment_is_the_configurations_and_a_home,
+    rootfs::the_default_devices_and_links_are_there,
+    rootfs::a_read_only_root_is_read_only_and_its_mounts_are_not,
+    rootfs::masked_paths_are_empty_and_readonly_paths_cannot_be_written,
+    sysctl::parameters_are_set_by_names_with_dots_and_with_slashes,
+    exec::flags_change_what_the_containers_process_has,
+    exec::a_working_directory_that_is_missing_is_told_as_chdir,
+    life::a_created_container_is_deleted_without_force_and_a_running_one_with,
+    life::an_id_is_taken_once_for_each_root,
+    process::what_an_engine_in_go_leaves_out_or_null_is_absent,
+    process::of_two_variables_the_last_counts_and_an_empty_home_is_none,
+    process::every_kind_of_limit_is_set_for_the_container_and_an_exec,
+    process::a_seccomp_profile_filters_with_and_without_no_new_privileges,
+    rootfs::bind_mounts_of_directories_and_files_with_options,
+    rootfs::nothing_of_the_hosts_mounts_is_seen,
+    sysctl::the_two_ways_to_name_the_domain_must_agree,
+    seccomp::arguments_decide_and_unknown_names_do_not,
+    exec::a_container_that_does_not_run_refuses,
+    life::pause_stops_everything_and_resume_goes_on,
+    life::kill_all_reaches_every_process,
+    life::run_passes_signals_on,
+    terminal::an_exec_has_a_terminal_of_its_own,
+    terminal::in_the_foreground_the_output_arrives_though_nobody_has_a_terminal,
+];
+
 /// One template serves them all: to make it takes longer than each.
 #[test]
 fn containers_in_vms_are_driven_by_the_same_commands() {
@@ -26,10 +58,14 @@ fn containers_in_vms_are_driven_by_the_same_commands() {
     a_vm_runs_to_its_end_in_the_foreground(&base);
     a_vms_root_may_be_of_layers_and_a_scratch_space(&base);
     what_a_vm_cannot_have_is_refused_by_name(&base);
+    the_log_of_a_vm_is_the_callers(&base);
     a_vm_lives_as_any_other_container(&base);
     a_killed_worker_or_shim_leaves_a_stopped_container(&base);
     a_vm_has_a_terminal_at_the_console_socket(&base);
     a_signal_ends_the_making_of_a_vm(&base);
+    for case in COMMON {
+        behind(&base, *case);
+    }
 }
 
 /// A bundle that runs `sh -c SCRIPT` in a VM of the same kind.
@@ -97,6 +133,23 @@ fn a_vms_root_may_be_of_layers_and_a_scratch_space(base: &Bundle) {
     assert!(refused.contains("written without a VM"), "{refused}");
 }
 
+/// What the shim says goes to the caller's file, which outlives the container.
+#[track_caller]
+fn the_log_of_a_vm_is_the_callers(base: &Bundle) {
+    let bundle = beside(base, "true");
+    let id = bundle.id.clone();
+    let run = ["run", "--vm-log", "vm.log", &id];
+    bundle.runtime(&run).ok();
+    assert_eq!(bundle.left(), Vec::<String>::new());
+    assert!(bundle.path().join("vm.log").is_file());
+    let refused = bundle.runtime(&["run", "--vm-log", "/no/such/log", &bundle.id]).fails(1);
+    assert!(refused.contains("/no/such/log: no such file"), "{refused}");
+    assert_eq!(bundle.left(), Vec::<String>::new());
+    let bundle = bundle.with("/annotations", json!({}));
+    let refused = bundle.runtime(&run).fails(1);
+    assert!(refused.contains("--vm-log: there is no VM"), "{refused}");
+}
+
 #[track_caller]
 fn what_a_vm_cannot_have_is_refused_by_name(base: &Bundle) {
     let mut bundle = beside(base, "true");
@@ -131,7 +184,7 @@ fn a_vm_lives_as_any_other_container(base: &Bundle) {
     let id = bundle.id.clone();
     let pid_file = bundle.path().join("pid");
     let mut create = bundle.command(&["create", "--pid-file", "pid", &id]);
-    create.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+    create.stdin(Stdio::null()).stdout(Stdio::null());
     assert!(create.status().expect("it runs").success());
     let state = bundle.state();
     assert_eq!((&state["status"], &state["bundle"]), (&json!("created"), &json!(bundle.path())));

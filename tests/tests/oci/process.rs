@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::bundle::Bundle;
 
 #[test]
-fn user_groups_umask_and_home() {
+pub(crate) fn user_groups_umask_and_home() {
     let Some(bundle) = Bundle::sh("id -u; id -g; id -G; umask; echo $HOME; pwd") else { return };
     let user = json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 6], "umask": 0o77});
     let said = bundle.with("/process/user", user).with("/process/cwd", json!("/a/b")).run().ok();
@@ -16,7 +16,7 @@ fn user_groups_umask_and_home() {
 }
 
 #[test]
-fn the_five_capability_sets() {
+pub(crate) fn the_five_capability_sets() {
     let Some(bundle) = Bundle::sh("grep -E '^(Cap|NoNew)' /proc/self/status") else { return };
     let bundle = bundle
         .with(
@@ -50,7 +50,7 @@ fn an_unknown_capability_is_told_and_left_out() {
 }
 
 #[test]
-fn what_an_engine_in_go_leaves_out_or_null_is_absent() {
+pub(crate) fn what_an_engine_in_go_leaves_out_or_null_is_absent() {
     let Some(bundle) = Bundle::sh("id -u") else { return };
     let mut bundle = bundle
         .with("/process/rlimits", json!(null))
@@ -65,7 +65,7 @@ fn what_an_engine_in_go_leaves_out_or_null_is_absent() {
 }
 
 #[test]
-fn no_capabilities_are_none_at_all() {
+pub(crate) fn no_capabilities_are_none_at_all() {
     let Some(bundle) = Bundle::sh("grep '^Cap' /proc/self/status | grep -v 0000000000000000; true")
     else {
         return;
@@ -100,7 +100,7 @@ fn limits_are_set_and_clamped_where_the_host_forbids_more() {
 }
 
 #[test]
-fn the_environment_is_the_configurations_and_a_home() {
+pub(crate) fn the_environment_is_the_configurations_and_a_home() {
     let Some(bundle) = Bundle::sh("env | grep -v -e ^PWD -e ^SHLVL -e ^_") else { return };
     let env = json!(["PATH=/bin", "A=1", "B=two words"]);
     let said = bundle.with("/process/env", env).run().ok();
@@ -126,7 +126,7 @@ fn no_descriptor_but_the_three_and_those_preserved() {
 }
 
 #[test]
-fn a_seccomp_profile_filters_with_and_without_no_new_privileges() {
+pub(crate) fn a_seccomp_profile_filters_with_and_without_no_new_privileges() {
     for no_new_privileges in [true, false] {
         let Some(bundle) =
             Bundle::sh("grep ^Seccomp: /proc/self/status; mkdir /tmp/x; chmod 0 /tmp")
@@ -157,7 +157,7 @@ fn a_seccomp_profile_filters_with_and_without_no_new_privileges() {
 }
 
 #[test]
-fn of_two_variables_the_last_counts_and_an_empty_home_is_none() {
+pub(crate) fn of_two_variables_the_last_counts_and_an_empty_home_is_none() {
     let Some(bundle) = Bundle::sh("") else { return };
     let env = json!(["PATH=/nowhere", "A=1", "PATH=/bin", "A=2", "B=", "C=x=y", "HOME="]);
     let said = bundle.program(&["env"]).with("/process/env", env).run().ok();
@@ -165,7 +165,7 @@ fn of_two_variables_the_last_counts_and_an_empty_home_is_none() {
 }
 
 #[test]
-fn every_kind_of_limit_is_set_for_the_container_and_an_exec() {
+pub(crate) fn every_kind_of_limit_is_set_for_the_container_and_an_exec() {
     // Two to a line of /proc/self/limits, by its name there; the host's own need not be raised.
     let kinds = [
         ("RLIMIT_CPU", "Max cpu time", 100, 200),

@@ -59,7 +59,7 @@ fn norelatime_is_the_kernels_default_as_under_runc() {
 }
 
 #[test]
-fn the_default_devices_and_links_are_there() {
+pub(crate) fn the_default_devices_and_links_are_there() {
     let script = "cd /dev; for f in null zero full random urandom tty; do stat -c '%n %F %t:%T %a' $f; done; \
                   for f in fd stdin stdout stderr ptmx; do readlink $f; done; echo x > null";
     let Some(bundle) = Bundle::sh(script) else { return };
@@ -88,7 +88,7 @@ fn devices_of_the_configuration_are_made() {
 }
 
 #[test]
-fn a_read_only_root_is_read_only_and_its_mounts_are_not() {
+pub(crate) fn a_read_only_root_is_read_only_and_its_mounts_are_not() {
     let Some(bundle) = Bundle::sh("touch /x; touch /dev/shm/x && echo shm") else { return };
     let ran = bundle.with("/root/readonly", json!(true)).run();
     assert!(ran.err.contains("Read-only file system"), "{ran}");
@@ -96,7 +96,7 @@ fn a_read_only_root_is_read_only_and_its_mounts_are_not() {
 }
 
 #[test]
-fn bind_mounts_of_directories_and_files_with_options() {
+pub(crate) fn bind_mounts_of_directories_and_files_with_options() {
     let Some(bundle) = Bundle::sh(
         "cat /made/for/it/file /one; touch /made/for/it/x; grep -E ' (/made/for/it|/one) ' /proc/self/mounts",
     ) else {
@@ -121,7 +121,7 @@ fn bind_mounts_of_directories_and_files_with_options() {
 }
 
 #[test]
-fn masked_paths_are_empty_and_readonly_paths_cannot_be_written() {
+pub(crate) fn masked_paths_are_empty_and_readonly_paths_cannot_be_written() {
     let script = "cat /tmp/secret; ls /hidden; echo x > /tmp/secret && echo wrote; touch /fixed/x; \
                   mount | grep -c secret";
     let Some(bundle) = Bundle::sh(script) else { return };
@@ -152,7 +152,7 @@ fn kernel_parameters_of_own_namespaces_are_set() {
 }
 
 #[test]
-fn nothing_of_the_hosts_mounts_is_seen() {
+pub(crate) fn nothing_of_the_hosts_mounts_is_seen() {
     let Some(bundle) = Bundle::sh("cat /proc/self/mountinfo") else { return };
     let said = bundle.run().ok();
     for line in said.lines() {

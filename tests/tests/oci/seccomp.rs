@@ -64,7 +64,7 @@ fn each_action_does_what_it_says() {
 }
 
 #[test]
-fn arguments_decide_and_unknown_names_do_not() {
+pub(crate) fn arguments_decide_and_unknown_names_do_not() {
     let Some(bundle) =
         Bundle::sh("touch /tmp/a; chmod 700 /tmp/a; chmod 711 /tmp/a; stat -c %a /tmp/a")
     else {

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::bundle::Bundle;
 
 #[test]
-fn parameters_are_set_by_names_with_dots_and_with_slashes() {
+pub(crate) fn parameters_are_set_by_names_with_dots_and_with_slashes() {
     let Some(bundle) = Bundle::sh(
         "cd /proc/sys; cat net/ipv4/ip_forward net/ipv4/conf/lo/forwarding kernel/shmmni \
          fs/mqueue/msg_max kernel/domainname; cat net/ipv4/ip_default_ttl",
@@ -65,7 +65,7 @@ fn the_names_of_the_host_and_its_domain_are_the_configurations() {
 }
 
 #[test]
-fn the_two_ways_to_name_the_domain_must_agree() {
+pub(crate) fn the_two_ways_to_name_the_domain_must_agree() {
     let Some(bundle) = Bundle::sh("cat /proc/sys/kernel/domainname") else { return };
     let bundle = bundle
         .with("/domainname", json!("a.test"))

@@ -53,7 +53,7 @@ fn the_master_goes_to_the_console_socket() {
 }
 
 #[test]
-fn an_exec_has_a_terminal_of_its_own() {
+pub(crate) fn an_exec_has_a_terminal_of_its_own() {
     let Some(bundle) = Bundle::sh("sleep 100") else { return };
     bundle.start();
     let path = bundle.path().join("console.sock");
@@ -70,7 +70,7 @@ fn an_exec_has_a_terminal_of_its_own() {
 }
 
 #[test]
-fn in_the_foreground_the_output_arrives_though_nobody_has_a_terminal() {
+pub(crate) fn in_the_foreground_the_output_arrives_though_nobody_has_a_terminal() {
     let Some(bundle) = Bundle::sh("tty; exit 4") else { return };
     let ran = bundle.with("/process/terminal", json!(true)).run();
     assert_eq!(ran.code, 4, "{ran}");
