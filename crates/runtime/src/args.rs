@@ -82,7 +82,24 @@ pub(crate) struct Create {
     pub(crate) preserve_fds: u32,
     pub(crate) no_pivot: bool,
     pub(crate) no_new_keyring: bool,
-    pub(crate) vm_log: Option<PathBuf>,
+    pub(crate) vm: OfVm,
+}
+
+/// Those that are about its VM.
+#[derive(Debug, Default)]
+pub(crate) struct OfVm {
+    /// The container in whose VM it is made.
+    pub(crate) host: Option<ContainerId>,
+    /// Where the VM's log goes.
+    pub(crate) log: Option<PathBuf>,
+}
+
+impl OfVm {
+    /// One that is given, as it is written.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let flags = [("--host", self.host.is_some()), ("--vm-log", self.log.is_some())];
+        flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    }
 }
 
 /// Flags of `create-scratch`.
@@ -305,8 +322,13 @@ fn create(line: &mut Line) -> Result<Create, Error> {
         preserve_fds: line.number("preserve-fds")?.unwrap_or(0),
         no_pivot: line.switch("no-pivot"),
         no_new_keyring: line.switch("no-new-keyring"),
-        vm_log: line.path("vm-log"),
+        vm: of_vm(line)?,
     })
+}
+
+fn of_vm(line: &Line) -> Result<OfVm, Error> {
+    let host = line.text("host")?.map(|text| text.parse()).transpose()?;
+    Ok(OfVm { host, log: line.path("vm-log") })
 }
 
 fn scratch(line: &Line) -> Result<CreateScratch, Error> {

@@ -157,7 +157,8 @@ struct Wanted {
 
 fn wanted(making: &Making<'_>, flags: &Create, action: &'static str) -> Result<Wanted, Error> {
     let mut spec = config(&flags.bundle, making.log)?;
-    let wall = wall::of(&spec).and_then(|wall| {
+    let usual = if flags.vm.host.is_some() { Isolation::Vm } else { Isolation::Process };
+    let wall = wall::of(&spec, usual).and_then(|wall| {
         if wall.shares_kernel() {
             let kernel = rustix::system::uname();
             wall::check_kernel(&spec, &kernel.release().to_string_lossy())?;
@@ -165,10 +166,9 @@ fn wanted(making: &Making<'_>, flags: &Create, action: &'static str) -> Result<W
         Ok(wall)
     });
     let wall = wall.map_err(|source| Error::Wall { action, id: flags.id.to_string(), source })?;
-    if let (Some(_), true) = (&flags.vm_log, wall.shares_kernel()) {
-        let text =
-            "--vm-log: there is no VM: the configuration asks for a container of this kernel";
-        return Err(Error::Usage(format!("{action} {}: {text}", flags.id)));
+    if let Some(flag) = flags.vm.given().filter(|_| wall.shares_kernel()) {
+        let why = "there is no VM: the configuration asks for a container of this kernel";
+        return Err(Error::Usage(format!("{action} {}: {flag}: {why}", flags.id)));
     }
     let claim = |layers| Claim::take(layers, making.store, wall);
     let layers = match spec.windows() {

@@ -11,12 +11,16 @@
 //!   ROOT/ID/shim.log …    the shim's own
 //! ```
 //!
+//! With `--host` a container is made by the shim of another, in its VM: both have the one address. Whoever
+//! deletes the last of them ends the shim.
+//!
 //! A shim that is gone took the VM with it: such a container has stopped.
 
 mod bundle;
 mod create;
 mod exec;
 mod foreground;
+mod host;
 mod record;
 mod shim;
 mod tasks;
@@ -26,7 +30,7 @@ mod verbs;
 use std::io;
 use std::path::PathBuf;
 
-use spec::Kind;
+use spec::{ContainerId, Kind};
 
 pub(crate) use create::{Making, create, run};
 pub(crate) use record::Machine;
@@ -91,6 +95,30 @@ pub(crate) enum Error {
         /// Why not, and what to do.
         why: &'static str,
     },
+    /// The container that `--host` names has no VM for another.
+    #[error("--host {id}: {why}")]
+    Host {
+        /// It.
+        id: ContainerId,
+        /// Why not, and what to do.
+        why: &'static str,
+        /// Of this kind.
+        kind: Kind,
+    },
+    /// The VM that `--host` names is not as the section `vm` wants it.
+    #[error("{asked}: the VM that --host names has {has}: leave it out, or ask for that")]
+    OtherVm {
+        /// The field and what it says.
+        asked: String,
+        /// What that was made with.
+        has: String,
+    },
+    /// Its name is that of a VM with others in it.
+    #[error(
+        "the VM that was made for a container of this name runs on for container {0}: delete that first, \
+         or take another name"
+    )]
+    Lingers(ContainerId),
     /// The configuration is wrong.
     #[error("{field}: {why}")]
     Invalid {
@@ -141,8 +169,9 @@ impl Error {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Container(error) => error.kind(),
-            Self::Refused { kind, .. } => *kind,
-            Self::Unsupported { .. } | Self::NoShim => Kind::Unsupported,
+            Self::Refused { kind, .. } | Self::Host { kind, .. } => *kind,
+            Self::Unsupported { .. } | Self::OtherVm { .. } | Self::NoShim => Kind::Unsupported,
+            Self::Lingers(_) => Kind::Conflict,
             Self::Invalid { .. } | Self::Options(_) => Kind::Invalid,
             Self::Gone { .. } | Self::Interrupted { .. } => Kind::Unavailable,
             Self::Spawn { .. }

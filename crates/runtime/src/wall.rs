@@ -23,12 +23,12 @@ pub(crate) enum Error {
     Kernel(#[from] kernel::Error),
 }
 
-/// The wall that `spec` asks for: by a section `vm`, or by the annotation.
-pub(crate) fn of(spec: &oci::Spec) -> Result<Isolation, Error> {
+/// The wall that `spec` asks for: by a section `vm`, or by the annotation; else the usual.
+pub(crate) fn of(spec: &oci::Spec, usual: Isolation) -> Result<Isolation, Error> {
     let wall = spec.annotations().as_ref().and_then(|all| all.get(ISOLATION));
     let wall = wall.map(|text| text.parse()).transpose().map_err(Error::Isolation)?;
     match (spec.vm(), wall) {
-        (None, wall) => Ok(wall.unwrap_or_default()),
+        (None, wall) => Ok(wall.unwrap_or(usual)),
         (Some(_), None | Some(Isolation::Vm)) => Ok(Isolation::Vm),
         (Some(_), Some(other)) => Err(Error::Both(other)),
     }
@@ -51,11 +51,13 @@ mod tests {
     fn a_section_or_an_annotation_asks_for_a_wall() {
         let isolation = |wall: &str, more: &str| {
             let text = format!(r#"{{"annotations": {{"dev.hull.isolation": "{wall}"}}{more}}}"#);
-            of(&spec(&text)).map_err(|error| error.to_string())
+            of(&spec(&text), Isolation::Process).map_err(|error| error.to_string())
         };
         let section = r#", "vm": {"kernel": {"path": "/k"}}"#;
-        assert_eq!(of(&spec("{}")).ok(), Some(Isolation::Process));
-        assert_eq!(of(&spec(r#"{"vm": {}}"#)).ok(), Some(Isolation::Vm));
+        for usual in [Isolation::Process, Isolation::Vm] {
+            assert_eq!(of(&spec("{}"), usual).ok(), Some(usual));
+            assert_eq!(of(&spec(r#"{"vm": {}}"#), usual).ok(), Some(Isolation::Vm));
+        }
         assert_eq!(isolation("process", ""), Ok(Isolation::Process));
         assert_eq!(isolation("hyperv", ""), Ok(Isolation::Vm));
         assert_eq!(isolation("vm", section), Ok(Isolation::Vm));

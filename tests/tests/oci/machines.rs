@@ -12,7 +12,7 @@ use tests::programs::kernel;
 
 use crate::bundle::{Bundle, behind};
 use crate::terminal::master;
-use crate::{exec, life, process, rootfs, seccomp, sysctl, terminal};
+use crate::{exec, life, process, rootfs, seccomp, shared, sysctl, terminal};
 
 /// The release of the kernel that guests have.
 fn release() -> String {
@@ -62,6 +62,10 @@ fn containers_in_vms_are_driven_by_the_same_commands() {
     a_vm_lives_as_any_other_container(&base);
     a_killed_worker_or_shim_leaves_a_stopped_container(&base);
     a_vm_has_a_terminal_at_the_console_socket(&base);
+    shared::a_second_container_lives_in_the_vm_of_the_first(&base);
+    shared::the_vm_outlives_its_first_container(&base);
+    shared::a_second_container_may_join_namespaces_of_the_first(&base);
+    shared::a_vm_that_cannot_have_another_says_so(&base);
     a_signal_ends_the_making_of_a_vm(&base);
     for case in COMMON {
         behind(&base, *case);

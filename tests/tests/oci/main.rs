@@ -27,6 +27,7 @@ mod rootfs;
 mod rootless;
 mod scheduler;
 mod seccomp;
+mod shared;
 mod soak;
 mod sysctl;
 mod systemd;

@@ -34,6 +34,11 @@ const PRESERVE_FDS: Flag = value(
     "preserve-fds",
     "pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)",
 );
+const HOST: Flag = value(
+    "host",
+    "the container, of the same root, in whose VM this one is made beside it; each has a root, processes and \
+     limits of its own",
+);
 const VM_LOG: Flag = value(
     "vm-log",
     "file to which the log of the container's VM is appended; for VM containers only",
@@ -151,6 +156,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             NO_PIVOT,
             NO_NEW_KEYRING,
             PRESERVE_FDS,
+            HOST,
             VM_LOG,
         ],
     ),
@@ -295,6 +301,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             NO_PIVOT,
             NO_NEW_KEYRING,
             PRESERVE_FDS,
+            HOST,
             VM_LOG,
         ],
     ),

@@ -18,6 +18,9 @@ use crate::vm::{self, Machine};
 /// Whether `checkpoint` and `restore` are there.
 const CHECKPOINT: &str = "true";
 
+/// What `create` and `run` take for a container in a VM, as runhcs does.
+const VM_FLAGS: &str = "--host,--vm-log";
+
 /// The version of the runtime specification that this program implements.
 pub(super) const SPECIFICATION: &str = "1.3.0";
 
@@ -155,6 +158,7 @@ pub(super) fn features() -> Result<u8, Error> {
     let mut features = Features::find();
     let facts = [
         ("dev.hull.version", env!("CARGO_PKG_VERSION")),
+        ("dev.hull.vm.flags", VM_FLAGS),
         ("org.opencontainers.runc.checkpoint.enabled", CHECKPOINT),
     ];
     features.annotations.extend(facts.map(|(name, fact)| (name, fact.to_owned())));

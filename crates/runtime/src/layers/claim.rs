@@ -122,7 +122,9 @@ fn unused(layers: &Layers, store: &Store) -> Result<(), Error> {
     }
     for machine in Machine::list(store)? {
         let uses = machine.record.scratch.as_ref() == Some(scratch);
-        if uses && !matches!(machine.state(), Ok((Status::Stopped, _))) {
+        // A VM lets go of its disks when it ends, with the last of its containers.
+        let stopped = matches!(machine.state(), Ok((Status::Stopped, _)));
+        if uses && !(stopped && machine.is_alone()?) {
             return in_use(&machine.record.id);
         }
     }

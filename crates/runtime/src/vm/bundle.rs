@@ -11,6 +11,7 @@ use spec::options::Options;
 use spec::{Isolation, annotation};
 
 use super::Error;
+use super::host::Host;
 use super::tasks::mount;
 use crate::layers::Claim;
 use crate::protobuf::Message;
@@ -25,16 +26,21 @@ pub(super) struct Made {
     pub(super) options: Options,
 }
 
-/// Writes the shim's `config.json` into `directory`.
+/// Writes the shim's `config.json` into `directory`, for a VM of its own or that of `host`.
 pub(super) fn write(
     directory: &Path,
     bundle: &Path,
     spec: &oci::Spec,
     layers: Option<&Claim>,
+    host: Option<&Host>,
 ) -> Result<Made, Error> {
     let options = Options::from_variables(|name| std::env::var_os(name))?;
     let options = machine(spec.vm().as_ref(), options)?;
     let mut spec = spec.clone();
+    if let Some(host) = host {
+        host.offers(spec.vm().as_ref())?;
+        host.enter(&mut spec)?;
+    }
     spec.set_vm(None);
     let mut annotations = spec.annotations().clone().unwrap_or_default();
     annotations.insert(annotation::ISOLATION.to_owned(), Isolation::Vm.to_string());
@@ -114,7 +120,7 @@ fn machine(section: Option<&Value>, mut options: Options) -> Result<Options, Err
     Ok(options)
 }
 
-fn is_empty(value: &Value) -> bool {
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(list) => list.is_empty(),

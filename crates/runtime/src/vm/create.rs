@@ -11,10 +11,12 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, isatty, tcgetattr, tcsetattr};
 use spec::oci::runtime as oci;
 use spec::options::LENT;
+use spec::{ContainerId, annotation};
 
 use super::Error;
 use super::bundle;
 use super::foreground::Foreground;
+use super::host::Host;
 use super::record::{Machine, Record};
 use super::shim;
 use super::tasks::{Streams, Tasks};
@@ -64,7 +66,9 @@ fn make(making: Making<'_>, foreground: Option<&Foreground>) -> Result<Machine, 
     let pid_file = pid_file.map_err(Error::file("find", "--pid-file"))?;
     let process = making.spec.process().clone();
     let terminal = process.as_ref().is_some_and(|process| process.terminal() == Some(true));
-    let log = flags.vm_log.as_deref().map(log).transpose()?;
+    unused(making.store, &flags.id)?;
+    let host = flags.vm.host.as_ref().map(|id| Host::find(making.store, id)).transpose()?;
+    let log = flags.vm.log.as_deref().map(log).transpose()?;
     let layers = making.layers.as_ref();
     let lent = Lent::of_caller(terminal, making.detached, &making.console)?;
     let (directory, locked) = making.store.reserve(&flags.id)?;
@@ -77,7 +81,8 @@ fn make(making: Making<'_>, foreground: Option<&Foreground>) -> Result<Machine, 
         let own = directory.join(shim::LOG);
         symlink(log, &own).map_err(Error::file("make", own)).map_err(undo)?;
     }
-    let made = bundle::write(&directory, &bundle, making.spec, layers).map_err(undo)?;
+    let made = bundle::write(&directory, &bundle, making.spec, layers, host.as_ref());
+    let made = made.map_err(undo)?;
     let annotations = making.spec.annotations().clone().unwrap_or_default();
     let record = Record {
         id: flags.id.clone(),
@@ -88,7 +93,9 @@ fn make(making: Making<'_>, foreground: Option<&Foreground>) -> Result<Machine, 
         annotations: annotations.into_iter().collect(),
         oci_version: making.spec.version().clone(),
         process,
-        address: String::new(),
+        sandbox: host.as_ref().map(|host| host.first.clone()).or_else(|| pod(making.spec)),
+        section: host.as_ref().map_or(making.spec.vm().clone(), |host| host.section.clone()),
+        address: host.map(|host| host.address).unwrap_or_default(),
     };
     record.write(&directory).map_err(undo)?;
     // The shim locks it itself.
@@ -121,12 +128,19 @@ impl Machine {
         pid_file: Option<&Path>,
         foreground: Option<&Foreground>,
     ) -> Result<(), Error> {
-        self.record.address = self.shim().start()?;
-        self.record.write(&self.directory)?;
+        if self.record.address.is_empty() {
+            self.record.address = self.shim().start()?;
+            self.record.write(&self.directory)?;
+        }
         let directory = self.directory.display().to_string();
         let mut tasks = self.tasks()?;
         tasks.begin_create(&directory, made.mount.as_ref(), &lent.streams, &made.options)?;
-        foreground.map_or(Ok(()), |foreground| foreground.until_made(&tasks))?;
+        let made = foreground.map_or(Ok(()), |foreground| foreground.until_made(&tasks));
+        if made.is_err() && self.record.sandbox.is_some() {
+            // The VM stays for the others: what is being made there can be undone when it is made.
+            let _ = tasks.finish_create();
+        }
+        made?;
         let pid = tasks.finish_create()?;
         lent.send_master(console)?;
         pid_file.map_or(Ok(()), |path| write_pid(path, pid))
@@ -150,7 +164,10 @@ impl Machine {
     fn abandon(&self) {
         if let Ok(mut tasks) = self.tasks() {
             let _ = tasks.delete();
-            let _ = tasks.shutdown_within(PATIENCE);
+            let _ = match self.is_alone() {
+                Ok(true) => tasks.shutdown_within(PATIENCE),
+                _ => tasks.leave(),
+            };
         }
         let _ = self.shim().delete();
         let _ = fs::remove_dir_all(&self.directory);
@@ -165,6 +182,11 @@ fn check(making: &Making<'_>) -> Result<(), Error> {
     let cases = [
         (flags.pidfd_socket.is_some(), "--pidfd-socket", guests),
         (making.descriptors > 0, "--preserve-fds and LISTEN_FDS", guests),
+        (
+            flags.vm.host.is_some() && flags.vm.log.is_some(),
+            "--vm-log with --host",
+            "the log is the VM's, which is there already: name a file where its first container is made",
+        ),
         (flags.no_pivot, "--no-pivot", "the guest's root is none that must be left"),
         (flags.no_new_keyring, "--no-new-keyring", "the caller's keyring is the host's"),
         (
@@ -177,6 +199,20 @@ fn check(making: &Making<'_>) -> Result<(), Error> {
         Some((_, what, why)) => Err(Error::unsupported(what, why)),
         None => Ok(()),
     }
+}
+
+/// Refuses a name whose VM runs on for others.
+fn unused(store: &Store, id: &ContainerId) -> Result<(), Error> {
+    let within = |other: &Machine| other.record.sandbox.as_ref() == Some(id);
+    match Machine::list(store)?.into_iter().find(within) {
+        Some(other) => Err(Error::Lingers(other.record.id)),
+        None => Ok(()),
+    }
+}
+
+/// The first container of the pod that it is in, as containerd's CRI plugin has it.
+fn pod(spec: &oci::Spec) -> Option<ContainerId> {
+    annotation::pod(spec)?.parse().ok()
 }
 
 /// The file to which the shim's log goes, made if there is none.

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use container::{Status, Store, store};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use spec::ContainerId;
 use spec::oci::runtime as oci;
 
@@ -31,6 +32,12 @@ pub(crate) struct Record {
     pub(crate) oci_version: String,
     /// What `exec` starts from when it names no other.
     pub(crate) process: Option<oci::Process>,
+    /// The first container of the VM that it is in; `None` for one whose VM is its own.
+    #[serde(default)]
+    pub(crate) sandbox: Option<ContainerId>,
+    /// The section `vm` with which its VM was made.
+    #[serde(default)]
+    pub(crate) section: Option<Value>,
     /// Where the shim is asked.
     pub(crate) address: String,
 }
@@ -96,6 +103,14 @@ impl Machine {
 
     pub(super) fn shim(&self) -> Shim<'_> {
         Shim { id: &self.record.id, directory: &self.directory }
+    }
+
+    /// Whether no other container of its root has the same shim.
+    pub(crate) fn is_alone(&self) -> Result<bool, container::Error> {
+        let root = self.directory.parent().unwrap_or(Path::new("/"));
+        let Record { id, address, .. } = &self.record;
+        let shares = |other: &Self| other.record.address == *address && other.record.id != *id;
+        Ok(!Self::list(&Store::open(root))?.iter().any(shares))
     }
 
     /// Where it is in its life, and the worker's number while there is one.

@@ -175,22 +175,32 @@ impl Tasks {
         self.client.call("Delete", &request).map(drop)
     }
 
+    /// Ends the shim unless it holds others.
+    pub(super) fn leave(&mut self) -> Result<(), Error> {
+        self.begin_shutdown(false)?;
+        match self.client.finish("Shutdown") {
+            // Somebody else ends it.
+            Ok(_) | Err(Error::Gone { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Ends the shim, which holds nothing any more; returns when it is gone.
     pub(super) fn shutdown(&mut self) -> Result<(), Error> {
-        self.begin_shutdown()?;
+        self.begin_shutdown(true)?;
         self.finish_shutdown()
     }
 
     /// The same, unless that takes longer.
     pub(super) fn shutdown_within(&mut self, limit: Duration) -> Result<(), Error> {
-        self.begin_shutdown()?;
+        self.begin_shutdown(true)?;
         let gone = |source| Error::Gone { call: "Shutdown", source };
         if self.readable_within(limit).map_err(gone)? { self.finish_shutdown() } else { Ok(()) }
     }
 
-    fn begin_shutdown(&mut self) -> Result<(), Error> {
+    fn begin_shutdown(&mut self, now: bool) -> Result<(), Error> {
         let mut request = Message::default();
-        request.text(1, &self.id).flag(2, true);
+        request.text(1, &self.id).flag(2, now);
         self.client.begin("Shutdown", &request)
     }
 

@@ -89,13 +89,24 @@ impl Machine {
         match self.tasks() {
             Ok(mut tasks) => {
                 passed(tasks.delete())?;
-                tasks.shutdown()?;
+                if self.is_alone()? { tasks.shutdown()? } else { tasks.leave()? }
             }
             // It was killed, and may have left something.
-            Err(Error::Gone { .. }) => self.shim().delete()?,
+            Err(Error::Gone { .. }) => self.clean()?,
             Err(error) => return Err(error),
         }
         fs::remove_dir_all(self.directory()).map_err(Error::file("remove", self.directory()))
+    }
+
+    /// Removes what a killed shim left: of another's, whose container is gone, that is its socket.
+    fn clean(&self) -> Result<(), Error> {
+        self.shim().delete()?;
+        if self.record.sandbox.is_some() && self.is_alone()? {
+            let socket = self.record.address.trim_start_matches("unix://");
+            // What is not there need not go.
+            let _ = fs::remove_file(socket);
+        }
+        Ok(())
     }
 
     fn end(&self) -> Result<(), Error> {
