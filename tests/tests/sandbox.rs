@@ -420,15 +420,16 @@ fn a_second_process_sees_the_first(wall: &Wall) {
 }
 
 fn a_terminal_has_the_size_it_is_given(wall: &Wall) {
-    let mut spec =
-        wall.spec("trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.05; done");
+    let mut spec = wall.spec(
+        "trap 'stty size; exit 0' WINCH; stty size; touch /tmp/said; while :; do sleep 0.05; done",
+    );
     let process = spec.process_mut().get_or_insert_default();
     process.set_terminal(Some(true));
     let size = oci::BoxBuilder::default().height(20_u64).width(70_u64).build().expect("a size");
     process.set_console_size(Some(size));
     let mut container = wall.create_from(&spec, "c1");
     container.start();
-    thread::sleep(Duration::from_millis(700));
+    container.exec("e1", "until [ -e /tmp/said ]; do sleep 0.05; done");
     let size = WindowSize { rows: 33, columns: 99 };
     container.sandbox.resize(&container.init(), size).expect("resized");
     assert_eq!(container.wait(), 0);

@@ -10,6 +10,7 @@
 //! Spec: OCI runtime-spec, config-linux.md "Control groups".
 
 mod device;
+mod group;
 mod merge;
 mod mounts;
 mod reclaim;
@@ -31,6 +32,7 @@ use spec::oci::runtime::LinuxResources;
 use spec::{Kind, Signal};
 
 pub(crate) use device::{Plain as DeviceRule, plain as device_rules};
+pub use group::{Group, changed};
 pub(crate) use setting::{swap_max, weight};
 pub use stats::{
     Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Pressure, Stall,

@@ -187,10 +187,6 @@ pub(crate) fn check_wall(host: &HostConfig, isolation: Isolation) -> Result<(), 
         );
         return Err(Error::Unsupported { field: "BindOptions.ReadOnlyNonRecursive", problem });
     }
-    if let Some(device) = host.resources.blkio.devices().next() {
-        let problem = format!("{} is the host's, a VM has disks of its own", device.path);
-        return Err(Error::Unsupported { field: "HostConfig.BlkioDevice", problem });
-    }
     for (field, share) in [
         ("HostConfig.NetworkMode", &openings.network),
         ("HostConfig.IpcMode", &openings.ipc),

@@ -10,7 +10,7 @@
 //! when it is dropped. It never silently becomes process isolation.
 
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -23,6 +23,7 @@ use wire::{Request, message};
 
 use crate::{Bundle, Facts, Recipients, Rootfs, Sandbox, Stdio, WindowSize};
 
+mod bounds;
 mod clean;
 mod error;
 mod files;
@@ -35,6 +36,7 @@ mod processors;
 mod refresh;
 mod running;
 mod shares;
+mod signal;
 mod stdio;
 mod translate;
 mod visitors;
@@ -150,6 +152,7 @@ impl Vm {
             return Err(Error::SecondNetwork(id.clone()));
         }
         running.has_room(memory_limit(&guest.spec))?;
+        bounds::has_none(id, &resources(&bundle.spec))?;
         kernel::satisfies(&running.kernel, &bundle.spec)?;
         let (mut disks, named) = host_disks::open(&guest.disks)?;
         let own = match &bundle.rootfs {
@@ -249,8 +252,7 @@ impl Sandbox for Vm {
     fn update(&self, id: &ContainerId, to: &oci::LinuxResources) -> Result<(), crate::Error> {
         let running = self.alive(&ProcessId::init(id.clone()))?;
         running.has_room(limit(to))?;
-        let (container, resources) = (id.clone(), Box::new(to.clone()));
-        Ok(running.order(&Request::Update { container, resources })?)
+        Ok(running.update(id, to)?)
     }
 
     fn usage(&self, id: &ContainerId) -> Result<Usage, crate::Error> {
@@ -333,6 +335,7 @@ fn start_in(
         memory_mib: memory(&guest.spec, &options),
         cpus: options.vm.cpus.unwrap_or_else(|| processors(&guest.spec)).clamp(1, MAX_CPUS),
         netns: guest.netns.take(),
+        cgroup: cgroup(&bundle.spec),
         member: Member::new(id.clone(), bundle, outside, &host_disks)?,
     };
     let running = Arc::new(Running::start(&options, parts, disks)?);
@@ -421,9 +424,19 @@ fn memory(spec: &oci::Spec, options: &Options) -> u32 {
     class(memory_limit(spec).map_or(options.vm.memory_mib, needed))
 }
 
+/// Where the control groups of the container are, on either side.
+fn cgroup(spec: &oci::Spec) -> Option<PathBuf> {
+    spec.linux().as_ref()?.cgroups_path().clone()
+}
+
+/// The container's limits.
+fn resources(spec: &oci::Spec) -> oci::LinuxResources {
+    spec.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default()
+}
+
 /// The container's limit of memory in bytes.
 fn memory_limit(spec: &oci::Spec) -> Option<u64> {
-    limit(spec.linux().as_ref()?.resources().as_ref()?)
+    limit(&resources(spec))
 }
 
 fn limit(resources: &oci::LinuxResources) -> Option<u64> {

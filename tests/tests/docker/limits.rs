@@ -76,6 +76,66 @@ pub(crate) fn block_devices_are_slowed_down(host: &mut Host) {
         let said = run(host, process, &[flag, IMAGE, "true"]).fails(125);
         assert!(said.contains(want), "{said}");
     }
-    let said = run(host, Isolation::Vm, &[flags[1], IMAGE, "true"]).fails(125);
-    assert!(said.contains("/dev/loop0 is the host's, a VM has disks of its own"), "{said}");
+}
+
+/// Beside what the guest is told, which a guest that was taken over need not heed.
+pub(crate) fn the_host_holds_a_vm_to_its_limits(host: &mut Host) {
+    let dir = host.dir().join("bounded");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let flags = [
+        "--name=bounded",
+        "--cpus=0.5",
+        "--cpu-shares=512",
+        "--cpuset-cpus=1",
+        "--blkio-weight=300",
+        "--device-read-bps=/dev/loop0:1mb",
+        &format!("-v={}:/b", dir.display()),
+    ];
+    let id = detached(host, Isolation::Vm, &flags, &["sleep", "1000"]);
+    let path = |file: &str| {
+        let controller = file.split_once('.').expect("a controller").0;
+        format!("/sys/fs/cgroup/{controller}/hull/{id}/{file}")
+    };
+    let read = |file: &str| std::fs::read_to_string(path(file)).expect("its file");
+    let holds = |file: &str, want: &str| assert_eq!(read(file).trim(), want, "{file}");
+    let memory = ((256 + 512) << 20).to_string();
+    for (file, want) in [
+        ("cpu.cfs_quota_us", "50000"),
+        ("cpu.shares", "512"),
+        ("cpuset.cpus", "1"),
+        ("blkio.bfq.weight", "300"),
+        ("blkio.throttle.read_bps_device", "7:0 1048576"),
+        ("memory.limit_in_bytes", &memory),
+        ("pids.max", "256"),
+    ] {
+        holds(file, want);
+    }
+    let members = std::fs::read_to_string(format!("/sys/fs/cgroup/cpu/hull/{id}/cgroup.procs"));
+    let mut members: Vec<_> = members.expect("members").lines().map(named).collect();
+    members.sort();
+    assert_eq!(members, ["hull-share", "hull-vmwp"]);
+
+    host.docker(&["update", "--cpus=0.75", "--cpuset-cpus=0-1", &id]).ok();
+    holds("cpu.cfs_quota_us", "75000");
+    holds("cpuset.cpus", "0-1");
+    holds("cpu.shares", "512");
+    let second = |flags: &[&str]| {
+        let join = ["run", "-d", "--isolation=hyperv", "--network=container:bounded"];
+        host.docker(&[&join, flags, &[IMAGE, "sleep", "1000"]].concat())
+    };
+    let said = second(&["--cpuset-cpus=1"]).fails(125);
+    assert!(said.contains("is said with its first container"), "{said}");
+    let other = second(&["--cpus=1"]).ok();
+    holds("cpu.cfs_quota_us", "175000");
+    holds("cpu.shares", "1536");
+    host.docker(&["rm", "-f", &other]).ok();
+    holds("cpu.cfs_quota_us", "75000");
+    host.docker(&["rm", "-f", &id]).ok();
+    assert!(!std::path::Path::new(&path("cpu.shares")).exists(), "the groups are gone");
+}
+
+/// A process by its name.
+fn named(pid: &str) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim().to_owned()
 }

@@ -187,6 +187,7 @@ const SUITE: Suite = Suite {
         both!(limits::limits_change_while_it_runs),
         once!(limits::a_vm_does_not_grow),
         once!(limits::block_devices_are_slowed_down),
+        once!(limits::the_host_holds_a_vm_to_its_limits),
         both!(network::a_container_without_a_network_has_only_a_loopback),
         both!(network::a_server_in_a_container_answers_the_host),
         once!(network::containers_behind_different_walls_reach_each_other),

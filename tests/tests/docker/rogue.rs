@@ -73,6 +73,10 @@ pub(crate) fn a_hostile_agent_harms_its_own_container_alone(host: &mut Host) {
         assert_eq!(engine.docker(&["wait", &id]).ok(), "137", "{how}");
         engine.docker(&["rm", &id]).ok();
     }
+    // One that says that it kills, and does not.
+    let flags = ["run", "-d", "--isolation=hyperv", "--hostname=deathless", IMAGE, "true"];
+    let id = engine.docker(&flags).ok();
+    engine.docker(&["rm", "-f", &id]).ok();
     // Questions to the file server that no kernel would ask; the status is the first one that it should have
     // answered otherwise.
     run("asks").ok();

@@ -132,14 +132,6 @@ pub struct Blkio {
     pub write_iops: Vec<OfDevice>,
 }
 
-impl Blkio {
-    /// Every device of the host's that something is said of.
-    pub(crate) fn devices(&self) -> impl Iterator<Item = &OfDevice> {
-        let Self { weight_device, read_bps, write_bps, read_iops, write_iops, .. } = self;
-        [weight_device, read_bps, write_bps, read_iops, write_iops].into_iter().flatten()
-    }
-}
-
 /// A number for one block device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfDevice {

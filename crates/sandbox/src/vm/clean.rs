@@ -1,15 +1,16 @@
 //! Removing what a VM left on the host when its shim was killed.
 //!
 //! The worker normally died with its shim, and it has no files. What can be left is the redirection
-//! in the container's network namespace, and a worker whose death signal was lost.
+//! in the container's network namespace, control groups, and a worker whose death signal was lost.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use container::cgroup::Group;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{PidfdFlags, Signal};
-use spec::{Pid, annotation};
+use spec::{ContainerId, Pid, annotation};
 
 use super::{network, translate};
 use crate::Facts;
@@ -28,7 +29,7 @@ pub struct Error {
 }
 
 /// Removes it, as far as there is any. A container in another's VM has left nothing: the VM is the other's.
-pub fn clean(bundle: &Path) -> Result<(), super::Error> {
+pub fn clean(container: &ContainerId, bundle: &Path) -> Result<(), super::Error> {
     let Some(pid) = Facts::read(bundle).and_then(|facts| facts.worker_pid) else {
         return Ok(());
     };
@@ -38,10 +39,13 @@ pub fn clean(bundle: &Path) -> Result<(), super::Error> {
         return Ok(());
     }
     let killed = kill(pid).map_err(|source| Error { pid, source });
+    let path = spec.as_ref().and_then(super::cgroup);
+    let unbound = Group::clean(path.as_deref(), container.as_str()).map_err(super::Error::Bounds);
     if let Some(netns) = spec.and_then(|spec| translate::netns(&spec)) {
         network::clean(&netns);
     }
-    Ok(killed?)
+    killed?;
+    unbound
 }
 
 /// Kills the worker with this number, if that is what it is, and waits for its end.

@@ -49,6 +49,15 @@ pub enum Error {
     /// The channel cannot be set up.
     #[error("set up the channel to the VM")]
     Channel(#[source] io::Error),
+    /// The host cannot hold the VM to its containers' limits.
+    #[error("hold the VM to its limits")]
+    Bounds(#[source] container::cgroup::Error),
+    /// A limit of the whole VM for one of its containers.
+    #[error(
+        "container {0}: on which processors a VM runs and how fast it reads and writes disks is said with \
+         its first container"
+    )]
+    WholeVm(ContainerId),
     /// The host gives no random numbers or time.
     #[error("take a seed and the time for the VM")]
     Seed(#[source] io::Error),
@@ -127,13 +136,16 @@ impl Error {
             Self::Machine(error) => error.kind(),
             Self::Refused(error) => error.kind(),
             Self::Facts(error) => error.kind(),
+            Self::Bounds(error) => error.kind(),
             Self::Silent { .. } => Kind::Unavailable,
             Self::Channel(_) | Self::Data(_) | Self::Seed(_) | Self::Clean(_) => Kind::Internal,
             Self::Thread(_) | Self::Watch(_) => Kind::Exhausted,
             Self::NoProcess(_) => Kind::NotFound,
             Self::Exists(_) => Kind::Exists,
             Self::State { .. } | Self::NoSandbox(_) | Self::Lingers(_) => Kind::Conflict,
-            Self::Second(_) | Self::SecondNetwork(_) | Self::Memory { .. } => Kind::Unsupported,
+            Self::Second(_) | Self::SecondNetwork(_) | Self::WholeVm(_) | Self::Memory { .. } => {
+                Kind::Unsupported
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use super::member::Member;
 use super::refresh::Outside;
 use super::running::{PATIENCE, Parts, Running};
 use super::translate::{self, Bind};
-use super::{Error, Vm, image, on_disks};
+use super::{Error, Vm, cgroup, image, on_disks};
 use crate::Bundle;
 
 /// How often to look whether data still passes.
@@ -47,6 +47,7 @@ impl Vm {
             memory_mib: class(self.options.vm.memory_mib),
             cpus: 1,
             netns: None,
+            cgroup: cgroup(&bundle.spec),
             member: Member::new(id.clone(), bundle, Outside::default(), &[])?,
         };
         let running = Arc::new(Running::start(&self.options, parts, &disks)?);

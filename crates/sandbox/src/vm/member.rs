@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use spec::oci::runtime::LinuxResources;
 use spec::{ContainerId, Usage, annotation};
 
 use super::Error;
@@ -25,6 +26,8 @@ pub(super) struct Member {
     disks: Vec<String>,
     /// What it had used when its init ended.
     used: Mutex<Option<Usage>>,
+    /// Its limits.
+    pub(super) limits: Mutex<LinuxResources>,
     over: AtomicBool,
     /// Whether a pause of it gives memory back.
     pub(super) reclaims: bool,
@@ -43,6 +46,7 @@ impl Member {
         outside: Outside,
         disks: &[vmm::Disk],
     ) -> Result<Self, Error> {
+        let limits = bundle.spec.linux().as_ref().and_then(|linux| linux.resources().clone());
         let annotations = bundle.spec.annotations().as_ref();
         let (leashed, leash) = refresh::leash().map_err(Error::Watch)?;
         Ok(Self {
@@ -52,6 +56,7 @@ impl Member {
             shares: Mutex::default(),
             disks: disks.iter().map(|disk| disk.serial.clone()).collect(),
             used: Mutex::default(),
+            limits: Mutex::new(limits.unwrap_or_default()),
             over: AtomicBool::new(false),
             reclaims: annotations.is_some_and(|all| all.contains_key(annotation::PAUSE)),
             frozen: AtomicBool::new(false),

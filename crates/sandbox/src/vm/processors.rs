@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use spec::{ContainerId, ProcessId, Signal};
+use spec::ContainerId;
 use wire::Request;
 
 use super::Error;
@@ -66,16 +66,6 @@ impl Running {
             thread::sleep(REPORTING);
         };
         thread::Builder::new().name("reclaim".into()).spawn(run_on).map(drop).map_err(Error::Thread)
-    }
-
-    /// Delivers a signal; the one that kills ends a pause too.
-    pub(super) fn signal(&self, to: &ProcessId, signal: Signal, all: bool) -> Result<(), Error> {
-        let member = self.member(&to.container)?;
-        let _awake = self.awake()?;
-        if signal == Signal::KILL {
-            member.frozen.store(false, Ordering::SeqCst);
-        }
-        self.order(&Request::Signal { process: to.clone(), signal, all })
     }
 
     /// The guest's clock stood still with its processors.

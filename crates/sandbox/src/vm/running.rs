@@ -11,6 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use container::cgroup::Group;
+use spec::oci::runtime::LinuxResources;
 use spec::options::Options;
 use spec::{ContainerId, Exit, ProcessId, Signal, Usage};
 use vmm::machine::OVERHEAD_MIB;
@@ -20,6 +22,7 @@ use wire::message::{self, Configure};
 use wire::{Client, Request};
 
 use super::Error;
+use super::bounds;
 use super::image::Disks;
 use super::member::Member;
 use super::processors::{self, Processors};
@@ -53,10 +56,12 @@ pub(super) struct Running {
     ended: Mutex<bool>,
     /// Whom those in the guest may see.
     pub(super) house: Arc<House>,
+    /// What holds the VM to its limits, until it has ended.
+    pub(super) group: Mutex<Option<Group>>,
 }
 
 /// A process in the VM, until it is deleted.
-struct Process {
+pub(super) struct Process {
     stdin: Stdin,
     output: Mutex<Output>,
     exit: Mutex<Option<Exit>>,
@@ -71,13 +76,15 @@ pub(super) struct Parts {
     pub(super) memory_mib: u32,
     pub(super) cpus: u32,
     pub(super) netns: Option<PathBuf>,
+    /// Where its control groups are.
+    pub(super) cgroup: Option<PathBuf>,
     pub(super) member: Member,
 }
 
 impl Running {
     /// Starts the VM and makes it a machine of its own.
     pub(super) fn start(options: &Options, parts: Parts, disks: &Disks) -> Result<Self, Error> {
-        let Parts { kernel, hostname, memory_mib, cpus, netns, member } = parts;
+        let Parts { kernel, hostname, memory_mib, cpus, netns, cgroup, member } = parts;
         let config = Config::locate(options)?;
         let mut outside = lock(&member.outside);
         let request = vmm::Request {
@@ -95,7 +102,7 @@ impl Running {
         // A guest that stops reading is as good as dead; nobody waits for it for ever.
         writer.set_write_timeout(Some(PATIENCE)).map_err(Error::Channel)?;
         let client = Arc::new(Client::start(machine.channel()?, writer).map_err(Error::Refused)?);
-        let first = member.container.clone();
+        let (first, limits) = (member.container.clone(), lock(&member.limits).clone());
         let members = HashMap::from([(first.clone(), Arc::new(member))]);
         let running = Self {
             first,
@@ -109,10 +116,14 @@ impl Running {
             processors: Mutex::default(),
             ended: Mutex::default(),
             house: Arc::new(house),
+            group: Mutex::default(),
         };
         let configure = Request::Configure(configuration(hostname)?);
         let configuring = running.client.begin(&configure).map_err(|it| running.explain(it))?;
         *lock(&running.configuring) = Some(configuring);
+        let group = bounds::make(cgroup.as_deref(), &running.first, &limits, memory_mib)?;
+        group.admit(running.machine.pid().raw()).map_err(Error::Bounds)?;
+        *lock(&running.group) = Some(group);
         Ok(running)
     }
 
@@ -132,7 +143,14 @@ impl Running {
         }
         let member = Arc::new(member);
         members.insert(member.container.clone(), Arc::clone(&member));
-        Ok(member)
+        drop(members);
+        match self.bound(&LinuxResources::default()) {
+            Ok(()) => Ok(member),
+            Err(error) => {
+                self.dismiss(&member.container);
+                Err(error)
+            }
+        }
     }
 
     /// Gives the guest disks, which go when their container is [dismissed](Self::dismiss).
@@ -159,6 +177,9 @@ impl Running {
         self.processes().retain(|process, _| process.container != *container);
         let Some(member) = member else { return only };
         member.leave();
+        if !only && let Err(error) = self.bound(&LinuxResources::default()) {
+            tracing::warn!(%container, error = spec::chain(&error), "VM keeps the limits it had with it");
+        }
         // A guest that stands still does not let go of a disk.
         let _awake = self.awake();
         for disk in member.disks() {
@@ -178,6 +199,13 @@ impl Running {
     /// Whether the inits of all containers have ended, and the VM with them.
     pub(super) fn is_over(&self) -> bool {
         self.members().values().all(|member| member.is_over())
+    }
+
+    /// What the containers may have that have not ended.
+    pub(super) fn all_limits(&self) -> Vec<LinuxResources> {
+        let members = self.members();
+        let living = members.values().filter(|member| !member.is_over());
+        living.map(|member| lock(&member.limits).clone()).collect()
     }
 
     /// Whether all containers that have not ended are paused, and there is one.
@@ -339,10 +367,11 @@ impl Running {
         }
         self.machine.kill();
         self.members().values().for_each(|member| member.leave());
+        drop(lock(&self.group).take());
         *ended = true;
     }
 
-    fn find(&self, id: &ProcessId) -> Result<Arc<Process>, Error> {
+    pub(super) fn find(&self, id: &ProcessId) -> Result<Arc<Process>, Error> {
         self.processes().get(id).cloned().ok_or_else(|| Error::NoProcess(id.clone()))
     }
 
@@ -356,7 +385,14 @@ impl Running {
 }
 
 impl Process {
-    fn is_over(&self) -> bool {
+    /// Waits for its end, so long; whether it came.
+    pub(super) fn ends_within(&self, patience: Duration) -> bool {
+        let exit = lock(&self.exit);
+        let waited = self.ended.wait_timeout_while(exit, patience, |exit| exit.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_some()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
         lock(&self.exit).is_some()
     }
 

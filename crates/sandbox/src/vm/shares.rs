@@ -9,7 +9,7 @@ use wire::message;
 
 use super::Error;
 use super::member::Member;
-use super::running::Running;
+use super::running::{Running, lock};
 use super::translate::Bind;
 
 impl Running {
@@ -25,6 +25,9 @@ impl Running {
         }
         let list: Vec<_> = binds.iter().map(|bind| bind.share.clone()).collect();
         let server = share::start(&list)?;
+        if let Some(group) = &*lock(&self.group) {
+            group.admit(server.pid().cast_signed()).map_err(Error::Bounds)?;
+        }
         let (requests, answers) = (self.client.stream(), self.client.stream());
         let (mut from, mut to) = (self.client.receiver(requests), self.client.sender(answers));
         let (mut into, mut out) =

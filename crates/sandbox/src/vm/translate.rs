@@ -182,6 +182,8 @@ pub(super) fn translate(spec: &oci::Spec) -> Result<Guest, Error> {
     if let Some(linux) = guest.spec.linux_mut() {
         (guest.netns, guest.joins) = namespaces(linux, &donors)?;
         guest.disks = devices(linux)?;
+        let limits = linux.resources().clone();
+        linux.set_resources(limits.map(super::bounds::inside));
     }
     (guest.files, guest.binds) = mounts(spec)?;
     if guest.joins.iter().any(|(typ, _)| *typ == oci::LinuxNamespaceType::Ipc) {
