@@ -14,6 +14,7 @@ pub mod isolation;
 pub mod journal;
 pub mod kernel;
 pub mod kind;
+pub mod modules;
 pub mod names;
 pub mod oci;
 pub mod options;

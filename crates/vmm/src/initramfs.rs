@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use spec::Kind;
+use spec::modules::{self, Tree};
 
 use crate::Config;
 use crate::cache;
 use crate::cpio::Archive;
 use crate::fingerprint::{self, Fingerprint};
-use crate::modules::{self, Tree};
 
 /// Goes up when what is put into the archive changes.
 const VERSION: u32 = 1;
@@ -85,9 +85,20 @@ fn remove_old(directory: &Path) {
     }
 }
 
+/// What the kernel whose modules are in `tree` lacks for disks that a machine gets while it runs.
+pub(crate) fn lacks_for_disks(tree: &Path) -> Result<Option<&'static str>, Error> {
+    let (dep, builtin) = lists(tree)?;
+    Ok(Tree::parse(&dep, &builtin).lacks(&modules::LATER))
+}
+
+/// The texts of `modules.dep` and `modules.builtin`.
+fn lists(tree: &Path) -> Result<(String, String), Error> {
+    let dep = read_text(&tree.join("modules.dep"))?;
+    Ok((dep, read_text(&tree.join("modules.builtin")).unwrap_or_default()))
+}
+
 fn build(config: &Config) -> Result<Vec<u8>, Error> {
-    let dep = read_text(&config.modules.join("modules.dep"))?;
-    let builtin = read_text(&config.modules.join("modules.builtin")).unwrap_or_default();
+    let (dep, builtin) = lists(&config.modules)?;
     let order = Tree::parse(&dep, &builtin)
         .order(&modules::NEEDED, &modules::WANTED)
         .map_err(|name| Error::NoModule { name: name.to_owned(), tree: config.modules.clone() })?;

@@ -30,7 +30,6 @@ pub mod worker;
 
 mod command;
 mod fingerprint;
-mod modules;
 
 pub use accel::accelerator;
 pub use boot::{tap_name, taps};

@@ -102,6 +102,8 @@ pub struct Machine {
     monitor: Mutex<Monitor>,
     channel: UnixStream,
     backend: Backend,
+    /// The modules of the guest's kernel.
+    modules: PathBuf,
 }
 
 /// The monitor, and what was attached by it.
@@ -134,7 +136,7 @@ impl Machine {
         let backend =
             Backend { accel, qemu: qmp.version.clone(), template: start == Start::Template };
         let monitor = Mutex::new(Monitor { qmp, next: FIRST_SET, disks: HashMap::new() });
-        Ok(Self { worker, monitor, channel, backend })
+        Ok(Self { worker, monitor, channel, backend, modules: config.modules.clone() })
     }
 
     /// The byte stream to the agent's port: one more handle to the same stream. End of file when the
@@ -165,8 +167,12 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// The monitor's. Nothing of the disk is left in the machine then.
+    /// The monitor's, or that the guest's kernel would not find it. Nothing of the disk is left in the machine
+    /// then.
     pub fn attach(&self, disk: &Disk) -> Result<(), Error> {
+        if let Some(name) = initramfs::lacks_for_disks(&self.modules).map_err(Error::Modules)? {
+            return Err(Error::NoLater { name, tree: self.modules.clone() });
+        }
         let mut monitor = self.monitor();
         let set = monitor.next;
         monitor.next += 1;
@@ -362,6 +368,21 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The modules of the guest's kernel are not there any more.
+    #[error("look for what further disks need")]
+    Modules(#[source] initramfs::Error),
+    /// The guest's kernel knows no disks but those that it was started with.
+    #[error(
+        "the VM can have no further disk, and so no second container: guest kernel modules in {} lack \
+         {name}: hulld --vm-kernel names another kernel",
+        tree.display()
+    )]
+    NoLater {
+        /// The module.
+        name: &'static str,
+        /// The module tree.
+        tree: PathBuf,
+    },
     /// The hypervisor does not do what it is told.
     #[error("drive the VM")]
     Monitor {
@@ -377,6 +398,8 @@ impl Error {
             Self::Accel(error) => error.kind(),
             Self::Template(error) => error.kind(),
             Self::Boot(error) => error.kind(),
+            Self::Modules(error) => error.kind(),
+            Self::NoLater { .. } => Kind::Unsupported,
             Self::Open { .. } | Self::RootSize { .. } => Kind::Internal,
             Self::Channel { .. } => Kind::Exhausted,
             Self::Monitor { .. } => Kind::Unavailable,

@@ -344,9 +344,9 @@ mod tests {
     fn config(directory: &Path) -> Config {
         let modules = directory.join("modules");
         fs::create_dir_all(modules.join("k")).unwrap();
-        let dep: String = crate::modules::NEEDED.map(|name| format!("k/{name}.ko:\n")).concat();
+        let dep: String = spec::modules::NEEDED.map(|name| format!("k/{name}.ko:\n")).concat();
         fs::write(modules.join("modules.dep"), dep).unwrap();
-        for name in crate::modules::NEEDED {
+        for name in spec::modules::NEEDED {
             fs::write(modules.join(format!("k/{name}.ko")), name).unwrap();
         }
         let [qemu, kernel, agent] = ["qemu", "kernel", "agent"].map(|name| {

@@ -1,15 +1,13 @@
-//! Which kernel modules the guest needs, in the order they are loaded.
+//! Which modules a guest's kernel needs, in the order they are loaded.
 //!
 //! Spec: kmod's modules.dep(5): `file: dependency…`, and modules.builtin, one file a line.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the guest's devices and filesystems need; names as `modprobe` takes them.
-pub(crate) const NEEDED: [&str; 10] = [
+pub const NEEDED: [&str; 8] = [
     "virtio_pci",
     "virtio_blk",
-    "virtio_scsi",
-    "sd_mod",
     "virtio_net",
     "virtio_console",
     "fuse",
@@ -18,13 +16,17 @@ pub(crate) const NEEDED: [&str; 10] = [
     "ext4",
 ];
 
+/// What a guest needs for disks that it gets while it runs, such as those of another container of its pod.
+/// Without them it runs, with the disks that it was started with.
+pub const LATER: [&str; 2] = ["virtio_scsi", "sd_mod"];
+
 /// Modules that some kernels have apart and others not at all: taken along where they are.
-pub(crate) const WANTED: [&str; 4] =
-    ["crc32c_generic", "crc32c_intel", "af_packet", "virtio_balloon"];
+pub const WANTED: [&str; 6] =
+    ["crc32c_generic", "crc32c_intel", "af_packet", "virtio_balloon", "virtio_scsi", "sd_mod"];
 
 /// A module tree's dependencies.
 #[derive(Debug)]
-pub(crate) struct Tree<'a> {
+pub struct Tree<'a> {
     /// Module name to its file and its dependencies' files.
     found: BTreeMap<String, (&'a str, Vec<&'a str>)>,
     builtin: BTreeSet<String>,
@@ -32,7 +34,8 @@ pub(crate) struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     /// Reads the texts of `modules.dep` and `modules.builtin`.
-    pub(crate) fn parse(dep: &'a str, builtin: &str) -> Self {
+    #[must_use]
+    pub fn parse(dep: &'a str, builtin: &str) -> Self {
         let found = dep.lines().filter_map(|line| {
             let (file, needs) = line.split_once(':')?;
             Some((name(file), (file, needs.split_whitespace().collect())))
@@ -45,11 +48,7 @@ impl<'a> Tree<'a> {
     /// # Errors
     ///
     /// The first name of `needed` that the kernel has neither as a module nor built in.
-    pub(crate) fn order<'n>(
-        &self,
-        needed: &[&'n str],
-        wanted: &[&str],
-    ) -> Result<Vec<&'a str>, &'n str> {
+    pub fn order<'n>(&self, needed: &[&'n str], wanted: &[&str]) -> Result<Vec<&'a str>, &'n str> {
         let mut order = Vec::new();
         for module in wanted {
             if self.found.contains_key(*module) {
@@ -59,11 +58,21 @@ impl<'a> Tree<'a> {
         for module in needed {
             if self.found.contains_key(*module) {
                 self.visit(module, &mut order);
-            } else if !self.builtin.contains(*module) {
+            } else if !self.has(module) {
                 return Err(module);
             }
         }
         Ok(order)
+    }
+
+    /// The first of `names` that the kernel has neither as a module nor built in.
+    #[must_use]
+    pub fn lacks<'n>(&self, names: &[&'n str]) -> Option<&'n str> {
+        names.iter().find(|name| !self.has(name)).copied()
+    }
+
+    fn has(&self, module: &str) -> bool {
+        self.found.contains_key(module) || self.builtin.contains(module)
     }
 
     /// modules.dep lists the whole closure, what is needed last first: adding it from its end, with each
@@ -126,5 +135,17 @@ kernel/drivers/virtio/virtio.ko:
         let tree = Tree::parse(DEP, "");
         assert_eq!(tree.order(&["ext4", "erofs"], &[]), Err("erofs"));
         assert_eq!(tree.order(&[], &["crc32c_intel"]), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_module_is_there_as_a_file_or_built_in() {
+        let tree = Tree::parse(DEP, "kernel/drivers/scsi/sd_mod.ko\n");
+        assert_eq!(tree.lacks(&["ext4", "sd_mod"]), None);
+        assert_eq!(tree.lacks(&LATER), Some("virtio_scsi"));
+    }
+
+    #[test]
+    fn what_later_disks_need_is_loaded_where_it_is() {
+        assert!(LATER.iter().all(|name| WANTED.contains(name) && !NEEDED.contains(name)));
     }
 }
