@@ -8,6 +8,8 @@ use engine::{DRIVER, Info, LogDriver};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, PRAGMA};
 use serde_json::{Value, json};
+use spec::Isolation;
+use spec::options::Vm;
 use tokio::runtime::Handle;
 
 use crate::call::Call;
@@ -69,6 +71,7 @@ pub(crate) async fn info(call: &mut Call) -> Answer {
     let info = call.engine.info().await?;
     let mut document = reply::both(reply::both(facts(&info), surroundings()), host::limits());
     document["CDISpecDirs"] = json!(call.engine.settings().cdi_dirs);
+    document["Hull"]["VM"] = machines(&call.engine.settings().vm);
     gate(&mut document, call.version);
     let registries = call.engine.images().registries();
     let mut insecure = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
@@ -145,7 +148,21 @@ fn facts(info: &Info) -> Value {
             "HostKind": info.usual.host.kind.to_string(),
             "HostKindSource": info.usual.host.because,
             "Pid": std::process::id(),
+            "AllowedIsolation": allowed(info),
         },
+    })
+}
+
+/// The walls that containers may have.
+fn allowed(info: &Info) -> Vec<String> {
+    let all = Isolation::ALL.into_iter().filter(|wall| info.usual.may(*wall));
+    all.map(|wall| wall.to_string()).collect()
+}
+
+/// How virtual machines are made: `null` for what is looked for.
+fn machines(vm: &Vm) -> Value {
+    json!({
+        "Accelerator": vm.accel, "Hypervisor": vm.qemu, "Kernel": vm.kernel, "Modules": vm.modules,
     })
 }
 
@@ -226,7 +243,7 @@ mod tests {
             stopped: 2,
             images: 3,
             usual: Walls {
-                usual: spec::Isolation::Process,
+                usual: Isolation::Process,
                 said: true,
                 allowed: Vec::new(),
                 host: HostProfile { kind: HostKind::Workstation, because: "a lid".to_owned() },
@@ -243,6 +260,10 @@ mod tests {
         assert_eq!(document["Warnings"].as_array().map(Vec::len), Some(2));
         assert_eq!(document["Hull"]["HostKind"], "workstation");
         assert_eq!(document["Labels"], json!(["rack=7"]));
+        assert_eq!(document["Hull"]["AllowedIsolation"], json!(["process", "hyperv"]));
+        let mut only = info;
+        only.usual.allowed = vec![Isolation::Vm];
+        assert_eq!(facts(&only)["Hull"]["AllowedIsolation"], json!(["hyperv"]));
         assert_eq!(
             (&document["Containers"], &document["Isolation"]),
             (&json!(3), &json!("process"))

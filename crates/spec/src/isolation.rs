@@ -17,6 +17,9 @@ pub enum Isolation {
 }
 
 impl Isolation {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Process, Self::Vm];
+
     /// Whether the container has the host's kernel, so that it can have namespaces together with the host
     /// and with others.
     #[must_use]
