@@ -38,6 +38,7 @@ pub struct Engine {
     netns: File,
     bridge: [&'static str; 2],
     kernel: PathBuf,
+    modules: PathBuf,
     path: Option<PathBuf>,
     arguments: Vec<String>,
     child: Option<Child>,
@@ -82,6 +83,14 @@ impl Host {
     pub fn another_engine_with_kernel(&self, kernel: &str) -> Engine {
         let mut engine = Engine::new(&self.engine.netns, SECOND);
         engine.kernel = kernel.into();
+        engine.start();
+        engine
+    }
+
+    /// A second engine on this host, with other modules for its guests' kernel.
+    pub fn another_engine_with_modules(&self, modules: &Path) -> Engine {
+        let mut engine = Engine::new(&self.engine.netns, SECOND);
+        modules.clone_into(&mut engine.modules);
         engine.start();
         engine
     }
@@ -172,6 +181,7 @@ impl Engine {
             netns: netns.try_clone().expect("a descriptor"),
             bridge,
             kernel: programs::kernel().0,
+            modules: programs::kernel().1,
             path: None,
             arguments: Vec::new(),
             child: None,
@@ -215,7 +225,7 @@ impl Engine {
             .arg("--vm-kernel")
             .arg(&self.kernel)
             .arg("--vm-modules")
-            .arg(programs::kernel().1)
+            .arg(&self.modules)
             .args(["--registry-mirror", "http://127.0.0.1:5000", "--log-level", "debug"])
             .arg("--registry-certs")
             .arg(self.data_root().join("certs"))

@@ -3,6 +3,7 @@
 //! ```text
 //!   probes, one after another -> findings -> a line each, or JSON
 //!   works: all of it     degraded: it works, worse     missing: a wall, or all of Hull, does not
+//!   untried: only root may find out
 //! ```
 //!
 //! Nothing is changed: what has to be mounted is mounted in a namespace that ends with the probe, and the
@@ -11,10 +12,12 @@
 //! Exit status: 0 when nothing is missing, else 1.
 
 mod host;
+pub(crate) mod pods;
 mod vm;
 
 use clap::Args;
 use serde_json::{Value, json};
+use spec::options::{Accel, Options};
 
 use crate::client::{Client, Page};
 use crate::error::Error;
@@ -40,6 +43,8 @@ pub(crate) struct Doctor {
 enum Verdict {
     Works,
     Degraded,
+    /// Only root may find out.
+    Untried,
     Missing,
 }
 
@@ -62,21 +67,19 @@ impl Finding {
         Self { verdict: Verdict::Degraded, found: found.into(), remedy: Some(remedy.into()) }
     }
 
+    fn untried(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Untried, found: found.into(), remedy: Some(remedy.into()) }
+    }
+
     fn missing(found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { verdict: Verdict::Missing, found: found.into(), remedy: Some(remedy.into()) }
     }
 }
 
-/// What the probes are told.
-struct Host {
-    /// Where the engine keeps what survives a reboot.
-    data_root: String,
-}
-
 /// What is probed, what it is needed for, and how.
-type Probe = (&'static str, &'static str, fn(&Host) -> Finding);
+type Probe = (&'static str, &'static str, fn(&Options) -> Finding);
 
-const PROBES: [Probe; 14] = [
+const PROBES: [Probe; 15] = [
     ("privileges", "all", host::privileges),
     ("kernel", "all", host::kernel),
     ("namespaces", "process", host::namespaces),
@@ -90,15 +93,14 @@ const PROBES: [Probe; 14] = [
     ("disk images", "hyperv", vm::tools),
     ("hypervisor", "hyperv", vm::qemu),
     ("guest kernel", "hyperv", vm::kernel),
+    ("guest modules", "hyperv", vm::modules),
     ("hardware walls", "hyperv", vm::boot),
 ];
 
 impl Verb for Doctor {
     async fn run(self, client: &Client) -> Result<u8, Error> {
-        let running = Client::of_running(client.socket().to_owned());
-        let info = running.get(&Page::new(&["info"])).await;
-        let data_root = info.as_ref().ok().and_then(|info| info["DockerRootDir"].as_str());
-        let host = Host { data_root: data_root.unwrap_or("/var/lib/hull").to_owned() };
+        let info = ask(client).await;
+        let host = options(info.as_ref().unwrap_or(&Value::Null));
         let mut findings = vec![("engine", "all", engine(client, info.as_ref()))];
         findings.extend(PROBES.iter().map(|(name, of, probe)| (*name, *of, probe(&host))));
         if self.json {
@@ -112,6 +114,28 @@ impl Verb for Doctor {
         let missing = findings.iter().any(|(_, _, finding)| finding.verdict == Verdict::Missing);
         Ok(u8::from(missing))
     }
+}
+
+/// What the engine says of itself; none is started.
+async fn ask(client: &Client) -> Result<Value, Error> {
+    Client::of_running(client.socket().to_owned()).get(&Page::new(&["info"])).await
+}
+
+/// What the probes are told: how the engine makes VMs, and what is usual where it does not say.
+fn options(info: &Value) -> Options {
+    let mut options = Options::default();
+    let said = |value: &Value| value.as_str().map(Into::into);
+    let vm = &info["Hull"]["VM"];
+    options.data_root = said(&info["DockerRootDir"]).unwrap_or(options.data_root);
+    options.vm.qemu = said(&vm["Hypervisor"]).unwrap_or(options.vm.qemu);
+    options.vm.kernel = said(&vm["Kernel"]);
+    options.vm.modules = said(&vm["Modules"]);
+    options.vm.accel = match vm["Accelerator"].as_str() {
+        Some("kvm") => Accel::Kvm,
+        Some("tcg") => Accel::Tcg,
+        _ => Accel::Auto,
+    };
+    options
 }
 
 fn engine(client: &Client, info: Result<&Value, &Error>) -> Finding {
@@ -137,6 +161,7 @@ fn document(name: &str, of: &str, finding: &Finding) -> Value {
     let verdict = match finding.verdict {
         Verdict::Works => "works",
         Verdict::Degraded => "degraded",
+        Verdict::Untried => "untried",
         Verdict::Missing => "missing",
     };
     json!({
@@ -150,6 +175,7 @@ fn tell(name: &str, finding: &Finding) {
     let verdict = match finding.verdict {
         Verdict::Works => paint.green("works   "),
         Verdict::Degraded => paint.yellow("degraded"),
+        Verdict::Untried => paint.yellow("untried "),
         Verdict::Missing => paint.red("missing "),
     };
     output::line(format_args!("{verdict}  {name:15}  {}", finding.found));

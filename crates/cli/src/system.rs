@@ -42,7 +42,7 @@ group! {
     System of Verbs
 }
 
-pub(crate) use info::Version;
+pub(crate) use info::{ARCHITECTURE, Version};
 
 /// `hull system prune`.
 #[derive(Debug, Args)]

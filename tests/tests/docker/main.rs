@@ -44,6 +44,7 @@ mod pages;
 mod parts;
 mod pauses;
 mod piercings;
+mod pods;
 mod policy;
 mod ports;
 mod pulls;
@@ -111,6 +112,8 @@ const SUITE: Suite = Suite {
         both!(hull::a_live_view_follows_its_container),
         once!(hull::a_login_is_dockers_too),
         once!(hull::the_doctor_finds_what_works_and_what_mends_the_rest),
+        once!(pods::a_hosts_pods_are_told_as_they_can_be_had),
+        once!(pods::a_minimal_vm_has_one_container_and_that_is_told),
         once!(hull::stop_waits_for_the_engine_and_start_for_its_answer),
         both!(hull_build::a_directory_becomes_an_image),
         both!(hull_build::a_failing_command_gives_its_status_and_its_output),

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use rustix::process::{Resource, geteuid, getrlimit};
+use spec::options::Options;
 
-use super::{Finding, Host, run};
+use super::{Finding, run};
 
 /// The oldest kernel that has all that is used: its seccomp answers a call with a descriptor in one step.
 const OLDEST: (u32, u32) = (5, 14);
@@ -18,17 +19,22 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
+/// Whether an error is that we are not root.
+pub(super) fn for_root(error: &str) -> bool {
+    let refused = ["not permitted", "denied", "root"].iter().any(|word| error.contains(word));
+    refused && !geteuid().is_root()
+}
+
 /// What was refused to a user need not be missing for root.
 fn untried(error: String, remedy: &str) -> Finding {
-    let refused = ["not permitted", "denied", "root"].iter().any(|word| error.contains(word));
-    if refused && !geteuid().is_root() {
-        Finding::degraded(format!("could not be tried: {error}"), "sudo hull doctor")
+    if for_root(&error) {
+        Finding::untried(error, "sudo hull doctor")
     } else {
         Finding::missing(error, remedy)
     }
 }
 
-pub(super) fn privileges(_: &Host) -> Finding {
+pub(super) fn privileges(_: &Options) -> Finding {
     if geteuid().is_root() {
         Finding::works("root")
     } else {
@@ -36,11 +42,16 @@ pub(super) fn privileges(_: &Host) -> Finding {
     }
 }
 
-pub(super) fn kernel(_: &Host) -> Finding {
-    let release = read("/proc/sys/kernel/osrelease");
+/// The release of the host's kernel.
+pub(super) fn release() -> String {
+    read("/proc/sys/kernel/osrelease").trim().to_owned()
+}
+
+pub(super) fn kernel(_: &Options) -> Finding {
+    let release = release();
     let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let found = format!("Linux {}", release.trim());
+    let found = format!("Linux {release}");
     if version >= OLDEST {
         return Finding::works(found);
     }
@@ -50,7 +61,7 @@ pub(super) fn kernel(_: &Host) -> Finding {
     )
 }
 
-pub(super) fn namespaces(_: &Host) -> Finding {
+pub(super) fn namespaces(_: &Options) -> Finding {
     let kinds = ["mnt", "pid", "net", "ipc", "uts", "user", "cgroup", "time"];
     let lacks = |kind: &&&str| !Path::new("/proc/self/ns").join(kind).exists();
     let missing: Vec<&str> = kinds.iter().filter(lacks).copied().collect();
@@ -66,7 +77,7 @@ pub(super) fn namespaces(_: &Host) -> Finding {
     }
 }
 
-pub(super) fn cgroups(_: &Host) -> Finding {
+pub(super) fn cgroups(_: &Options) -> Finding {
     let wanted = ["cpu", "cpuset", "memory", "pids", "io"];
     let unified = read("/sys/fs/cgroup/cgroup.controllers");
     let (version, has): (_, Vec<String>) = if unified.is_empty() {
@@ -89,7 +100,7 @@ pub(super) fn cgroups(_: &Host) -> Finding {
     )
 }
 
-pub(super) fn seccomp(_: &Host) -> Finding {
+pub(super) fn seccomp(_: &Options) -> Finding {
     let actions = read("/proc/sys/kernel/seccomp/actions_avail");
     if actions.contains("user_notif") {
         Finding::works("filters and notifications")
@@ -99,7 +110,7 @@ pub(super) fn seccomp(_: &Host) -> Finding {
 }
 
 /// Mounts one, where nobody else sees it.
-pub(super) fn overlay(_: &Host) -> Finding {
+pub(super) fn overlay(_: &Options) -> Finding {
     let script = "mount -t tmpfs hull /mnt && cd /mnt && mkdir a b c d \
         && mount -t overlay -o lowerdir=a,upperdir=b,workdir=c hull d && touch d/x && test -e b/x";
     match run("unshare", &["--mount", "sh", "-c", script]) {
@@ -109,7 +120,7 @@ pub(super) fn overlay(_: &Host) -> Finding {
 }
 
 /// Asks for a rule set in a network of its own.
-pub(super) fn packet_filter(_: &Host) -> Finding {
+pub(super) fn packet_filter(_: &Options) -> Finding {
     let script = "nft add table inet hull-doctor && nft list tables";
     match run("unshare", &["--net", "sh", "-c", script]) {
         Ok(_) => Finding::works("nftables take a table"),
@@ -118,7 +129,7 @@ pub(super) fn packet_filter(_: &Host) -> Finding {
 }
 
 /// Rules of others that drop what is forwarded.
-pub(super) fn firewalls(_: &Host) -> Finding {
+pub(super) fn firewalls(_: &Options) -> Finding {
     let rules = match run("nft", &["list", "chains"]) {
         Ok(rules) => rules,
         Err(error) => return untried(error, "sudo apt install nftables"),
@@ -134,8 +145,8 @@ pub(super) fn firewalls(_: &Host) -> Finding {
     Finding::works("none that drops what is forwarded")
 }
 
-pub(super) fn disk(host: &Host) -> Finding {
-    let mut place = Path::new(&host.data_root);
+pub(super) fn disk(host: &Options) -> Finding {
+    let mut place = host.data_root.as_path();
     while !place.exists() {
         place = place.parent().unwrap_or(Path::new("/"));
     }
@@ -143,7 +154,7 @@ pub(super) fn disk(host: &Host) -> Finding {
         Ok(stat) => stat.f_bavail * stat.f_frsize,
         Err(error) => return Finding::missing(format!("{}: {error}", place.display()), "mount it"),
     };
-    let found = format!("{} free at {}", crate::units::bytes(free), host.data_root);
+    let found = format!("{} free at {}", crate::units::bytes(free), host.data_root.display());
     if free < LITTLE {
         Finding::degraded(found, "hull system prune")
     } else {
@@ -151,7 +162,7 @@ pub(super) fn disk(host: &Host) -> Finding {
     }
 }
 
-pub(super) fn open_files(_: &Host) -> Finding {
+pub(super) fn open_files(_: &Options) -> Finding {
     let limit = getrlimit(Resource::Nofile).maximum;
     let found = limit.map_or("no limit".to_owned(), |limit| format!("at most {limit}"));
     match limit {

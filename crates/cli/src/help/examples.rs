@@ -14,7 +14,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("wait", &["hull wait job"]),
     ("stats", &["hull stats", "hull stats --no-stream web"]),
     ("diff", &["hull diff web"]),
-    ("info", &["hull info", "hull info -f json"]),
+    ("info", &["hull info", "hull info -f json", "sudo hull info --pods"]),
     ("version", &["hull version"]),
     ("rename", &["hull rename web old-web"]),
     ("rm", &["hull rm web", "hull rm -f -v web db"]),

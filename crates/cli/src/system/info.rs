@@ -4,15 +4,23 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Page};
+use crate::doctor::pods;
 use crate::error::Error;
 use crate::format::{documents, for_people};
 use crate::output;
 use crate::units::memory;
 use crate::verb::Verb;
 
+/// This program's architecture, by the word of images.
+pub(crate) const ARCHITECTURE: &str =
+    if cfg!(target_arch = "x86_64") { "amd64" } else { std::env::consts::ARCH };
+
 /// `hull info`.
 #[derive(Debug, Args)]
 pub(crate) struct Info {
+    /// Show which pods this host can have, found out by trying
+    #[arg(long)]
+    pods: bool,
     /// json, or a Go template
     #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
@@ -28,6 +36,9 @@ pub(crate) struct Version {
 
 impl Verb for Info {
     async fn run(self, client: &Client) -> Result<u8, Error> {
+        if self.pods {
+            return pods::show(client, self.format.as_deref()).await;
+        }
         let info = client.get(&Page::new(&["info"])).await?;
         if !for_people(self.format.as_deref()) {
             return documents(vec![info], self.format.as_deref()).map(|()| 0);
@@ -63,6 +74,7 @@ fn facts(info: &Value) -> Vec<(String, String)> {
         ("Engine", format!("hull {}", text("ServerVersion"))),
         ("Root", text("DockerRootDir")),
         ("Default isolation", text("Isolation")),
+        ("Allowed isolation", list(&info["Hull"]["AllowedIsolation"])),
         ("Containers", running),
         ("Images", text("Images")),
         ("Log driver", text("LoggingDriver")),
@@ -101,7 +113,7 @@ impl Verb for Version {
         let server = client.get(&Page::new(&["version"])).await;
         let own = json!({
             "Version": env!("CARGO_PKG_VERSION"), "ApiVersion": "1.51", "Os": "linux",
-            "Arch": if cfg!(target_arch = "x86_64") { "amd64" } else { std::env::consts::ARCH },
+            "Arch": ARCHITECTURE,
         });
         if !for_people(self.format.as_deref()) {
             let both = json!({ "Client": own, "Server": server? });
