@@ -92,6 +92,8 @@ verbs! {
         Dash: dash::Dash,
         /// Show one image behind both walls, step by step
         Demo: demo::Demo,
+        /// Show all of a verb's options
+        Help: help::Help,
         /// Tell what the code of an error means, and what to do
         Explain: explain::Explain,
         /// Print completions for a shell

@@ -38,6 +38,11 @@ impl Paint {
         Self(terminal::colours(true))
     }
 
+    /// Whether there are any.
+    pub(crate) fn is_on(self) -> bool {
+        self.0
+    }
+
     /// A text that stands out.
     pub(crate) fn bold(self, text: impl Display) -> String {
         self.with("1", text)

@@ -58,9 +58,10 @@ pub(crate) struct Create {
     #[command(flatten)]
     flags: Flags,
     /// The image
+    #[arg(help_heading = None)]
     image: String,
     /// The program and its arguments, instead of the image's
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(help_heading = None, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<String>,
 }
 

@@ -83,10 +83,13 @@ fn absent(page: &Page, block: &Block) -> Vec<String> {
     wrong
 }
 
-/// Whether the help of the program, of its verb if it has any, knows all these flags.
+/// Whether the help of the program, all of it of its verb if it has any, knows all these flags.
 fn has(name: &str, words: &[&str]) -> bool {
     let mut help = Command::new(program(name));
-    help.args(words.first().filter(|word| !word.starts_with('-'))).arg("--help");
+    match words.first().filter(|word| !word.starts_with('-')) {
+        Some(verb) => help.args(["help", verb]),
+        None => help.arg("--help"),
+    };
     let help = run(help, b"");
     let mut flags = words.iter().filter(|word| word.starts_with("--"));
     help.code == 0 && flags.all(|flag| help.out.contains(flag.split('=').next().unwrap_or(flag)))

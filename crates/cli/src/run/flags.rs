@@ -5,7 +5,7 @@ use clap::Args;
 /// What a container is made of.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Flags {
-    /// The wall: process, or hyperv (vm) for a virtual machine of its own
+    /// process, or hyperv (vm) for a virtual machine of its own
     #[arg(long, value_name = "WALL")]
     pub(super) isolation: Option<String>,
     /// Give it a name
