@@ -63,6 +63,9 @@ pub(crate) async fn login(call: &mut Call) -> Answer {
                 format!("login attempt to {host}/v2/ failed with status: 401 Unauthorized");
             Err(Error::new(StatusCode::UNAUTHORIZED, message))
         }
+        Err(error @ registry::Error::Unreachable { .. }) => {
+            Err(Error::from(engine::Error::from(error)).of_another())
+        }
         Err(error) => Err(Error::new(StatusCode::INTERNAL_SERVER_ERROR, spec::chain(&error))),
     }
 }

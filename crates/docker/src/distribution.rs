@@ -1,7 +1,6 @@
 //! `GET /distribution/NAME/json`: what a registry says of an image.
 
 use serde_json::json;
-use spec::Kind;
 
 use crate::auth;
 use crate::call::Call;
@@ -15,10 +14,7 @@ pub(crate) async fn inspect(call: &mut Call, name: &str) -> Answer {
     let reference = reference(name, None)?;
     let auth = auth::header(call)?;
     let asked = call.engine.images().look_up(&reference, auth).await;
-    let remote = asked.map_err(|error| match error.kind() {
-        Kind::Unavailable => Error::of(Kind::Internal, &error),
-        kind => Error::of(kind, &error),
-    })?;
+    let remote = asked.map_err(|error| Error::from(engine::Error::from(error)).of_another())?;
     let platforms = remote.platforms.iter().map(|platform| {
         let mut document = json!({ "architecture": platform.architecture, "os": platform.os });
         if let Some(variant) = &platform.variant {

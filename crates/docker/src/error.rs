@@ -48,6 +48,15 @@ impl Error {
         self
     }
 
+    /// The same error, but 500 instead of 503: a registry that does not answer is not this server's being
+    /// unavailable.
+    pub(crate) fn of_another(mut self) -> Self {
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            self.status = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        self
+    }
+
     /// 501: Docker has it, Hull does not.
     pub(crate) fn unsupported(what: &str) -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, format!("{what} is not supported by Hull yet"))
@@ -187,6 +196,17 @@ mod tests {
         let error = Error::from(engine::Error::NoSuchImage("alpine:3.10".into()));
         assert_eq!(error.status(), StatusCode::NOT_FOUND);
         assert_eq!(error.message(), "No such image: alpine:3.10");
+    }
+
+    #[test]
+    fn a_registry_out_of_reach_is_a_failure_with_its_page() {
+        let host = "registry.invalid".to_owned();
+        let source = image::registry::Cause::from("name not known");
+        let error = image::registry::Error::Unreachable { host, source };
+        let error = Error::from(engine::Error::from(error)).of_another();
+        assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(error.message(), "connect to registry.invalid: name not known");
+        assert_eq!(error.fault, &fault::NO_REGISTRY);
     }
 
     #[test]

@@ -362,8 +362,15 @@ impl Error {
             Self::Start { message, kind } | Self::Exec { message, kind } => {
                 fault::of_text(*kind, message)
             }
+            _ if self.is_of_a_registry_out_of_reach() => &fault::NO_REGISTRY,
             _ => fault::of(self.kind(), self),
         }
+    }
+
+    fn is_of_a_registry_out_of_reach(&self) -> bool {
+        let first: &(dyn std::error::Error + 'static) = self;
+        std::iter::successors(Some(first), |&error| error.source())
+            .any(<dyn std::error::Error>::is::<image::registry::Cause>)
     }
 
     /// What a caller can do about it.

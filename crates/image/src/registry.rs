@@ -137,6 +137,12 @@ pub enum Error {
 #[error("{0}")]
 pub struct Cause(String);
 
+impl From<&str> for Cause {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> Kind {

@@ -41,7 +41,7 @@ macro_rules! faults {
 faults! {
     INVALID "H0001" "The request is wrong"
         "a value is none of those that are understood"
-        "correct the value that the message names; hull VERB --help lists what is legal"
+        "correct the value that the message names; hull help VERB lists what is legal"
         "It fails in the same way every time, and nothing was changed.";
     UNSUPPORTED "H0002" "Hull, or this host, cannot do it"
         "the request is right, but nothing here can honour it"
@@ -123,7 +123,7 @@ faults! {
         "A container can mount any directory of the host. So nobody is in that group unless you put them in.";
     WRONG_OPTION "H0109" "The command line is not understood"
         "an option or a verb is misspelt, or stands behind the image's name"
-        "hull --help lists verbs, hull VERB --help its options"
+        "hull --help lists verbs, hull help VERB all of its options"
         "Options of hull come before the image's name; what comes behind it is the container's command.";
     STATE "H0110" "The container does not run"
         "only a running container can be asked this"
@@ -132,11 +132,16 @@ faults! {
     ISOLATION "H0111" "This wall is not allowed here"
         "the host's policy names the walls that containers may have"
         "--isolation= with one that is allowed, or change --allowed-isolation of hulld"
-        "hull info shows the wall of containers that ask for none.";
+        "hull info names them, and the wall of containers that ask for none.";
     SILENT "H0112" "The engine was started and does not answer"
         "it ended, or is not ready within 30 s"
         "read its last message and log, both named; run hull doctor"
         "hulld in a terminal shows what it says. As another user than root it cannot run.";
+    NO_REGISTRY "H0113" "The registry is not reached"
+        "its name is misspelt or unknown here, or nothing answers there, or not as TLS wants it"
+        "check what stands before the first / of the image's name, then getent hosts NAME, and the network"
+        "A first word with a dot or a colon is a registry's name, any other is Docker Hub's. A mirror of \
+         Docker Hub, or a registry without TLS: hulld --registry-mirror URL, --insecure-registry HOST.";
 }
 
 /// The page of a code, however it is spelled.

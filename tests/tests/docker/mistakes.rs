@@ -23,6 +23,7 @@ fn told(ran: &Ran, code: i32, message: &str, fault: &Fault) {
 
 pub(crate) fn each_is_told_with_why_and_what_to_do(host: &mut Host) {
     misspelt(host);
+    registry_out_of_reach(host);
     taken(host);
     missing_on_the_host(host);
     engine_out_of_reach(host);
@@ -45,6 +46,39 @@ fn misspelt(host: &Host) {
     let message =
         "hull: OCI runtime create failed: exec: \"bsah\": executable file not found in $PATH";
     told(&binary, 127, message, &fault::COMMAND_NOT_FOUND);
+}
+
+fn registry_out_of_reach(host: &Host) {
+    for (name, why) in [
+        ("registry.invalid/busybox", "failed to lookup address information: "),
+        ("127.0.0.1:5999/busybox", "Connection refused (os error 111)"),
+    ] {
+        let registry = name.split('/').next().unwrap_or_default();
+        let cases: [(&[&str], i32, String); 3] = [
+            (
+                &["run", "--rm", name, "true"],
+                125,
+                format!("hull: pull {name}:latest: connect to {registry}: "),
+            ),
+            (
+                &["pull", "-q", name],
+                1,
+                format!("hull: pull {name}:latest: connect to {registry}: "),
+            ),
+            (
+                &["login", "-u", "me", "-p", "secret", registry],
+                1,
+                format!("hull: connect to {registry}: "),
+            ),
+        ];
+        for (words, code, begins) in cases {
+            let ran = typed(host, words, b"");
+            let message = ran.err.split_once("\n  why:").map_or("", |(message, _)| message);
+            let last = message.lines().last().unwrap_or_default();
+            assert!(last.starts_with(&begins) && last.contains(why), "{words:?}: {ran}");
+            told(&ran, code, message, &fault::NO_REGISTRY);
+        }
+    }
 }
 
 fn taken(host: &Host) {

@@ -3,7 +3,6 @@
 use hyper::StatusCode;
 use image::Reference;
 use serde_json::json;
-use spec::Kind;
 
 use crate::call::Call;
 use crate::error::Error;
@@ -25,11 +24,8 @@ pub(crate) async fn search(call: &mut Call) -> Answer {
         }
     };
     let term = call.query.text("term").unwrap_or_default();
-    let found = call.engine.images().search(term).await.map_err(|error| match error.kind() {
-        // A registry that does not answer is not this server's being unavailable.
-        Kind::Unavailable => Error::of(Kind::Internal, &error),
-        kind => Error::of(kind, &error),
-    })?;
+    let found = call.engine.images().search(term).await;
+    let found = found.map_err(|error| Error::from(engine::Error::from(error)).of_another())?;
     let Some(found) = found else {
         let message = format!(
             "search for {term:?}: Docker Hub's index is not asked by Hull, and no registry mirror is \

@@ -6,7 +6,6 @@
 use futures_util::stream::{self, StreamExt};
 use hyper::StatusCode;
 use serde_json::Value;
-use spec::Kind;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -63,11 +62,7 @@ where
 async fn outcome(task: &mut JoinSet<Result<(), engine::Error>>) -> Result<(), Error> {
     match task.join_next().await {
         None | Some(Ok(Ok(()))) => Ok(()),
-        // A registry that does not answer is not this server's being unavailable.
-        Some(Ok(Err(error))) if error.kind() == Kind::Unavailable => {
-            Err(Error::new(StatusCode::INTERNAL_SERVER_ERROR, spec::chain(&error)))
-        }
-        Some(Ok(Err(error))) => Err(error.into()),
+        Some(Ok(Err(error))) => Err(Error::from(error).of_another()),
         Some(Err(error)) => Err(Error::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }
