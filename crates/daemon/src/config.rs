@@ -1,23 +1,26 @@
 //! The daemon's configuration: each key of `hulld.toml` is a flag too, and flags go first.
 
 mod json;
+mod values;
 mod walls;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use engine::{AddressPool, Logging, Settings};
+use engine::Settings;
 use image::Registries;
-use serde::{Deserialize, Deserializer, Serialize};
-use spec::options::{Accel, Vm};
+use serde::{Deserialize, Serialize};
+use spec::options::Vm;
 use toml::Table;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::Error;
 use crate::log::Format;
 use crate::tls;
+use values::{
+    absolute, accel, format, hosts, labels, level, limit, logging, loopback, pools, root,
+};
 
 /// Read when no other is named; need not exist.
 const FILE: &str = "/etc/hull/hulld.toml";
@@ -58,7 +61,7 @@ struct Options {
     /// Socket of the Docker API, a path or unix://PATH [<exec-root>/hull.sock]; beside it
     /// tcp://ADDRESS:PORT for clients that prove themselves by TLS, repeatable.
     #[arg(long, short = 'H', value_name = "SOCKET")]
-    #[serde(deserialize_with = "one_or_more")]
+    #[serde(deserialize_with = "values::one_or_more")]
     host: Vec<String>,
     /// Group that may use the socket, by name or number [hull if there is one, else root].
     #[arg(long, short = 'G', value_name = "GROUP")]
@@ -363,136 +366,6 @@ impl Options {
 
 fn value(flag: &'static str, value: &str, problem: impl Into<String>) -> Error {
     Error::Value { flag, value: value.to_owned(), problem: problem.into() }
-}
-
-fn pools(given: &[String]) -> Result<Vec<AddressPool>, Error> {
-    let parse = |text: &String| {
-        text.parse().map_err(|error: engine::InvalidPool| {
-            value("default-address-pool", text, error.to_string())
-        })
-    };
-    given.iter().map(parse).collect()
-}
-
-/// A root directory, absolute. Overlayfs splits its options at `:` and `,`.
-fn root(flag: &'static str, path: Option<PathBuf>, usual: &str) -> Result<PathBuf, Error> {
-    let path = path.unwrap_or_else(|| usual.into());
-    let text = path.to_string_lossy();
-    if text.contains([':', ',', '\\']) {
-        return Err(value(flag, &text, "the path must not hold ':', ',' or '\\'"));
-    }
-    std::path::absolute(&path).map_err(|error| value(flag, &text, error.to_string()))
-}
-
-/// A file that shims, which run elsewhere, must find too.
-fn absolute(flag: &'static str, path: Option<PathBuf>) -> Result<Option<PathBuf>, Error> {
-    let whole = |path: PathBuf| {
-        std::path::absolute(&path)
-            .map_err(|error| value(flag, &path.to_string_lossy(), error.to_string()))
-    };
-    path.map(whole).transpose()
-}
-
-/// A string, or a list of them.
-fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Strings {
-        One(String),
-        More(Vec<String>),
-    }
-    Ok(match Strings::deserialize(from)? {
-        Strings::One(string) => vec![string],
-        Strings::More(strings) => strings,
-    })
-}
-
-/// The socket, if one is named, and the addresses.
-fn hosts(hosts: &[String]) -> Result<(Option<PathBuf>, Vec<SocketAddr>), Error> {
-    let (mut path, mut tcp) = (None, Vec::new());
-    for host in hosts {
-        if let Some(text) = host.strip_prefix("tcp://") {
-            let address = text.parse::<SocketAddr>();
-            tcp.push(address.map_err(|error| value("host", host, error.to_string()))?);
-        } else if path.replace(socket(host)?).is_some() {
-            return Err(value("host", host, "there is one socket"));
-        }
-    }
-    Ok((path, tcp))
-}
-
-/// Numbers are for this machine: nobody is asked who they are.
-fn loopback(text: &str) -> Result<SocketAddr, Error> {
-    let address = text.parse::<SocketAddr>();
-    let address = address.map_err(|error| value("metrics-addr", text, error.to_string()))?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err(value("metrics-addr", text, "want a loopback address"))
-    }
-}
-
-fn socket(host: &str) -> Result<PathBuf, Error> {
-    let path = host.strip_prefix("unix://").unwrap_or(host);
-    if path.contains("://") {
-        return Err(value("host", host, "want unix://PATH or tcp://ADDRESS:PORT"));
-    }
-    std::path::absolute(path).map_err(|error| value("host", host, error.to_string()))
-}
-
-fn level(text: Option<String>, debug: bool) -> Result<EnvFilter, Error> {
-    let usual = if debug { "debug" } else { "info" };
-    let level = text.unwrap_or_else(|| usual.to_owned());
-    EnvFilter::try_new(&level).map_err(|error| value("log-level", &level, error.to_string()))
-}
-
-fn format(text: Option<&str>) -> Result<Format, Error> {
-    match text {
-        None | Some("text") => Ok(Format::Text),
-        Some("json") => Ok(Format::Json),
-        Some(other) => Err(value("log-format", other, "want text or json")),
-    }
-}
-
-fn logging(driver: Option<&str>, options: &[String]) -> Result<Logging, Error> {
-    let pair = |option: &String| {
-        let pair = option.split_once('=');
-        let pair = pair.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        pair.ok_or_else(|| value("log-opt", option, "want NAME=VALUE"))
-    };
-    let options = options.iter().map(pair).collect::<Result<_, _>>()?;
-    let driver = driver.unwrap_or("json-file");
-    Logging::new(driver, options).map_err(|error| value("log-driver", driver, error.to_string()))
-}
-
-/// Labels as they were given; of a key there is one value.
-fn labels(labels: Vec<String>) -> Result<Vec<String>, Error> {
-    let mut values = BTreeMap::new();
-    for label in &labels {
-        let (key, text) = label
-            .split_once('=')
-            .filter(|(key, _)| !key.is_empty())
-            .ok_or_else(|| value("label", label, "want KEY=VALUE"))?;
-        if values.insert(key, text).is_some_and(|before| before != text) {
-            return Err(value("label", label, format!("{key} has another value too")));
-        }
-    }
-    Ok(labels)
-}
-
-/// A size that is not nothing.
-fn limit(text: &str) -> Result<u64, Error> {
-    let bytes = engine::size::bytes(text).filter(|bytes| *bytes > 0);
-    bytes.ok_or_else(|| value("build-cache-limit", text, "want a size such as 20GB"))
-}
-
-fn accel(text: Option<&str>) -> Result<Accel, Error> {
-    match text {
-        None | Some("auto") => Ok(Accel::Auto),
-        Some("kvm") => Ok(Accel::Kvm),
-        Some("tcg") => Ok(Accel::Tcg),
-        Some(other) => Err(value("vm-accel", other, "want auto, kvm or tcg")),
-    }
 }
 
 /// The shim's program beside the running one.
