@@ -42,6 +42,7 @@ pub struct Engine {
     kernel: PathBuf,
     modules: PathBuf,
     path: Option<PathBuf>,
+    mounts: Option<String>,
     arguments: Vec<String>,
     child: Option<Child>,
 }
@@ -133,6 +134,7 @@ impl Engine {
             kernel: programs::kernel().0,
             modules: programs::kernel().1,
             path: None,
+            mounts: None,
             arguments: Vec::new(),
             child: None,
         }
@@ -165,7 +167,7 @@ impl Engine {
     #[track_caller]
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log");
-        let mut hulld = Command::new(programs::program("hulld"));
+        let mut hulld = self.hulld();
         hulld
             .arg("--exec-root")
             .arg(self.exec_root())

@@ -38,6 +38,7 @@ use crate::config::{HostConfig, Share, Size};
 use crate::container::Container;
 use crate::error::Error;
 use crate::mountpoint::propagation;
+use crate::networks::marks;
 use crate::owner::SharedVm;
 use security::Security;
 use user::Accounts;
@@ -143,6 +144,9 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
     }
     if let Some(asked) = config.labels.get(annotation::PAUSE) {
         spec["annotations"][annotation::PAUSE] = asked.as_str().into();
+    }
+    if let Some(network) = marks::resources(&host.marks) {
+        spec["linux"]["resources"]["network"] = network;
     }
     let label = config.labels.get(annotation::KERNEL_MINIMUM);
     if let Some(least) = kernel::newest([label, container.os_version.as_ref()]) {

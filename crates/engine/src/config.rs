@@ -8,6 +8,7 @@ mod wall;
 
 use std::collections::BTreeMap;
 
+use network::marks::Marks;
 use serde::{Deserialize, Serialize};
 use spec::{Isolation, Signal};
 
@@ -92,6 +93,9 @@ pub struct HostConfig {
     /// The networks it is on, by name; where that is its own to say, and a request says nothing, the
     /// one of `network`.
     pub attachments: BTreeMap<String, Attachment>,
+    /// What its sockets are known by to the host's own rules; requests say it by the options of a place.
+    #[serde(skip_serializing_if = "Marks::is_none")]
+    pub marks: Marks,
     /// `CONTAINER[:NAME]`: names by which it finds others on the default network.
     pub links: Vec<String>,
     /// Its ports that the host has: `80/tcp` to the host's.

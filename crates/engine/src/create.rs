@@ -215,6 +215,7 @@ impl Engine {
         if config.hostname.is_empty() {
             id.get(..12).unwrap_or(id).clone_into(&mut config.hostname);
         }
+        self.mark(&mut host, isolation)?;
         warnings.extend(self.connect(&mut host, &config.exposed_ports)?);
         host.resources.complete();
         let logging = host.logging.take().unwrap_or_default();

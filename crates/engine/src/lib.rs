@@ -69,6 +69,7 @@ pub use mountpoint::{
 };
 pub use network::egress::Invalid as InvalidEgress;
 pub use network::macvlan::{InvalidMode, Mode as MacvlanMode};
+pub use network::marks::{Invalid as InvalidMark, Marks};
 pub use network::rate::{Invalid as InvalidRate, Rate, Rates};
 pub use network::{Counters, Endpoint, Family, Layout, Plan, Protocol, Published, Subnet};
 pub use networks::{AddressPool, Asked, InvalidPool, Network, NetworkCreate, builtin_id};

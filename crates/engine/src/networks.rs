@@ -11,6 +11,7 @@
 mod addresses;
 mod bridges;
 mod macvlan;
+pub(crate) mod marks;
 mod names;
 
 use std::collections::BTreeMap;

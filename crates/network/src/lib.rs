@@ -43,6 +43,7 @@ pub mod egress;
 mod endpoint;
 pub mod filter;
 pub mod macvlan;
+pub mod marks;
 pub mod name;
 pub mod netns;
 pub mod ports;

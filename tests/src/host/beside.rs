@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::{Engine, Host, SECOND};
+use crate::programs;
 
 impl Host {
     /// A second engine on this host, with another kernel for its guests.
@@ -56,5 +58,25 @@ impl Host {
         engine.path = Some(path);
         engine.start();
         engine
+    }
+
+    /// A second engine on this host whose mounts nobody else sees; `script` comes first among them.
+    pub fn another_engine_among_mounts(&self, script: &str) -> Engine {
+        let mut engine = Engine::new(&self.engine.netns, SECOND);
+        engine.mounts = Some(script.to_owned());
+        engine.start();
+        engine
+    }
+}
+
+impl Engine {
+    /// The program, in its own mount namespace if it has one.
+    pub(super) fn hulld(&self) -> Command {
+        let program = programs::program("hulld");
+        let Some(script) = &self.mounts else { return Command::new(program) };
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--propagation", "private", "sh", "-ec"]);
+        unshare.arg(format!("{script}\nexec \"$0\" \"$@\"")).arg(program);
+        unshare
     }
 }

@@ -32,6 +32,7 @@ mod limits;
 mod logging;
 mod machines;
 mod macvlan;
+mod marks;
 mod matrix;
 mod mistakes;
 mod mounts;
@@ -204,6 +205,8 @@ const SUITE: Suite = Suite {
         both!(churn::what_is_added_and_removed_leaves_nothing),
         both!(churn::traffic_does_not_notice_the_engine),
         both!(rates::a_container_receives_and_sends_no_faster_than_it_may),
+        once!(marks::what_a_container_sends_is_known_by_its_marks),
+        once!(marks::a_guest_has_no_marks),
         once!(networks::an_id_comes_before_a_name),
         once!(networks::an_engine_that_ends_leaves_only_what_containers_need),
         once!(networks::a_vm_has_interfaces_for_four_networks),

@@ -417,6 +417,7 @@ impl HostBody {
             auto_remove: self.auto_remove.unwrap_or_default(),
             restart: self.restart_policy.unwrap_or_default().read()?,
             attachments: BTreeMap::new(),
+            marks: engine::Marks::default(),
             links: self.links.unwrap_or_default(),
             ports: self.port_bindings.unwrap_or_default().into_iter().map(ports).collect(),
             publish_all: self.publish_all_ports.unwrap_or_default(),

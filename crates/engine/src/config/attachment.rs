@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use network::egress::Policy;
+use network::marks::Marks;
 use network::ports::Wanted;
 use network::{Mac, Protocol, Rates};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct Attachment {
     pub egress: Option<Policy>,
     /// How fast it may receive and send; what is `None` is as the network says.
     pub rates: Rates,
+    /// What the container's sockets are to be known by; a record has it in [`HostConfig::marks`].
+    #[serde(skip)]
+    pub marks: Marks,
 }
 
 /// A port of the host, as asked for.

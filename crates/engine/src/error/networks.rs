@@ -82,6 +82,11 @@ pub enum NetworkError {
         /// The network's name.
         network: String,
     },
+    /// They are set where a container's control group is made.
+    #[error(
+        "classid and priority are for create and run: they are the container's on all its networks"
+    )]
+    LateMarks,
     /// What its containers send does not pass the host.
     #[error(
         "{what} is for bridges: network {network} is of driver macvlan, whose containers' packets do not \
@@ -107,7 +112,7 @@ impl NetworkError {
             | Self::Private
             | Self::NoPorts(_)
             | Self::ParentInUse { .. } => Kind::Conflict,
-            Self::NoRules { .. } => Kind::Unsupported,
+            Self::NoRules { .. } | Self::LateMarks => Kind::Unsupported,
             Self::NotPublished { .. } => Kind::NotFound,
             Self::AliasesOnDefault
             | Self::AddressOnDefault

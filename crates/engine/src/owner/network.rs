@@ -84,6 +84,9 @@ impl Owner {
         attachment: Attachment,
     ) -> Result<(), Error> {
         attachment.check()?;
+        if !attachment.marks.is_none() {
+            return Err(NetworkError::LateMarks.into());
+        }
         let site = self.shared.site(network)?;
         site.allows(&attachment)?;
         self.may_move()?;

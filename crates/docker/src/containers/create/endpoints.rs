@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use engine::{Attachment, HostPort, Rates};
+use engine::{Attachment, HostPort, InvalidMark, Marks, Rates};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -81,7 +81,8 @@ pub(crate) fn attachment(place: &str, settings: Value) -> Result<Attachment, Err
             _ => return refused(&format!("IPAMConfig.{key} (given {value})")),
         }
     }
-    let (mut egress, mut rates) = (None, Rates::default());
+    let (mut egress, mut rates, mut marks) = (None, Rates::default(), Marks::default());
+    let wrong_mark = |error: InvalidMark| Error::invalid(error.to_string());
     let rate = |text: &str| {
         let wrong = |error: engine::InvalidRate| Error::invalid(error.to_string());
         text.parse().map(Some).map_err(wrong)
@@ -94,6 +95,8 @@ pub(crate) fn attachment(place: &str, settings: Value) -> Result<Attachment, Err
             }
             "rate-in" => rates.into = rate(&value)?,
             "rate-out" => rates.out = rate(&value)?,
+            "classid" => marks.class = Some(value.parse().map_err(wrong_mark)?),
+            "priority" => marks.priorities = Marks::read_priorities(&value).map_err(wrong_mark)?,
             _ => return refused(&format!("DriverOpts.{option} (given {value:?})")),
         }
     }
@@ -106,6 +109,7 @@ pub(crate) fn attachment(place: &str, settings: Value) -> Result<Attachment, Err
         priority: body.gw_priority.unwrap_or_default(),
         egress,
         rates,
+        marks,
     })
 }
 
@@ -151,6 +155,8 @@ mod tests {
             (json!({ "DriverOpts": { "a": "b" } }), "E.DriverOpts.a"),
             (json!({ "DriverOpts": { "egress": "all" } }), "invalid egress \"all\""),
             (json!({ "DriverOpts": { "rate-in": "10" } }), "invalid rate \"10\""),
+            (json!({ "DriverOpts": { "classid": "0" } }), "invalid classid \"0\""),
+            (json!({ "DriverOpts": { "priority": "eth0" } }), "invalid priority \"eth0\""),
         ] {
             let error = read(settings).expect_err(word).to_string();
             assert!(error.contains(word), "{error}");

@@ -19,5 +19,12 @@ pub(super) fn options(container: &Container, network: &str) -> Value {
             document[option] = json!(rate);
         }
     }
+    let marks = &container.host.marks;
+    if let Some(class) = marks.class {
+        document["classid"] = json!(class);
+    }
+    if let Some(priorities) = marks.say_priorities() {
+        document["priority"] = json!(priorities);
+    }
     document
 }
