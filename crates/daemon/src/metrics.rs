@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use docker::Answers;
-use engine::{Engine, Event, EventKind, List};
+use engine::{Egress, Engine, Event, EventKind, List};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -49,6 +49,7 @@ struct Numbers {
     pulls: u64,
     images: u64,
     requests: BTreeMap<u16, u64>,
+    held: Vec<(String, Egress)>,
     process: Process,
 }
 
@@ -122,8 +123,15 @@ fn bad(code: &String) -> bool {
 async fn numbers(engine: &Engine, answers: &Answers, counts: &Counts) -> Numbers {
     let all = engine.list(List { all: true, ..List::default() }).await.unwrap_or_default();
     let mut states = BTreeMap::new();
+    let mut held = Vec::new();
     for container in all {
         *states.entry(container.status.name()).or_default() += 1;
+        if container.endpoints.values().all(|endpoint| endpoint.egress.is_none()) {
+            continue;
+        }
+        // One that has ended meanwhile is held no more.
+        let each = engine.egress(container.id.as_str()).await.unwrap_or_default();
+        held.extend(each.into_iter().map(|one| (container.name.clone(), one)));
     }
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     Numbers {
@@ -133,6 +141,7 @@ async fn numbers(engine: &Engine, answers: &Answers, counts: &Counts) -> Numbers
         pulls: read(&counts.pulls),
         images: engine.info().await.map_or(0, |info| info.images as u64),
         requests: answers.by_status(),
+        held,
         process: Process::read(),
     }
 }
@@ -189,8 +198,36 @@ impl Numbers {
         let version = label("version", env!("CARGO_PKG_VERSION"));
         family(&mut page, name, "gauge", help, [(version, 1)]);
         family(&mut page, "hull_images", "gauge", "Images", one(self.images));
+        self.print_held(&mut page);
         self.process.print(&mut page);
         page
+    }
+
+    /// What containers that run have sent in vain. Their names need no escapes.
+    fn print_held(&self, page: &mut String) {
+        let dropped = self.held.iter().flat_map(|(container, one)| {
+            let of = move |reason, packets| {
+                let Egress { network, .. } = one;
+                let labels = format!(
+                    "{{container=\"{container}\",network=\"{network}\",reason=\"{reason}\"}}"
+                );
+                (labels, packets)
+            };
+            let engine::Dropped { refused, host, forged } = one.dropped;
+            [of("refused", refused), of("host", host), of("forged", forged)]
+        });
+        let help = "Packets that rules of egress have dropped";
+        family(page, "hull_egress_dropped_packets_total", "counter", help, dropped);
+        let mut told = BTreeMap::new();
+        for (container, one) in &self.held {
+            told.insert((container, "names"), one.names);
+            told.insert((container, "addresses"), one.addresses);
+        }
+        let told = told.into_iter().map(|((container, what), number)| {
+            (format!("{{container=\"{container}\",what=\"{what}\"}}"), number)
+        });
+        let help = "What names were not told of by rules of egress";
+        family(page, "hull_egress_untold_total", "counter", help, told);
     }
 }
 
@@ -268,12 +305,19 @@ fn asks(request: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn held() -> Egress {
+        let dropped = engine::Dropped { refused: 1, host: 2, forged: 3 };
+        let (network, policy) = ("net".to_owned(), "none".to_owned());
+        Egress { network, policy, dropped, names: 4, addresses: 5 }
+    }
+
     #[test]
     fn the_page_is_prometheus_format() {
         let numbers = Numbers {
             states: [("running", 2)].into(),
             starts: 5,
             requests: [(200, 7), (404, 1)].into(),
+            held: vec![("box".to_owned(), held())],
             ..Numbers::default()
         };
         let page = numbers.print();
@@ -283,6 +327,8 @@ mod tests {
             "hull_containers{state=\"paused\"} 0",
             "hull_container_starts_total 5",
             "hull_api_requests_total{status=\"404\"} 1",
+            "hull_egress_dropped_packets_total{container=\"box\",network=\"net\",reason=\"host\"} 2",
+            "hull_egress_untold_total{container=\"box\",what=\"names\"} 4",
         ] {
             assert!(page.lines().any(|one| one == line), "{line} in {page}");
         }

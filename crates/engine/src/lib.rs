@@ -67,7 +67,7 @@ pub use mountpoint::{
     BindOptions, DriverConfig, ImageOptions, Mount, MountKind, MountPoint, TmpfsOptions,
     VolumeOptions,
 };
-pub use network::egress::Invalid as InvalidEgress;
+pub use network::egress::{Dropped, Invalid as InvalidEgress};
 pub use network::macvlan::{InvalidMode, Mode as MacvlanMode};
 pub use network::marks::{Invalid as InvalidMark, Marks};
 pub use network::rate::{Invalid as InvalidRate, Rate, Rates};

@@ -293,7 +293,10 @@ impl Shared {
         if self.networks.all().iter().any(|one| one.name == request.name) {
             return Err(Error::NetworkExists(request.name));
         }
-        egress(&request.options)?;
+        let ruled = egress(&request.options)?.and_then(|policy| policy.six());
+        if let Some(address) = ruled.filter(|_| !request.ipv6) {
+            return Err(NetworkError::NoIpv6 { address, network: request.name }.into());
+        }
         rates(&request.options)?;
         request.check_macvlan()?;
         let id = crate::names::fresh_id();
@@ -368,6 +371,10 @@ impl Site {
         }
         let (four, six) = (attachment.address.is_some(), attachment.address6);
         if let (Some(address), None) = (six, &self.bridge.plan().layout6) {
+            return refused(NetworkError::NoIpv6 { address, network: self.name.clone() });
+        }
+        let ruled = attachment.egress.as_ref().and_then(Policy::six);
+        if let (Some(address), None) = (ruled, &self.bridge.plan().layout6) {
             return refused(NetworkError::NoIpv6 { address, network: self.name.clone() });
         }
         match (four, six.is_some()) {

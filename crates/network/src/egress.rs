@@ -6,9 +6,10 @@
 //!
 //!   RULE   HOST[:PORT[-PORT][/tcp|/udp]]           without a port: any port, any protocol
 //!   HOST   192.0.2.7  198.51.100.0/24  example.com  *.example.com
+//!          2001:db8::7  2001:db8::/32  [2001:db8::7]:443  [2001:db8::/32]:443
 //! ```
 //!
-//! IPv6 is closed to a container that is held so: a rule for it is refused.
+//! On a network without IPv6 that is closed to a container that is held so.
 //!
 //! `*.example.com` means every name below `example.com`, and not `example.com` itself. A name lets
 //! through only addresses that our own name server has given the container for it, and those for as
@@ -21,7 +22,7 @@
 mod rules;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,7 @@ pub struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
     /// All addresses that begin like this one.
-    Network(Ipv4Addr, u8),
+    Network(IpAddr, u8),
     /// What this name means; in lower case.
     Name(String),
     /// What a name below this one means.
@@ -81,8 +82,8 @@ pub enum Transport {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "invalid egress {0:?}: want none, or allow:HOST[:PORT[-PORT][/tcp|/udp]], more after commas, \
-     where HOST is an IPv4 address, a network such as 10.0.0.0/8, a name or *.NAME; \
-     IPv6 is closed to a container with egress rules"
+     where HOST is an address, a network such as 10.0.0.0/8 or 2001:db8::/32, a name or *.NAME; \
+     what is of IPv6 has [] around it before a port"
 )]
 pub struct Invalid(pub String);
 
@@ -103,6 +104,14 @@ impl Policy {
         self.0.iter().any(|rule| match rule.host {
             Host::Network(network, length) => within(address, network, length),
             Host::Name(_) | Host::Below(_) => false,
+        })
+    }
+
+    /// The first address of IPv6 that a rule has: what only a network with IPv6 can hold.
+    pub fn six(&self) -> Option<Ipv6Addr> {
+        self.0.iter().find_map(|rule| match rule.host {
+            Host::Network(IpAddr::V6(address), _) => Some(address),
+            _ => None,
         })
     }
 }
@@ -153,10 +162,22 @@ pub fn is_of_the_world(address: IpAddr) -> bool {
     }
 }
 
-fn within(address: IpAddr, network: Ipv4Addr, length: u8) -> bool {
-    let IpAddr::V4(address) = address else { return false };
-    let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
-    (address.to_bits() ^ network.to_bits()) & mask == 0
+fn within(address: IpAddr, network: IpAddr, length: u8) -> bool {
+    let differs = match (address, network) {
+        (IpAddr::V4(address), IpAddr::V4(network)) => {
+            (address.to_bits() ^ network.to_bits()).leading_zeros()
+        }
+        (IpAddr::V6(address), IpAddr::V6(network)) => {
+            (address.to_bits() ^ network.to_bits()).leading_zeros()
+        }
+        _ => return false,
+    };
+    differs >= u32::from(length)
+}
+
+/// The length of a prefix that is a whole address.
+fn whole(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 impl FromStr for Policy {
@@ -177,25 +198,44 @@ impl FromStr for Policy {
 }
 
 fn rule(text: &str) -> Option<Rule> {
-    let (host, ports) = match text.split_once(':') {
-        Some((host, ports)) => (host, Some(ports)),
-        None => (text, None),
-    };
+    let (host, ports) = host_and_ports(text)?;
     let ports = match ports {
         Some(ports) => Some(read_ports(ports)?),
         None => None,
     };
-    Some(Rule { host: read_host(host)?, ports })
+    Some(Rule { host, ports })
 }
 
-fn read_host(text: &str) -> Option<Host> {
+/// More than one colon are an address, unless it has brackets.
+fn host_and_ports(text: &str) -> Option<(Host, Option<&str>)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, ports) = rest.split_once(']')?;
+        let network = read_network(host).filter(|(address, _)| address.is_ipv6())?;
+        let ports = if ports.is_empty() { None } else { Some(ports.strip_prefix(':')?) };
+        return Some((network.into(), ports));
+    }
+    match text.split_once(':') {
+        Some((host, ports)) if !ports.contains(':') => Some((read_host(host)?, Some(ports))),
+        _ => Some((read_host(text)?, None)),
+    }
+}
+
+/// An address, or one with the length of a prefix.
+fn read_network(text: &str) -> Option<(IpAddr, u8)> {
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length.parse::<u8>().ok()?)),
         None => (text, None),
     };
-    if let Ok(address) = address.parse::<Ipv4Addr>() {
-        let length = length.unwrap_or(32);
-        return (length <= 32).then_some(Host::Network(address, length));
+    let address: IpAddr = address.parse().ok()?;
+    // One that is an IPv4 address in disguise is on no wire.
+    let disguised = matches!(address, IpAddr::V6(six) if six.to_ipv4_mapped().is_some());
+    let length = length.unwrap_or(whole(address));
+    (length <= whole(address) && !disguised).then_some((address, length))
+}
+
+fn read_host(text: &str) -> Option<Host> {
+    if let Some(network) = read_network(text) {
+        return Some(network.into());
     }
     let (name, below) = match text.strip_prefix("*.") {
         Some(parent) => (parent, true),
@@ -225,6 +265,12 @@ fn read_ports(text: &str) -> Option<Ports> {
     let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
     (0 < first && first <= last).then_some(Ports { first, last, protocol })
+}
+
+impl From<(IpAddr, u8)> for Host {
+    fn from((address, length): (IpAddr, u8)) -> Self {
+        Self::Network(address, length)
+    }
 }
 
 impl TryFrom<String> for Policy {
@@ -258,8 +304,14 @@ impl fmt::Display for Policy {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            Host::Network(ip, 32) => write!(f, "{ip}")?,
-            Host::Network(ip, length) => write!(f, "{ip}/{length}")?,
+            Host::Network(ip, length) => {
+                let length = Some(*length).filter(|length| *length != whole(*ip));
+                let length = length.map_or_else(String::new, |length| format!("/{length}"));
+                match self.ports {
+                    Some(_) if ip.is_ipv6() => write!(f, "[{ip}{length}]")?,
+                    _ => write!(f, "{ip}{length}")?,
+                }
+            }
             Host::Name(name) => f.write_str(name)?,
             Host::Below(name) => write!(f, "*.{name}")?,
         }
@@ -291,6 +343,9 @@ mod tests {
             ("allow:Example.COM.:443", "allow:example.com:443"),
             ("allow:*.a.test,allow:10.0.0.0/8:53/udp", "allow:*.a.test,10.0.0.0/8:53/udp"),
             ("allow:192.0.2.7:1000-2000/tcp", "allow:192.0.2.7:1000-2000/tcp"),
+            ("allow:2001:DB8::/32,2001:db8::7/128", "allow:2001:db8::/32,2001:db8::7"),
+            ("allow:[2001:db8::/32]:80,[::1]", "allow:[2001:db8::/32]:80,::1"),
+            ("allow:[2001:db8::7]:443/tcp", "allow:[2001:db8::7]:443/tcp"),
         ] {
             assert_eq!(policy(text).to_string(), said);
             assert_eq!(policy(said), policy(text));
@@ -315,8 +370,13 @@ mod tests {
             "allow:a;drop",
             "allow:*.*.a",
             "allow:a/24",
-            "allow:2001:db8::/32",
-            "allow:[2001:db8::7]:80",
+            "allow:2001:db8::/129",
+            "allow:2001:db8:::80",
+            "allow:2001:db8::7/64:80",
+            "allow:[10.0.0.1]:80",
+            "allow:[a.test]:80",
+            "allow:[2001:db8::7]:",
+            "allow:::ffff:10.0.0.1",
             "allow:[::1",
             "allow:[::1]80",
             "allow:a:70000",
@@ -335,6 +395,14 @@ mod tests {
         assert!(named("xa.test").is_empty() && named(".a.test").is_empty());
         assert!(named("10.0.0.1").is_empty() && named("test").is_empty() && named("").is_empty());
         assert!(policy.covers([10, 9, 8, 7].into()) && !policy.covers([11, 0, 0, 1].into()));
+        let covers = |text: &str, address: &str| {
+            let policy: Policy = text.parse().expect(text);
+            policy.covers(address.parse().expect(address))
+        };
+        assert!(covers("allow:2001:db8::/33", "2001:db8:7fff::1"));
+        assert!(!covers("allow:2001:db8::/33", "2001:db8:8000::1"));
+        assert!(covers("allow:::/0", "fd00::1") && !covers("allow:::/0", "10.0.0.1"));
+        assert!(covers("allow:0.0.0.0/0", "10.0.0.1") && !covers("allow:0.0.0.0/0", "::1"));
     }
 
     #[test]

@@ -221,6 +221,8 @@ const SUITE: Suite = Suite {
         both!(egress::what_is_not_allowed_is_not_reached),
         both!(egress::another_address_is_no_way_out),
         both!(egress::a_network_says_what_its_containers_may),
+        both!(egress::ipv6_is_held_as_ipv4_is),
+        both!(egress::prometheus_reads_what_was_sent_in_vain),
         both!(ports::a_published_port_leads_to_its_container),
         once!(ports::a_port_that_is_taken_names_its_owner),
         both!(ports::ports_change_while_it_runs),
