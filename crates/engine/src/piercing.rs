@@ -4,7 +4,7 @@
 //! brings itself (anonymous volumes) is in it; memory of its own (tmpfs, private namespaces) is not.
 //!
 //! ```text
-//!   mounts ─▶ ports ─▶ namespaces ─▶ devices ─▶ privileges
+//!   mounts ─▶ ports ─▶ wires of the host ─▶ namespaces ─▶ devices ─▶ privileges
 //! ```
 
 mod risk;
@@ -64,6 +64,9 @@ pub enum PiercingKind {
     Image,
     /// A port of the host.
     Port,
+    /// A place on the wire of one of the host's devices, by a macvlan: the host's own rules see nothing of
+    /// what is sent there.
+    Wire,
     /// A namespace of the host's or another container's, or one that is offered.
     Namespace,
     /// A device of the host.
@@ -94,6 +97,7 @@ impl PiercingKind {
             Self::Volume => "volume",
             Self::Image => "image",
             Self::Port => "port",
+            Self::Wire => "wire",
             Self::Namespace => "namespace",
             Self::Device => "device",
             Self::Cdi => "cdi",
@@ -125,6 +129,8 @@ struct Surroundings<'a> {
     volume: &'a dyn Fn(&str) -> Option<BTreeMap<String, String>>,
     /// The paths that a device of that name stands for.
     device: &'a dyn Fn(&str) -> Vec<String>,
+    /// The parent of a network's macvlans, and their mode, where that leads somewhere.
+    wire: &'a dyn Fn(&str) -> Option<(String, network::macvlan::Mode)>,
 }
 
 impl Engine {
@@ -140,7 +146,13 @@ impl Engine {
             let volume = |name: &str| Some(shared.volumes.get(name).ok()?.options);
             let roots = [settings.data_root.as_path(), settings.exec_root.as_path()];
             let device = |name: &str| cdi::paths(&settings.cdi_dirs, name);
-            Ok(of(&container, &Surroundings { roots, volume: &volume, device: &device }))
+            let wire = |network: &str| {
+                let site = shared.site(network).ok()?;
+                let (name, plan) = (site.bridge.name(), site.bridge.plan());
+                plan.macvlan.filter(|_| !plan.internal).map(|mode| (name.to_string(), mode))
+            };
+            let around = Surroundings { roots, volume: &volume, device: &device, wire: &wire };
+            Ok(of(&container, &around))
         })
         .await
     }
@@ -151,6 +163,7 @@ fn of(container: &Container, around: &Surroundings<'_>) -> Vec<Piercing> {
     let mut list: Vec<Piercing> =
         container.mounts.iter().filter_map(|point| mount(point, around)).collect();
     list.extend(ports(container));
+    list.extend(wires(container, around));
     let openings = &container.host.openings;
     list.extend(namespaces(openings, container.isolation));
     list.extend(devices(openings, container.isolation));
@@ -244,6 +257,18 @@ fn ports(container: &Container) -> Vec<Piercing> {
         made(format!("{}/{}", port.inside, port.protocol), format!("{address}:{numbers}"))
     });
     asked.collect()
+}
+
+/// Those that it is on by itself, or will be once it runs. Inside is the network, access the mode.
+fn wires<'a>(
+    container: &'a Container,
+    around: &'a Surroundings<'_>,
+) -> impl Iterator<Item = Piercing> + use<'a> {
+    container.host.attachments.keys().filter_map(|network| {
+        let (parent, mode) = (around.wire)(network)?;
+        let wire = piercing(PiercingKind::Wire, network, parent);
+        Some(Piercing { access: mode.to_string(), ..wire })
+    })
 }
 
 fn namespaces(openings: &Openings, isolation: Isolation) -> Vec<Piercing> {

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use serde_json::json;
 use spec::Isolation;
 use sys::netlink::{Address, Netlink, Peer};
 use tests::Host;
@@ -32,6 +33,11 @@ pub(crate) fn containers_are_on_the_network_of_the_parent(host: &mut Host, isola
     let made = host.docker(&web);
     let warning = "Published ports are discarded when using macvlan networks";
     assert!(made.err.contains(warning), "{made}");
+    let pierced = host.engine.inspect("web")["Hull"]["Piercings"].clone();
+    let wire = json!({
+        "Kind": "wire", "Inside": "lan", "Outside": "lan0", "Access": "bridge", "Reach": "host",
+    });
+    assert!(pierced.as_array().is_some_and(|all| all.contains(&wire)), "{pierced}");
     host.docker(&["start", "web"]).ok();
     let address = field(host, "web", "{{.NetworkSettings.Networks.lan.IPAddress}}");
     assert!(address.starts_with("192.168.50.1"), "{address}");
@@ -85,6 +91,7 @@ pub(crate) fn a_network_without_a_parent_leads_nowhere(host: &mut Host) {
     assert!(id.ends_with(" true") && links(host).contains(&parent), "{id}: {}", links(host));
     let process = Isolation::Process;
     detached(host, process, &["--network=shut", "--name=web"], &["sh", "-c", SERVE]);
+    assert_eq!(host.engine.inspect("web")["Hull"]["Piercings"], json!([]), "it leads nowhere");
     let ask = "ip route | grep -c default; for i in 1 2 3 4 5 6 7 8 9; do \
                timeout 2 wget -q -O- http://web/ && exit; sleep 0.3; done";
     assert_eq!(run(host, process, &["--network=shut", IMAGE, "sh", "-c", ask]).ok(), "0\nhello");

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Device, HostPort};
+use crate::config::{Attachment, Device, HostPort};
 use crate::sample;
 
 fn container() -> Container {
@@ -13,7 +13,10 @@ fn list(container: &Container) -> Vec<Piercing> {
     };
     let device = |name: &str| vec![format!("/dev/of {name}")];
     let roots = [Path::new("/nowhere/a"); 2];
-    of(container, &Surroundings { roots, volume: &volume, device: &device })
+    let wire = |network: &str| {
+        (network == "lan").then(|| ("eth7".to_owned(), network::macvlan::Mode::Private))
+    };
+    of(container, &Surroundings { roots, volume: &volume, device: &device, wire: &wire })
 }
 
 /// Kind, inside, outside and access, and whether it is risky.
@@ -39,6 +42,15 @@ fn nothing_pierces_the_wall_of_a_plain_container() {
         plain.mounts = vec![MountPoint { kind, destination: "/t".into(), ..MountPoint::default() }];
         assert_eq!(list(&plain), []);
     }
+}
+
+#[test]
+fn wires_of_the_host_are_listed_and_bridges_are_not() {
+    let mut given = container();
+    for network in ["back", "lan"] {
+        given.host.attachments.insert(network.to_owned(), Attachment::default());
+    }
+    assert_eq!(lines(&given), ["wire lan eth7 private"]);
 }
 
 #[test]
