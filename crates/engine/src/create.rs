@@ -17,7 +17,7 @@ use crate::config::{
 };
 use crate::container::{Container, Files, Status};
 use crate::engine::Engine;
-use crate::error::Error;
+use crate::error::{Error, NetworkError};
 use crate::hidden::Hidden;
 use crate::networks::DEFAULT;
 use crate::owner::{Owner, blocking};
@@ -172,9 +172,22 @@ impl Engine {
             }
             // One that is not there is missed at the start.
             let name = match found {
-                Ok(site) => site.allows(&attachment).map(|()| site.name)?,
+                Ok(site) => {
+                    site.allows(&attachment)?;
+                    site.check_names(&attachment, host.isolation.unwrap_or_default())?;
+                    site.name
+                }
                 Err(_) => name,
             };
+            let mut others = host.attachments.iter();
+            let same = |other: &Attachment| {
+                other.interface.is_some() && other.interface == attachment.interface
+            };
+            if let Some((network, other)) = others.find(|(_, other)| same(other)) {
+                let name = other.interface.as_ref().map(ToString::to_string).unwrap_or_default();
+                let network = network.clone();
+                return Err(NetworkError::DeviceTaken { name, network }.into());
+            }
             host.attachments.insert(name, attachment);
         }
         Ok(())

@@ -71,7 +71,10 @@ pub use network::egress::{Dropped, Invalid as InvalidEgress};
 pub use network::macvlan::{InvalidMode, Mode as MacvlanMode};
 pub use network::marks::{Invalid as InvalidMark, Marks};
 pub use network::rate::{Invalid as InvalidRate, Rate, Rates};
-pub use network::{Counters, Endpoint, Family, Layout, Plan, Protocol, Published, Subnet};
+pub use network::{
+    Counters, Endpoint, Family, InvalidName as InvalidInterface, Layout, Plan, Protocol, Published,
+    Subnet,
+};
 pub use networks::{AddressPool, Asked, InvalidPool, Network, NetworkCreate, builtin_id};
 pub use owner::Bindings;
 pub use owner::egress::Egress;

@@ -13,6 +13,7 @@ mod bridges;
 mod macvlan;
 pub(crate) mod marks;
 mod names;
+pub(crate) mod options;
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use network::egress::Policy;
-use network::{Bridge, Layout, Plan, Rates};
+use network::{Bridge, Layout, Plan};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Attachment, NetworkMode, Share};
@@ -33,6 +34,7 @@ use crate::shared::Shared;
 pub(crate) use addresses::of_default;
 pub use addresses::{AddressPool, Asked, InvalidPool};
 use bridges::{anywhere, make_bridge};
+use options::Defaults;
 
 /// The name of the network that containers are on where nobody says.
 pub(crate) const DEFAULT: &str = "bridge";
@@ -76,6 +78,10 @@ pub struct NetworkCreate {
     pub unmasked: bool,
     /// Whether its containers are kept from each other.
     pub isolated: bool,
+    /// Whether the host has no IPv4 address on it.
+    pub without_host: bool,
+    /// The same of IPv6.
+    pub without_host6: bool,
     /// The largest packet, in bytes; `None` for the kernel's choice.
     pub mtu: Option<u32>,
     /// The bridge's device; `None` for `br-` and the beginning of the id. Of macvlans the parent; `None`
@@ -101,10 +107,8 @@ pub(crate) struct Site {
     pub(crate) asked: bool,
     /// The same of IPv6.
     pub(crate) asked6: bool,
-    /// Where containers may send to that do not say it themselves; `None` for everywhere.
-    pub(crate) egress: Option<Policy>,
-    /// How fast containers receive and send that do not say it themselves.
-    pub(crate) rates: Rates,
+    /// What its options say of the places on it.
+    pub(crate) defaults: Defaults,
 }
 
 impl NetworkCreate {
@@ -117,6 +121,8 @@ impl NetworkCreate {
             internal: self.internal || nowhere,
             masquerade: !self.unmasked,
             isolated: self.isolated,
+            without_host: self.without_host,
+            without_host6: self.without_host6,
             mtu: self.mtu,
             macvlan: self.macvlan,
         }
@@ -268,15 +274,14 @@ impl Shared {
                 named: false,
                 asked: true,
                 asked6: true,
-                egress: None,
-                rates: Rates::default(),
+                defaults: Defaults::default(),
             });
         }
         let Entry { network, bridge } = self.networks.entry(name)?;
         let bridge = bridge.ok_or_else(|| Error::NoBridge(network.name.clone()))?;
-        let (egress, rates) = (egress(&network.options)?, rates(&network.options)?);
+        let defaults = Defaults::read(&network.options)?;
         let Network { id, name, asked, asked6, .. } = network;
-        Ok(Site { id, name, bridge, named: true, asked, asked6, egress, rates })
+        Ok(Site { id, name, bridge, named: true, asked, asked6, defaults })
     }
 
     /// Makes a network; gives its id.
@@ -293,11 +298,10 @@ impl Shared {
         if self.networks.all().iter().any(|one| one.name == request.name) {
             return Err(Error::NetworkExists(request.name));
         }
-        let ruled = egress(&request.options)?.and_then(|policy| policy.six());
+        let ruled = Defaults::read(&request.options)?.egress.and_then(|policy| policy.six());
         if let Some(address) = ruled.filter(|_| !request.ipv6) {
             return Err(NetworkError::NoIpv6 { address, network: request.name }.into());
         }
-        rates(&request.options)?;
         request.check_macvlan()?;
         let id = crate::names::fresh_id();
         let bridge = match (&request.bridge, request.macvlan) {
@@ -389,30 +393,6 @@ impl Site {
 /// The id of a network that is always there and has no bridge: its name's letters.
 pub fn builtin_id(name: &str) -> String {
     format!("{:0<64}", crate::names::hex(name.as_bytes()))
-}
-
-/// Where a network's options let its containers send to; `None` for everywhere.
-fn egress(options: &BTreeMap<String, String>) -> Result<Option<Policy>, Error> {
-    let invalid = |error: network::egress::Invalid| Error::Invalid {
-        field: "option egress",
-        problem: error.to_string(),
-    };
-    options.get("egress").map(|text| text.parse()).transpose().map_err(invalid)
-}
-
-/// How fast a network's options let its containers receive and send.
-fn rates(options: &BTreeMap<String, String>) -> Result<Rates, Error> {
-    let read = |option: &str, field| {
-        let rate = options.get(option).map(|text| text.parse()).transpose();
-        rate.map_err(|error: network::rate::Invalid| Error::Invalid {
-            field,
-            problem: error.to_string(),
-        })
-    };
-    Ok(Rates {
-        into: read("rate-in", "option rate-in")?,
-        out: read("rate-out", "option rate-out")?,
-    })
 }
 
 /// The addresses that are asked for, of each family; `None` for any.

@@ -69,6 +69,12 @@ pub struct Plan {
     /// Whether its containers are kept from each other.
     #[serde(default)]
     pub isolated: bool,
+    /// Whether the host has no IPv4 address on it.
+    #[serde(default)]
+    pub without_host: bool,
+    /// The same of IPv6.
+    #[serde(default)]
+    pub without_host6: bool,
     /// The largest packet, in bytes; `None` for the kernel's choice.
     #[serde(default)]
     pub mtu: Option<u32>,
@@ -85,6 +91,8 @@ impl From<Layout> for Plan {
             internal: false,
             masquerade: true,
             isolated: false,
+            without_host: false,
+            without_host6: false,
             mtu: None,
             macvlan: None,
         }

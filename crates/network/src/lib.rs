@@ -54,7 +54,7 @@ pub use address::{Family, Layout, Subnet};
 pub use bridge::{Bridge, Plan, in_use};
 pub use counters::Counters;
 pub use endpoint::{Endpoint, Six, Wish};
-pub use name::InterfaceName;
+pub use name::{InterfaceName, InvalidName};
 pub use netns::{Namespace, Namespaces};
 pub use ports::{Ports, Protocol, Published};
 pub use rate::{Rate, Rates};

@@ -2,6 +2,7 @@
 //! isolation modes.
 
 mod attach;
+mod bridges;
 mod build;
 mod churn;
 mod client;
@@ -205,6 +206,9 @@ const SUITE: Suite = Suite {
         both!(churn::what_is_added_and_removed_leaves_nothing),
         both!(churn::traffic_does_not_notice_the_engine),
         both!(rates::a_container_receives_and_sends_no_faster_than_it_may),
+        both!(bridges::ports_are_where_their_network_says),
+        both!(bridges::a_bridge_may_be_without_the_host),
+        both!(bridges::devices_are_called_as_wished),
         once!(marks::what_a_container_sends_is_known_by_its_marks),
         once!(marks::a_guest_has_no_marks),
         once!(networks::an_id_comes_before_a_name),

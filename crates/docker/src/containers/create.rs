@@ -15,9 +15,8 @@ use spec::{Isolation, Signal};
 
 use crate::error::Error;
 use crate::fields;
-pub(crate) use endpoints::PortBody;
-pub(crate) use endpoints::attachment;
 use endpoints::endpoints;
+pub(crate) use endpoints::{IFNAME, PortBody, attachment};
 pub(crate) use openings::network;
 use openings::{BlkioBody, OpeningsBody};
 

@@ -29,6 +29,11 @@ const MTU: &str = "com.docker.network.driver.mtu";
 const EGRESS: &str = "egress";
 const RATE_IN: &str = "rate-in";
 const RATE_OUT: &str = "rate-out";
+/// Options that say where ports are and what devices are called; their values are the engine's to read.
+const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+const DEVICE_PREFIX: &str = "com.docker.network.container_iface_prefix";
+/// The option that says whether the host has no address on the bridge.
+const INHIBIT: &str = "com.docker.network.bridge.inhibit_ipv4";
 /// The option that says whether containers reach each other.
 const TALKS: &str = "com.docker.network.bridge.enable_icc";
 
@@ -136,9 +141,14 @@ fn options(network: &mut NetworkCreate) -> Result<(), Error> {
     for (option, value) in &network.options {
         match (option.as_str(), value.as_str()) {
             (BRIDGE_NAME, name) => network.bridge = Some(name.to_owned()),
-            (EGRESS | RATE_IN | RATE_OUT, _)
+            (EGRESS | RATE_IN | RATE_OUT | HOST_BINDING | DEVICE_PREFIX, _)
             | (MASQUERADE | TALKS, "true" | "1")
+            | (INHIBIT, "false" | "0")
             | (GATEWAY4 | GATEWAY6, "nat") => {}
+            (INHIBIT, "true" | "1") => network.without_host = true,
+            (GATEWAY4, "isolated") if network.internal => network.without_host = true,
+            (GATEWAY6, "isolated") if network.internal => network.without_host6 = true,
+            (GATEWAY4 | GATEWAY6, mode) => return Err(gateway_mode(option, mode)),
             (TALKS, "false" | "0") => network.isolated = true,
             (ENABLE_IPV6, "true" | "1") => network.ipv6 = true,
             (ENABLE_IPV6, "false" | "0") => network.ipv6 = false,
@@ -153,6 +163,24 @@ fn options(network: &mut NetworkCreate) -> Result<(), Error> {
     Ok(())
 }
 
+/// Why ports are not opened so.
+fn gateway_mode(option: &str, mode: &str) -> Error {
+    let why = match mode {
+        "isolated" => "is for internal networks: add --internal",
+        "routed" => {
+            "is not supported by Hull: published ports are translated; with \
+             com.docker.network.bridge.enable_ip_masquerade=false containers are seen elsewhere by their own \
+             addresses"
+        }
+        "nat-unprotected" => {
+            "is not supported by Hull: it would open every port of every container; publish those that are \
+             meant"
+        }
+        _ => "is no gateway mode: want nat or isolated",
+    };
+    Error::invalid(format!("Options.{option}: {mode:?} {why}"))
+}
+
 /// Takes in what the options of macvlans say.
 fn macvlan_options(network: &mut NetworkCreate) -> Result<(), Error> {
     for (option, value) in &network.options {
@@ -163,8 +191,8 @@ fn macvlan_options(network: &mut NetworkCreate) -> Result<(), Error> {
                 network.macvlan = Some(value.parse().map_err(wrong)?);
             }
             MTU => network.mtu = Some(mtu(value)?),
-            // The engine says why they are not for these.
-            EGRESS | RATE_IN | RATE_OUT => {}
+            // The engine reads these, and says which are not for macvlans.
+            EGRESS | RATE_IN | RATE_OUT | DEVICE_PREFIX => {}
             ENABLE_IPV6 => network.ipv6 = matches!(value.as_str(), "true" | "1"),
             _ => {
                 let known = format!("want {PARENT}, {MODE} or {MTU}");
@@ -249,15 +277,35 @@ mod tests {
     }
 
     #[test]
+    fn the_host_stays_away_where_it_is_told_to() {
+        let of = |internal: bool, option: &str, value: &str| {
+            let body = json!({ "Name": "n", "Internal": internal, "Options": { option: value } });
+            let read = parse(body).expect("legal");
+            (read.without_host, read.without_host6)
+        };
+        assert_eq!(of(false, INHIBIT, "true"), (true, false));
+        assert_eq!(of(false, INHIBIT, "false"), (false, false));
+        assert_eq!(of(true, GATEWAY4, "isolated"), (true, false));
+        assert_eq!(of(true, GATEWAY6, "isolated"), (false, true));
+        assert_eq!(of(false, GATEWAY4, "nat"), (false, false));
+    }
+
+    #[test]
     fn what_is_not_there_yet_is_refused_by_name() {
         for (body, want) in [
             (json!({ "EnableIPv4": false }), "EnableIPv4"),
             (json!({ "Options": { "x": "y" } }), "Options.x"),
             (json!({ "IPAM": { "Config": [{}, { "Colour": "red" }] } }), "IPAM.Config[1].Colour"),
             (
-                json!({ "Options": { "com.docker.network.bridge.gateway_mode_ipv6": "routed" } }),
-                "Options.com.docker.network.bridge.gateway_mode_ipv6",
+                json!({ "Options": { GATEWAY6: "routed" } }),
+                &format!("Options.{GATEWAY6}: \"routed\" is not"),
             ),
+            (
+                json!({ "Options": { GATEWAY4: "isolated" } }),
+                &format!("Options.{GATEWAY4}: \"isolated\" is for internal"),
+            ),
+            (json!({ "Options": { GATEWAY4: "nat-unprotected" } }), &format!("Options.{GATEWAY4}")),
+            (json!({ "Options": { INHIBIT: "maybe" } }), &format!("Options.{INHIBIT} (given")),
             (
                 json!({ "IPAM": { "Config": [{ "IPRange": "10.0.0.0/8" }] } }),
                 "invalid network config",

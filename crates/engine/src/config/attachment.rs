@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use network::egress::Policy;
 use network::marks::Marks;
 use network::ports::Wanted;
-use network::{Mac, Protocol, Rates};
+use network::{InterfaceName, Mac, Protocol, Rates};
 use serde::{Deserialize, Serialize};
 
 use super::{HostConfig, NetworkMode};
 use crate::error::Error;
+use crate::networks::options::check_device;
 
 /// What a container wants of its place on a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct Attachment {
     pub address6: Option<Ipv6Addr>,
     /// Its Ethernet address; empty for the one that belongs to its address.
     pub mac: String,
+    /// What its device there is called; `None` for the first number that is free.
+    pub interface: Option<InterfaceName>,
     /// Of several networks, the one with the highest leads elsewhere.
     pub priority: i64,
     /// Where it may send to; `None` for what the network says.
@@ -61,6 +64,7 @@ impl Attachment {
                 problem: error.to_string(),
             })?;
         }
+        self.interface.as_ref().map_or(Ok(()), check_device)?;
         self.links.iter().try_for_each(|link| split_link(link).map(drop))
     }
 }

@@ -82,6 +82,14 @@ pub enum NetworkError {
         /// The network's name.
         network: String,
     },
+    /// Two of a container's devices cannot have one name.
+    #[error("device name {name} is taken: the container's device on network {network} has it")]
+    DeviceTaken {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        network: String,
+    },
     /// They are set where a container's control group is made.
     #[error(
         "classid and priority are for create and run: they are the container's on all its networks"
@@ -111,6 +119,7 @@ impl NetworkError {
             | Self::OfContainer
             | Self::Private
             | Self::NoPorts(_)
+            | Self::DeviceTaken { .. }
             | Self::ParentInUse { .. } => Kind::Conflict,
             Self::NoRules { .. } | Self::LateMarks => Kind::Unsupported,
             Self::NotPublished { .. } => Kind::NotFound,

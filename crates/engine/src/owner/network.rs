@@ -12,6 +12,7 @@ use std::sync::Arc;
 use network::{Endpoint, Published, Wish};
 use spec::{ContainerId, NAME_SERVER};
 
+use super::publish::bound;
 use super::{Owner, blocking};
 use crate::bundle;
 use crate::config::{Attachment, HostConfig, NetworkMode, Share, wanted};
@@ -38,7 +39,8 @@ impl Owner {
             let mut endpoints = Endpoints::new();
             let attached = sites.iter().try_for_each(|site| {
                 let attachment = &host.attachments[&site.name];
-                let endpoint = site.attach(&shared, &id, attachment, &endpoints)?;
+                let endpoint =
+                    site.attach(&shared, &id, attachment, (&endpoints, &host.attachments))?;
                 endpoints.insert(site.name.clone(), endpoint);
                 Ok(())
             });
@@ -89,6 +91,7 @@ impl Owner {
         }
         let site = self.shared.site(network)?;
         site.allows(&attachment)?;
+        site.check_names(&attachment, self.container.isolation)?;
         self.may_move()?;
         let name = site.name.clone();
         if self.container.host.attachments.contains_key(&name) {
@@ -99,7 +102,8 @@ impl Owner {
         if self.container.status.is_live() {
             let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
             let (wish, present) = (attachment.clone(), self.container.endpoints.clone());
-            let attach = move || site.attach(&shared, &id, &wish, &present);
+            let others = self.container.host.attachments.clone();
+            let attach = move || site.attach(&shared, &id, &wish, (&present, &others));
             self.container.endpoints.insert(name.clone(), blocking(attach).await?);
         }
         self.container.host.attachments.insert(name.clone(), attachment);
@@ -212,7 +216,9 @@ impl Owner {
     /// Publishes its ports, `again` those that it had.
     async fn publish(&mut self, again: Option<Vec<Published>>) -> Result<(), Error> {
         let Some((network, endpoint)) = self.way() else { return Ok(()) };
-        let mut wanted = wanted(&self.container.host, &self.container.config.exposed_ports)?;
+        let site = self.shared.site(&network)?;
+        let wanted = wanted(&self.container.host, &self.container.config.exposed_ports)?;
+        let mut wanted = bound(&wanted, site.defaults.binding);
         for wanted in &mut wanted {
             let mut had = again.iter().flatten();
             let same = had.find(|had| {
@@ -224,7 +230,7 @@ impl Owner {
         if wanted.is_empty() {
             return Ok(());
         }
-        let bridge = self.shared.site(&network)?.bridge;
+        let bridge = site.bridge;
         if bridge.plan().macvlan.is_some() {
             // It has an address of its own there, and was told so when it was made.
             return Ok(());
@@ -271,22 +277,30 @@ fn way_out<'a>(host: &HostConfig, endpoints: &'a Endpoints) -> Option<(&'a Strin
 }
 
 impl Site {
-    /// Gives the container its place, by the first device name that is free. Blocks.
+    /// Gives the container its place. The others are those that it has, and those that it wishes for.
+    /// Blocks.
     fn attach(
         &self,
         shared: &Shared,
         id: &ContainerId,
         attachment: &Attachment,
-        present: &Endpoints,
+        (present, wishes): (&Endpoints, &BTreeMap<String, Attachment>),
     ) -> Result<Endpoint, Error> {
-        let taken = |name: &String| present.values().any(|other| other.interface == *name);
-        let mut names = (0..).map(|number| format!("eth{number}"));
-        let interface = names.find(|name| !taken(name)).expect("numbers do not end");
+        let taken = |name: &str| {
+            let mut others = wishes.iter().filter(|(network, _)| **network != self.name);
+            let is_called =
+                |wish: &Attachment| wish.interface.as_ref().is_some_and(|own| own.as_str() == name);
+            let has = present.iter().find(|(_, other)| other.interface == name);
+            has.map(|(network, _)| network.clone()).or_else(|| {
+                others.find(|(_, wish)| is_called(wish)).map(|(network, _)| network.clone())
+            })
+        };
+        let interface = self.device_name(attachment, taken)?;
         let namespace = shared.namespaces.open(id)?;
-        let egress = attachment.egress.as_ref().or(self.egress.as_ref());
+        let egress = attachment.egress.as_ref().or(self.defaults.egress.as_ref());
         let (interface, mac) = (interface.as_str(), attachment.mac());
         let (address, address6) = (attachment.address, attachment.address6);
-        let rates = attachment.rates.or(self.rates);
+        let rates = attachment.rates.or(self.defaults.rates);
         let wish = Wish { interface, address, address6, mac, egress, rates };
         Ok(self.bridge.attach(id, &namespace, &wish)?)
     }

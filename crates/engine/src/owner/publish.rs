@@ -4,7 +4,7 @@
 //! beside it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use network::Published;
@@ -82,21 +82,27 @@ impl Owner {
         gone: &[Wanted],
         stay: &[Wanted],
     ) -> Result<(), Error> {
+        let way = self.way().map(|(network, endpoint)| (self.shared.site(&network), endpoint));
+        let binding = match &way {
+            Some((Ok(site), _)) => site.defaults.binding,
+            _ => None,
+        };
+        let [new, gone, stay] = [new, gone, stay].map(|list| bound(list, binding));
         let fixed = |wish: &&Wanted| wish.ports.is_some_and(|(first, last)| first == last);
         let leaves = |one: &Published| {
             gone.iter().any(|wish| is_of(one, wish))
                 && !stay.iter().filter(fixed).any(|wish| is_of(one, wish))
         };
         let (gone, stay): (Vec<_>, Vec<_>) = self.container.ports.iter().copied().partition(leaves);
-        let Some((network, endpoint)) = self.way() else {
+        let Some((site, endpoint)) = way else {
             let none = NetworkError::NoPorts(self.container.name.clone());
             return if new.is_empty() { Ok(()) } else { Err(none.into()) };
         };
-        let bridge = self.shared.site(&network)?.bridge;
+        let bridge = site?.bridge;
         if bridge.plan().macvlan.is_some() && !new.is_empty() {
             return Err(NetworkError::NoPorts(self.container.name.clone()).into());
         }
-        let (shared, id, new) = (Arc::clone(&self.shared), self.container.id.clone(), new.to_vec());
+        let (shared, id) = (Arc::clone(&self.shared), self.container.id.clone());
         let change = move || {
             if !new.is_empty() {
                 bridge.reflect(&id, &endpoint)?;
@@ -112,6 +118,12 @@ impl Owner {
         self.container.ports.extend(added);
         Ok(())
     }
+}
+
+/// The wishes, where those that name no address are at the network's own.
+pub(super) fn bound(wishes: &[Wanted], binding: Option<Ipv4Addr>) -> Vec<Wanted> {
+    let at = |wish: &Wanted| Wanted { host: wish.host.or(binding.map(IpAddr::V4)), ..*wish };
+    wishes.iter().map(at).collect()
 }
 
 /// The wishes one by one.

@@ -40,7 +40,7 @@ impl Owner {
             let site = self.shared.site(network)?;
             let wish = host.attachments.get(network);
             wish.map_or(Ok(()), |wish| site.allows(wish))?;
-            let rates = wish.map_or(site.rates, |wish| wish.rates.or(site.rates));
+            let rates = wish.map_or(site.defaults.rates, |wish| wish.rates.or(site.defaults.rates));
             if endpoint.rates != rates {
                 let before = endpoint.clone();
                 endpoint.rates = rates;

@@ -58,9 +58,11 @@ fn ensure_link(netlink: &mut Netlink, name: &InterfaceName, plan: &Plan) -> Resu
     sysctl::trust_no_router(name.as_str()).map_err(ours)?;
     let six = plan.layout6.as_ref().map(address_of);
     if six.is_some() {
-        sysctl::set_ipv6(name.as_str(), true).map_err(ours)?;
+        // Where the host is to have no address it has not the one either that it gives itself.
+        sysctl::set_ipv6(name.as_str(), !plan.without_host6).map_err(ours)?;
     }
-    for address in std::iter::once(address_of(&plan.layout)).chain(six) {
+    let four = Some(address_of(&plan.layout)).filter(|_| !plan.without_host);
+    for address in four.into_iter().chain(six.filter(|_| !plan.without_host6)) {
         match netlink.add_address(index, address) {
             Err(source) if source.raw_os_error() != Some(libc::EEXIST) => {
                 return Err(link("set the address of", name)(source));

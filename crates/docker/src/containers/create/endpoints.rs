@@ -11,6 +11,9 @@ use super::read;
 use crate::error::Error;
 use crate::fields::is_blank;
 
+/// The option that names the container's device.
+pub(crate) const IFNAME: &str = "com.docker.network.endpoint.ifname";
+
 /// Docker's `EndpointSettings`, of which the server itself says the rest.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -81,6 +84,7 @@ pub(crate) fn attachment(place: &str, settings: Value) -> Result<Attachment, Err
             _ => return refused(&format!("IPAMConfig.{key} (given {value})")),
         }
     }
+    let mut interface = None;
     let (mut egress, mut rates, mut marks) = (None, Rates::default(), Marks::default());
     let wrong_mark = |error: InvalidMark| Error::invalid(error.to_string());
     let rate = |text: &str| {
@@ -95,6 +99,10 @@ pub(crate) fn attachment(place: &str, settings: Value) -> Result<Attachment, Err
             }
             "rate-in" => rates.into = rate(&value)?,
             "rate-out" => rates.out = rate(&value)?,
+            IFNAME => {
+                let wrong = |error: engine::InvalidInterface| Error::invalid(error.to_string());
+                interface = Some(value.parse().map_err(wrong)?);
+            }
             "classid" => marks.class = Some(value.parse().map_err(wrong_mark)?),
             "priority" => marks.priorities = Marks::read_priorities(&value).map_err(wrong_mark)?,
             _ => return refused(&format!("DriverOpts.{option} (given {value:?})")),
@@ -106,6 +114,7 @@ pub(crate) fn attachment(place: &str, settings: Value) -> Result<Attachment, Err
         address,
         address6,
         mac: body.mac_address.unwrap_or_default(),
+        interface,
         priority: body.gw_priority.unwrap_or_default(),
         egress,
         rates,
@@ -155,6 +164,7 @@ mod tests {
             (json!({ "DriverOpts": { "a": "b" } }), "E.DriverOpts.a"),
             (json!({ "DriverOpts": { "egress": "all" } }), "invalid egress \"all\""),
             (json!({ "DriverOpts": { "rate-in": "10" } }), "invalid rate \"10\""),
+            (json!({ "DriverOpts": { IFNAME: "a/b" } }), "invalid interface name \"a/b\""),
             (json!({ "DriverOpts": { "classid": "0" } }), "invalid classid \"0\""),
             (json!({ "DriverOpts": { "priority": "eth0" } }), "invalid priority \"eth0\""),
         ] {

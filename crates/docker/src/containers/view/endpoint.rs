@@ -3,6 +3,8 @@
 use engine::Container;
 use serde_json::{Value, json};
 
+use crate::containers::create::IFNAME;
+
 /// What holds it there, as options of the driver: while it runs what does, else what will.
 pub(super) fn options(container: &Container, network: &str) -> Value {
     let mut document = json!(null);
@@ -18,6 +20,10 @@ pub(super) fn options(container: &Container, network: &str) -> Value {
         if let Some(rate) = rate {
             document[option] = json!(rate);
         }
+    }
+    let named = container.host.attachments.get(network).and_then(|wish| wish.interface.as_ref());
+    if let Some(name) = named {
+        document[IFNAME] = json!(name);
     }
     let marks = &container.host.marks;
     if let Some(class) = marks.class {
