@@ -26,7 +26,7 @@ esac
 case ${1:-run} in
     run) packages=$run ;;
     test) packages="$run bzip2 chromium conmon containerd docker-compose docker-registry docker.io
-             fonts-dejavu-core git libseccomp-dev openssl podman skopeo umoci xz-utils" ;;
+             fonts-dejavu-core git libseccomp-dev openssl podman skopeo umoci xfsprogs xz-utils" ;;
     bench) packages="$run conmon containerd containernetworking-plugins crun docker-registry
              docker.io openssl podman runc skopeo time umoci" ;;
     room) packages="git iproute2 mmdebstrap slirp4netns util-linux" ;;

@@ -60,7 +60,8 @@ impl Host {
         engine
     }
 
-    /// A second engine on this host whose mounts nobody else sees; `script` comes first among them.
+    /// A second engine on this host whose mounts nobody else sees; `script` comes first among them, and
+    /// knows the data root as `$DATA`.
     pub fn another_engine_among_mounts(&self, script: &str) -> Engine {
         let mut engine = Engine::new(&self.engine.netns, SECOND);
         engine.mounts = Some(script.to_owned());
@@ -75,6 +76,7 @@ impl Engine {
         let program = programs::program("hulld");
         let Some(script) = &self.mounts else { return Command::new(program) };
         let mut unshare = Command::new("unshare");
+        unshare.env("DATA", self.data_root());
         unshare.args(["--mount", "--propagation", "private", "sh", "-ec"]);
         unshare.arg(format!("{script}\nexec \"$0\" \"$@\"")).arg(program);
         unshare

@@ -297,6 +297,7 @@ const SUITE: Suite = Suite {
         both!(volumes::an_images_volume_works_behind_both_walls),
         both!(volumes::a_volume_can_be_what_its_options_say),
         both!(volumes::a_volume_is_cloned_and_kept_as_it_was),
+        once!(volumes::copies_share_their_data_where_the_file_system_can),
         both!(volumes::binds_show_the_hosts_files),
         both!(volumes::owners_modes_links_and_locks_are_the_hosts),
         once!(volumes::what_one_writes_the_other_reads),

@@ -165,6 +165,54 @@ pub(crate) fn a_volume_is_cloned_and_kept_as_it_was(host: &mut Host, isolation: 
     }
 }
 
+/// A file system whose files share data, as the data root of an engine.
+const SHARING: &str = "truncate -s 400M $DATA/disk; mkfs.xfs -q -m reflink=1 $DATA/disk; \
+    mount -o loop $DATA/disk $DATA";
+
+pub(crate) fn copies_share_their_data_where_the_file_system_can(host: &mut Host) {
+    const SIZE: u64 = 48 << 20;
+    let engine = host.another_engine_among_mounts(SHARING);
+    engine.docker(&["pull", "-q", IMAGE]).ok();
+    let root = format!("/proc/{}/root{}", engine.pid(), engine.data_root().display());
+    let used = || {
+        let all = rustix::fs::statvfs(&*root).expect("it is mounted");
+        (all.f_blocks - all.f_bfree) * all.f_frsize
+    };
+    let inside = |volume: &str, script: &str| {
+        let mount = if volume.contains(':') { volume.to_owned() } else { format!("{volume}:/v") };
+        let mount = format!("-v={mount}");
+        let words = ["run", "--rm", "--isolation=process", &mount, IMAGE, "sh", "-c", script];
+        engine.docker(&words).ok()
+    };
+    for (name, flags) in [("tree", &[][..]), ("disk", &["--opt=size=96M"])] {
+        engine.docker(&[&["volume", "create"], flags, &[name]].concat()).ok();
+        let empty = used();
+        inside(name, "dd if=/dev/urandom of=/v/file bs=1M count=48 2>/dev/null; sync");
+        let full = used();
+        assert!(full - empty >= SIZE, "{name}: {empty} {full}");
+        for how in ["clone", "snapshot"] {
+            let page = format!("/volumes/{name}/{how}");
+            let (status, said) = engine.post(&page, &json!({ "Name": format!("{name}-{how}") }));
+            assert_eq!(status, 201, "{said}");
+        }
+        let copied = used() - full;
+        assert!(copied < SIZE / 4, "{name}: two copies of {SIZE} bytes take {copied}");
+        // What is written to one is not in another.
+        let sum = "md5sum </v/file";
+        let before = inside(name, sum);
+        let clone = format!("{name}-clone");
+        assert_eq!(inside(&clone, sum), before);
+        inside(&clone, "echo other | dd of=/v/file conv=notrunc 2>/dev/null");
+        assert_ne!(inside(&clone, sum), before);
+        assert_eq!(inside(name, sum), before);
+        assert_eq!(inside(&format!("{name}-snapshot:/v:ro"), sum), before);
+    }
+    let all = engine.docker(&["volume", "ls", "-q"]).ok();
+    let mut remove = vec!["volume", "rm"];
+    remove.extend(all.lines());
+    engine.docker(&remove).ok();
+}
+
 pub(crate) fn binds_show_the_hosts_files(host: &mut Host, isolation: Isolation) {
     let flag = &format!("--isolation={isolation}");
     let dir = host.dir().join("bound");
