@@ -18,7 +18,7 @@ use image::{Image, Images, Platform, Reference};
 use tokio::sync::watch;
 
 use crate::context::Context;
-use crate::dockerfile::{Dockerfile, Kind};
+use crate::dockerfile::{Dockerfile, Instruction, Kind};
 use crate::error::Error;
 use crate::expand;
 use crate::ignore::Ignore;
@@ -65,6 +65,8 @@ pub struct Request {
     pub pull: bool,
     /// Images whose steps are taken for steps of this build where they are the same.
     pub cache_from: Vec<String>,
+    /// Whether commands may ask for all that root may do.
+    pub insecure: bool,
     /// Where files may lie meanwhile.
     pub scratch: PathBuf,
     /// A directory for mounts of memory.
@@ -161,6 +163,9 @@ impl Builder<'_> {
             let text = instruction.text.clone();
             self.order.tell(0, Event::Step { number: at + 1, total: self.total, text });
         }
+        for instruction in needed.iter().flat_map(|at| &self.plan.stages[*at].instructions) {
+            self.permit(instruction, instruction.line)?;
+        }
         let mut first = self.plan.globals.len() + 1;
         let mut stages = Vec::new();
         for (place, number) in needed.iter().copied().enumerate() {
@@ -181,6 +186,16 @@ impl Builder<'_> {
         let made = try_join_all(stages).await?;
         let target = made.into_iter().find(|(number, _)| *number == self.plan.target);
         target.and_then(|(_, image)| image).ok_or(Error::Nothing)
+    }
+
+    /// Refuses, for an instruction of this line, what nobody has allowed to this build.
+    pub(crate) fn permit(&self, instruction: &Instruction, line: usize) -> Result<(), Error> {
+        match &instruction.kind {
+            Kind::Run(run) if run.is_insecure() && !self.request.insecure => {
+                Err(Error::Insecure { line })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Build arguments that were given, but that nothing declares.

@@ -58,6 +58,16 @@ pub enum Error {
         /// And what to do in its place.
         why: &'static str,
     },
+    /// What a build may do only if that was allowed.
+    #[error(
+        "line {line}: RUN --security=insecure is not allowed: its command may do all that root may; if \
+         the Dockerfile is trusted, hull build --allow security.insecure (docker's classic client has \
+         no such flag)"
+    )]
+    Insecure {
+        /// The instruction's line.
+        line: usize,
+    },
     /// A time that is none.
     #[error("SOURCE_DATE_EPOCH={0}: want seconds since 1970")]
     Epoch(String),
@@ -117,6 +127,7 @@ impl Error {
             Self::Keep(error) => error.kind(),
             Self::Scratch { source, .. } => image::disk::kind_of(source),
             Self::Unsupported { .. } => Kind::Unsupported,
+            Self::Insecure { .. } => Kind::Denied,
             Self::GivenUp => Kind::Unavailable,
             Self::NoDockerfile(_)
             | Self::Ignore(_)

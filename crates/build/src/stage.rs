@@ -133,6 +133,7 @@ impl Stage<'_> {
                 Instruction::parse_one(&trigger, builder.escape).map_err(|error| {
                     Error::at(from, format!("ONBUILD {trigger} of {name}: {error}"))
                 })?;
+            builder.permit(&instruction, from.line)?;
             self.carry_out(&instruction).await?;
         }
         Ok(())

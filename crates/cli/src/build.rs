@@ -153,6 +153,9 @@ pub(crate) struct Build {
     /// A limit of their processes
     #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = "Commands")]
     ulimit: Vec<String>,
+    /// Let RUN --security=insecure do all that root may: of the host, or of the guest behind a VM's wall
+    #[arg(long, value_name = "ENTITLEMENT", value_parser = ["security.insecure"], help_heading = "Commands")]
+    allow: Vec<String>,
     /// Something that RUN --mount=type=secret may read, and no image, log or disk holds
     #[arg(long, value_name = "id=ID,src=FILE|env=NAME", help_heading = "Commands")]
     secret: Vec<String>,
@@ -254,6 +257,9 @@ impl Build {
         let number = |number: Option<i64>| number.map(|number| number.to_string());
         for tag in &self.tag {
             add("t", Some(tag.clone()));
+        }
+        for entitlement in &self.allow {
+            add("allow", Some(entitlement.clone()));
         }
         for host in &self.add_host {
             add("extrahosts", Some(host.clone()));

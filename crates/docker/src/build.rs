@@ -102,6 +102,7 @@ struct Wanted {
     no_cache: bool,
     pull: bool,
     cache_from: Vec<String>,
+    insecure: bool,
 }
 
 impl Wanted {
@@ -121,6 +122,7 @@ impl Wanted {
             no_cache: query.flag("nocache"),
             pull: query.flag("pull"),
             cache_from: parsed(call, "cachefrom")?,
+            insecure: allows_insecure(call)?,
         })
     }
 
@@ -135,10 +137,21 @@ impl Wanted {
             no_cache: self.no_cache,
             pull: self.pull,
             cache_from: self.cache_from,
+            insecure: self.insecure,
             scratch,
             memory,
             link: None,
         }
+    }
+}
+
+/// Whether `allow`, which Docker's API has not, names BuildKit's entitlement to all that root may do.
+fn allows_insecure(call: &Call) -> Result<bool, Error> {
+    let mut allowed = call.query.all("allow").filter(|name| !name.is_empty()).peekable();
+    let any = allowed.peek().is_some();
+    match allowed.find(|name| *name != "security.insecure") {
+        Some(other) => Err(Error::invalid(format!("allow={other}: want security.insecure"))),
+        None => Ok(any),
     }
 }
 

@@ -11,6 +11,7 @@ use tests::command::{Ran, eventually};
 use tests::host::IMAGE;
 
 use crate::hull::{on_terminal, typed};
+use crate::openings::everything;
 
 /// A context of its own with this Dockerfile, `IMAGE` in it replaced.
 fn context(host: &Host, name: &str, dockerfile: &str) -> PathBuf {
@@ -209,6 +210,44 @@ pub(crate) fn what_cannot_be_built_is_told_with_its_place(host: &mut Host) {
     assert!(warned.code == 0 && warned.err.contains("2 warnings found"), "{warned}");
     let checked = build(host, &["--check"], &dir);
     assert!(checked.code == 1 && checked.out.contains("WARNING: JSONArgsRecommended"), "{checked}");
+}
+
+pub(crate) fn a_command_may_do_everything_only_if_that_is_allowed(
+    host: &mut Host,
+    isolation: Isolation,
+) {
+    let wall = format!("--isolation={isolation}");
+    let held = "grep CapEff /proc/self/status | cut -f2";
+    let text = format!(
+        "FROM IMAGE\nRUN --security=sandbox mkdir /m && ! mount -t tmpfs x /m && {held} > /held\n\
+         RUN --security=insecure mount -t tmpfs x /m && touch /m/in && umount /m && \
+         grep -q '^Seccomp:.0' /proc/self/status && {held} >> /held\nRUN {held} >> /held\n"
+    );
+    let dir = context(host, &format!("insecure-{isolation}"), &text);
+    let refusal = "RUN --security=insecure is not allowed";
+    let refused = |dir: &Path, line: &str| {
+        let ran = build(host, &[&wall], dir);
+        assert!(ran.code == 1 && ran.err.contains(&format!("{line}: {refusal}")), "{ran}");
+        ran
+    };
+    let ran = refused(&dir, "line 3");
+    assert!(!ran.out.contains("Step 1"), "nothing is begun: {ran}");
+    let allow = ["--allow", "security.insecure", &wall];
+    build(host, &[&allow[..], &["-t", "insecure"]].concat(), &dir).ok();
+    let held = typed(host, &["run", "--rm", &wall, "insecure", "cat", "/held"], b"").ok();
+    let held: Vec<&str> = held.lines().collect();
+    assert!(everything(held[1]), "{held:?}");
+    assert_eq!((held[0], held[2]), ("00000000a80425fb", "00000000a80425fb"));
+    assert_eq!(typed(host, &["run", "--rm", &wall, "insecure", "ls", "/m"], b"").ok(), "");
+    refused(&dir, "line 3");
+
+    let trigger = context(host, "insecure", "FROM IMAGE\nONBUILD RUN --security=insecure true\n");
+    build(host, &["-t", "insecure"], &trigger).ok();
+    refused(&context(host, "insecure", "FROM insecure\n"), "line 1");
+    let (status, said) = host.engine.post("/build?allow=network.host", &Value::Null);
+    assert!(status == 400 && said.contains("want security.insecure"), "{status} {said}");
+    host.docker(&["rmi", "-f", "insecure"]).ok();
+    host.docker(&["image", "prune", "-f"]).ok();
 }
 
 /// A repository with a branch `side`, whose `sub` has a context, and links that lead out of it.

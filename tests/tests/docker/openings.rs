@@ -28,7 +28,7 @@ pub(crate) fn a_privileged_container_may_do_everything(host: &mut Host, isolatio
 }
 
 /// Whether these are all capabilities, but for one that the machine may lack itself.
-fn everything(set: &str) -> bool {
+pub(crate) fn everything(set: &str) -> bool {
     matches!(set, "000001ffffffffff" | "000001fffeffffff")
 }
 

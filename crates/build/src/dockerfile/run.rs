@@ -41,6 +41,11 @@ const FLAGS: [(&str, Takes); 4] = [
 ];
 
 impl Run {
+    /// Whether it asks for all that root may do.
+    pub(crate) fn is_insecure(&self) -> bool {
+        self.security.as_deref() == Some("insecure")
+    }
+
     pub(super) fn from_node(node: &Node) -> Result<Self, Reason> {
         let flags = Flags::parse(&node.flags, &FLAGS)?;
         if !flags.values("device").is_empty() {

@@ -58,7 +58,7 @@ impl Stage<'_> {
             working_dir: self.config.working_dir().to_owned(),
             user: self.config.user().to_owned(),
             network: run.network.clone().filter(|mode| mode != "default"),
-            insecure: run.security.as_deref() == Some("insecure"),
+            insecure: run.is_insecure(),
             mounts: prepared.mounts.clone(),
             hidden: prepared.hidden.clone(),
         };

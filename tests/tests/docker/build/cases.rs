@@ -169,7 +169,7 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
     (
         "all rights",
         "FROM BASE\nRUN --security=insecure true\n",
-        "RUN --security=insecure is not supported",
+        "line 2: RUN --security=insecure is not allowed",
     ),
     (
         "a secret that must be there",
