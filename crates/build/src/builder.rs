@@ -90,6 +90,8 @@ pub(crate) struct Builder<'a> {
     /// Build arguments from before the first stage.
     pub(crate) globals: BTreeMap<String, String>,
     pub(crate) order: Order<'a>,
+    /// The stages that are built.
+    pub(crate) needed: BTreeSet<usize>,
     /// How many steps there are.
     pub(crate) total: usize,
     pub(crate) epoch: Option<i64>,
@@ -140,10 +142,11 @@ pub async fn build(
         plan,
         escape,
         globals,
+        needed,
         total,
         epoch,
     };
-    let built = builder.all(&needed).await;
+    let built = builder.all().await;
     // Also after a failure: the next build begins with what this one has done.
     let idle = builder.idle();
     if built.is_ok() && !idle.is_empty() {
@@ -158,17 +161,17 @@ pub async fn build(
 }
 
 impl Builder<'_> {
-    async fn all(&self, needed: &BTreeSet<usize>) -> Result<Image, Error> {
+    async fn all(&self) -> Result<Image, Error> {
         for (at, instruction) in self.plan.globals.iter().enumerate() {
             let text = instruction.text.clone();
             self.order.tell(0, Event::Step { number: at + 1, total: self.total, text });
         }
-        for instruction in needed.iter().flat_map(|at| &self.plan.stages[*at].instructions) {
+        for instruction in self.needed.iter().flat_map(|at| &self.plan.stages[*at].instructions) {
             self.permit(instruction, instruction.line)?;
         }
         let mut first = self.plan.globals.len() + 1;
         let mut stages = Vec::new();
-        for (place, number) in needed.iter().copied().enumerate() {
+        for (place, number) in self.needed.iter().copied().enumerate() {
             let begins = first;
             first += self.plan.stages[number].instructions.len() + 1;
             stages.push(async move {

@@ -9,9 +9,10 @@
 
 mod arriving;
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -404,7 +405,7 @@ pub(crate) fn make_directory(draft: &Draft, path: &str) -> Result<(), Error> {
 }
 
 /// Copies what is at `path` to the empty directory `dir`; gives where it is then: `dir` itself for a
-/// directory.
+/// directory, with its owner and mode.
 pub(crate) fn copy_out(tree: &dyn Source, path: &str, dir: &Path) -> Result<PathBuf, Error> {
     let (pick, is_directory) = picked(tree, path)?;
     let root = tree::view::open(dir).map_err(Error::Layer)?;
@@ -413,7 +414,18 @@ pub(crate) fn copy_out(tree: &dyn Source, path: &str, dir: &Path) -> Result<Path
     let look = |source| Error::Look { verb: "RUN --mount", pattern: path.to_owned(), source };
     let picks = [Pick { name: if is_directory { Vec::new() } else { b"file".to_vec() }, ..pick }];
     target.place(tree.members(&picks).map_err(look)?, &root)?;
-    Ok(if is_directory { dir.to_owned() } else { dir.join("file") })
+    if !is_directory {
+        return Ok(dir.join("file"));
+    }
+    let first = tree.members(&picks).map_err(look)?.next_member();
+    let first = first.map_err(|error| look(io::Error::other(error)))?;
+    if let Some(member) = first.filter(|member| member.name.is_empty()) {
+        let permissions = Permissions::from_mode(member.mode);
+        let dressed = chown(dir, Some(member.uid), Some(member.gid))
+            .and_then(|()| std::fs::set_permissions(dir, permissions));
+        dressed.map_err(Error::Layer)?;
+    }
+    Ok(dir.to_owned())
 }
 
 /// A digest of what is at `path`.
@@ -423,6 +435,15 @@ pub(crate) fn known_by(tree: &dyn Source, path: &str) -> Result<String, Error> {
     let look = |source| Error::Look { verb: "RUN --mount", pattern: path.to_owned(), source };
     tree.fingerprint(&[pick], &mut hash).map_err(look)?;
     Ok(spec::Digest::from_sha256(hash.finalize().into()).hex().to_owned())
+}
+
+/// The same of a directory, and of nothing else.
+pub(crate) fn directory_known_by(tree: &dyn Source, path: &str) -> Result<String, Error> {
+    if !picked(tree, path)?.1 {
+        let source = io::ErrorKind::NotADirectory.into();
+        return Err(Error::Look { verb: "RUN --mount", pattern: path.to_owned(), source });
+    }
+    known_by(tree, path)
 }
 
 /// What is at `path`, and whether it is a directory.

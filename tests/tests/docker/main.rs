@@ -79,6 +79,7 @@ const SUITE: Suite = Suite {
         both!(build::what_cannot_be_built_is_told_and_leaves_nothing),
         once!(build::cache::a_step_is_made_again_only_if_something_changed),
         once!(build::cache::the_same_files_give_the_same_digest),
+        both!(build::cache::a_cache_is_shared_as_it_says),
         once!(build::cache::a_prune_takes_steps_and_caches_but_no_image),
         once!(build::real::a_rust_program_goes_from_debian_into_nothing),
         once!(build::cache::what_was_not_used_for_longest_goes_first),

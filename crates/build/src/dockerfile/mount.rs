@@ -206,6 +206,9 @@ impl Mount {
             MountKind::Bind | MountKind::Cache | MountKind::Tmpfs if blank(&self.target) => {
                 format!("invalid mount '{}': target is required", self.text)
             }
+            MountKind::Cache if blank(&self.from) && !is_root(self.source.as_deref()) => {
+                format!("invalid mount '{}': source is a path in from, which is missing", self.text)
+            }
             MountKind::Secret if blank(&self.target) && blank(&self.id) => {
                 "invalid secret mount. one of source, target required".to_owned()
             }
@@ -213,6 +216,11 @@ impl Mount {
         };
         Err(wrong(&self.text, missing))
     }
+}
+
+/// Whether a source is all there is.
+fn is_root(source: Option<&str>) -> bool {
+    matches!(source, None | Some("" | "." | "/"))
 }
 
 fn wrong(value: &str, message: String) -> Reason {

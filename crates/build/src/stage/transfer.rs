@@ -19,6 +19,9 @@ use crate::source::Source;
 
 /// What may hide a file of the context, in Docker's words.
 const HIDDEN: &str = "file not found in build context or excluded by .dockerignore: ";
+/// In place of a stage's name that is not known early enough.
+const FROM: &str =
+    "begin another FROM ${VARIABLE}, with an ARG before the first FROM, and name that";
 /// The mode of what is in a repository, whatever the engine's own mask.
 const OF_REPOSITORY: &str = "u=rwX,go=rX";
 
@@ -106,7 +109,12 @@ impl Stage<'_> {
         };
         let name = self.word(instruction, from)?;
         let image = match builder.plan.named(&name, self.number) {
-            Some(stage) => builder.of_stage(stage).await?,
+            Some(stage) if builder.needed.contains(&stage) => builder.of_stage(stage).await?,
+            // What a variable of a stage stands for is not known when stages are chosen.
+            Some(_) => {
+                let problem = format!("from={from}: a stage cannot be named by a variable: {FROM}");
+                return Err(Error::at(instruction, problem));
+            }
             None if name == SCRATCH => None,
             None => Some(self.pulled(instruction, &name).await?),
         };

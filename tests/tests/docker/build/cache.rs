@@ -97,6 +97,31 @@ pub(crate) fn a_build_that_nobody_waits_for_ends(host: &mut Host, isolation: Iso
     host.docker(&["image", "prune", "-f"]).ok();
 }
 
+/// Two commands see each other in the cache `meet`, have `own` each for itself, and `busy` one by one.
+const SHARING: &str = "FROM BASE\n\
+    RUN --mount=type=cache,id=meet-WALL,target=/meet --mount=type=cache,id=own-WALL,target=/own,sharing=private \
+    mkdir /own/mine && touch /meet/ME && \
+    timeout 120 sh -c 'until test -e /meet/one -a -e /meet/two; do sleep 0.2; done' && rmdir /own/mine\n\
+    RUN --mount=type=cache,id=busy-WALL,target=/busy,sharing=locked \
+    echo ME && mkdir /busy/now && sleep 2 && rmdir /busy/now\n";
+
+pub(crate) fn a_cache_is_shared_as_it_says(host: &mut Host, isolation: Isolation) {
+    let flag = format!("--isolation={isolation}");
+    let builds: Vec<_> = ["one", "two"]
+        .map(|name| {
+            let text = SHARING.replace("BASE", IMAGE).replace("WALL", &isolation.to_string());
+            let dir = context(host, &format!("sharing-{name}"), &[]);
+            fs::write(dir.join("Dockerfile"), text.replace("ME", name)).expect("Dockerfile");
+            host.engine.begin(&["build", "--force-rm", &flag, &dir.to_string_lossy()])
+        })
+        .into();
+    for build in builds {
+        build.wait().ok();
+    }
+    host.docker(&["builder", "prune", "-af"]).ok();
+    host.docker(&["image", "prune", "-f"]).ok();
+}
+
 pub(crate) fn a_prune_takes_steps_and_caches_but_no_image(host: &mut Host) {
     let text = "FROM BASE\nRUN --mount=type=cache,target=/cache head -c 2000000 /dev/zero > /cache/x\nENV A=1\n";
     let dir = context(host, "pruned", &[]);

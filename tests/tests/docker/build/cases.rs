@@ -105,6 +105,19 @@ pub(super) const CASES: &[Case] = &[
     case("a stage in the middle is enough", "FROM BASE AS one\nRUN echo 1 > /x\nFROM one AS two\nENV A=2\nFROM two\nRUN false\n").given(&["--target", "TWO"]).gives(&[("/Env/2", "A=2")]),
     case("what the target does not need is not built", "FROM BASE AS unused\nRUN false\nFROM BASE\nENV A=1\n"),
     case("a cache outlives commands, and is no part of the image", "FROM BASE\nRUN --mount=type=cache,id=kept,target=/cache echo kept > /cache/file\nRUN test ! -e /cache/file\nRUN --mount=type=cache,id=kept,target=/cache test \"$(cat /cache/file)\" = kept\n").by_wall(),
+    case(
+        "a cache begins with a stage's files",
+        "FROM BASE AS seed\nRUN mkdir -p /seed/d && date +%N > /seed/when && echo one > /seed/f && ln -s f /seed/l && chmod 1777 /seed && chown 5:6 /seed /seed/f\n\
+         FROM BASE\n\
+         RUN --mount=type=cache,id=seeded,from=seed,source=/seed,target=/c test \"$(cat /c/f /c/l; stat -c %u:%g:%a /c /c/f)\" = \"$(printf 'one\\none\\n5:6:1777\\n5:6:644')\" && echo two > /c/f && touch /c/d/new\n\
+         RUN --mount=type=cache,id=seeded,from=seed,source=/seed/d,target=/c test -z \"$(ls -A /c)\"\n\
+         RUN --mount=type=cache,id=seeded,from=seed,source=/seed,target=/c,ro test \"$(cat /c/l)\" = two && test -e /c/d/new && ! touch /c/x 2>/dev/null\n\
+         RUN --mount=type=cache,id=seeded,target=/c test ! -e /c/f\n\
+         RUN --mount=type=cache,id=owned,from=BASE,source=/etc,target=/e,uid=7,gid=8,mode=0700 test \"$(stat -c %u:%g:%a /e)\" = 7:8:700 && test -s /e/passwd\n\
+         RUN --mount=type=cache,id=new,target=/n,uid=7,gid=8,mode=0750 test \"$(stat -c %u:%g:%a /n)\" = 7:8:750\n\
+         RUN test ! -e /c/f && test ! -e /seed\n",
+    )
+    .by_wall(),
     case("files are lent to a command", "FROM BASE AS other\nRUN echo lent > /file\nFROM BASE\nRUN --mount=target=/ctx --mount=type=bind,from=other,source=/file,target=/lent,rw cat /ctx/d/x.txt && test \"$(cat /lent)\" = lent && echo x >> /lent && ! touch /ctx/new 2>/dev/null\nRUN test ! -e /ctx/d && test ! -s /lent\n").with(TREE).by_wall(),
     case("memory is lent to a command", "FROM BASE\nRUN --mount=type=tmpfs,target=/mem,size=1m grep -q ' /mem tmpfs' /proc/mounts && ! dd if=/dev/zero of=/mem/x bs=1M count=2 2>/dev/null\n").by_wall(),
     case("a command without a network", "FROM BASE\nRUN --network=none test ! -e /sys/class/net/eth0\n").by_wall(),
@@ -170,6 +183,26 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
         "all rights",
         "FROM BASE\nRUN --security=insecure true\n",
         "line 2: RUN --security=insecure is not allowed",
+    ),
+    (
+        "a variable for a stage",
+        "FROM BASE AS one\nFROM BASE\nARG S=one\nCOPY --from=$S /etc/passwd /x\n",
+        "line 4: from=$S: a stage cannot be named by a variable",
+    ),
+    (
+        "a cache of what is not there",
+        "FROM BASE\nRUN --mount=type=cache,from=BASE,source=/absent,target=/c true\n",
+        "RUN --mount failed: stat /absent: file does not exist",
+    ),
+    (
+        "a cache of a file",
+        "FROM BASE\nRUN --mount=type=cache,from=BASE,source=/etc/passwd,target=/c true\n",
+        "RUN --mount \"/etc/passwd\": not a directory",
+    ),
+    (
+        "a cache of a part of nothing",
+        "FROM BASE\nRUN --mount=type=cache,source=/etc,target=/c true\n",
+        "source is a path in from, which is missing",
     ),
     (
         "a secret that must be there",

@@ -1,7 +1,8 @@
 //! `RUN --mount`: what a command sees that is not in its layer.
 //!
 //! Files of the context, of stages and images are copied out for the command: nobody else sees what it
-//! does to them, and nothing of that stays. Caches lie beneath the builder's own directory and live on.
+//! does to them, and nothing of that stays. Caches lie beneath the builder's own directory and live on; a
+//! new one may begin with files of a stage or image.
 //! Secrets and the sockets of agents are in memory; the words of a step hold their names alone.
 
 use std::fmt::Write as _;
@@ -16,7 +17,7 @@ use spec::Digest;
 
 use super::Stage;
 use crate::agent::Agent;
-use crate::caches::{self, Wanted};
+use crate::caches::{self, Content, Wanted};
 use crate::copy;
 use crate::dockerfile::{self, Instruction, MountKind};
 use crate::error::Error;
@@ -51,7 +52,7 @@ impl Stage<'_> {
         }
         for mount in mounts {
             let _ = write!(words, " # --mount={}", mount.text);
-            if mount.kind == MountKind::Bind {
+            if mount.kind == MountKind::Bind || mount.from.is_some() {
                 let (tree, _) = self.tree(instruction, mount.from.as_deref()).await?;
                 let path = mount.source.clone().unwrap_or_default();
                 let known = tokio::task::spawn_blocking(move || copy::known_by(&*tree, &path));
@@ -116,16 +117,9 @@ impl Stage<'_> {
                 (Some(source), None)
             }
             MountKind::Cache => {
-                if mount.from.is_some() {
-                    return Err(Error::Unsupported {
-                        line: instruction.line,
-                        what: "RUN --mount=type=cache,from=".to_owned(),
-                        why: "a cache begins empty; copy into it by the command",
-                    });
-                }
                 let target = target.clone().ok_or_else(no_target)?;
                 let id = mount.id.clone().unwrap_or(target);
-                let (dir, lock) = self.cache(&id, &mount).await?;
+                let (dir, lock) = self.cache(instruction, id, &mount).await?;
                 prepared.locks.push(lock);
                 (Some(dir), None)
             }
@@ -228,16 +222,26 @@ impl Stage<'_> {
     }
 
     /// A cache's directory, and what keeps others from it meanwhile.
-    async fn cache(&self, id: &str, mount: &dockerfile::Mount) -> Result<(PathBuf, File), Error> {
-        let wanted = Wanted {
-            id: id.to_owned(),
-            sharing: mount.sharing,
-            owner: (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0)),
-            mode: mount.mode.unwrap_or(0o755),
+    async fn cache(
+        &self,
+        instruction: &Instruction,
+        id: String,
+        mount: &dockerfile::Mount,
+    ) -> Result<(PathBuf, File), Error> {
+        let from = mount.from.as_deref();
+        let tree = match from {
+            Some(_) => Some(self.tree(instruction, from).await?.0),
+            None => None,
         };
+        let path = mount.source.clone().unwrap_or_default();
         let root = self.builder.request.scratch.clone();
-        let opened = tokio::task::spawn_blocking(move || caches::open(&root, &wanted));
-        opened.await.map_err(|_| Error::GivenUp)?.map_err(scratch("a cache of RUN"))
+        let (sharing, owner, mode) = (mount.sharing, (mount.uid, mount.gid), mount.mode);
+        let opened = tokio::task::spawn_blocking(move || {
+            let content = tree.map(|tree| Content::find(tree, path)).transpose()?;
+            let wanted = Wanted { id, sharing, content, owner, mode };
+            caches::open(&root, &wanted).map_err(scratch("a cache of RUN"))
+        });
+        opened.await.map_err(|_| Error::GivenUp)?
     }
 
     fn scratch(&self) -> Result<Scratch, Error> {
