@@ -1,9 +1,12 @@
 //! docker-compose 1.29, which speaks to the engine as Python clients do.
 
+pub(crate) mod builds;
 pub(crate) mod networks;
 
+use std::process::Command;
+
 use tests::Host;
-use tests::command::{self, Ran, eventually};
+use tests::command::{Ran, eventually, run};
 use tests::host::IMAGE;
 
 /// A server, what it waits for, and a program that asks it once it is healthy, and ends; on the project's
@@ -36,10 +39,15 @@ volumes: {data: {}}
 "#;
 
 fn compose(host: &Host, arguments: &[&str]) -> Ran {
+    run(command(host, arguments), b"")
+}
+
+/// Compose, about to be run for the project.
+fn command(host: &Host, arguments: &[&str]) -> Command {
     let file = host.dir().join("docker-compose.yml").display().to_string();
     let project = ["--ansi", "never", "-p", "site", "-f", &file];
     let arguments = [&project, arguments].concat();
-    command::run(host.engine.other_client("docker-compose", &arguments), b"")
+    host.engine.other_client("docker-compose", &arguments)
 }
 
 /// Writes the project down that [`compose`] has to do with; `IMAGE` stands for the image.
