@@ -1,12 +1,13 @@
-//! `docker build` by hulld and by Debian's dockerd, classic builder both, the same client; `podman build`,
-//! which is buildah, beside them.
+//! `docker build` by hulld and by Debian's dockerd, classic builder both, the same client; `hull build` by
+//! the same hulld, and `podman build`, which is buildah, beside them.
 //!
 //! ```text
 //!   twelve steps             cold: nothing is known; warm: everything; changed: a file of the last steps is new
 //!   50,000 files, 200 MB     one COPY of them; cold and warm
 //! ```
 //!
-//! What is timed is the whole command, with the client's reading and sending of the context.
+//! What is timed is the whole command, with the client's reading and sending of the context. For a look at
+//! whether it works, `HULL_BENCH_FILES` is another number of files.
 
 use std::fs;
 use std::path::Path;
@@ -14,11 +15,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tests::Host;
 use tests::host::IMAGE;
+use tests::programs::program;
 
 use crate::contest::{Contestant, race};
 use crate::peers::{Dockerd, Podman, finish};
 
 const ROUNDS: usize = 5;
+/// Of the large context, whose builds take the better part of a minute.
+const LARGE_ROUNDS: usize = 2;
 const FILES: u32 = 50_000;
 /// Files in one directory.
 const EACH: u32 = 500;
@@ -52,22 +56,26 @@ struct Field<'a> {
 pub(crate) fn compare(host: &Host) {
     let field = Field { host, dockerd: Dockerd::start(), podman: Podman::start() };
     let small = steps(host);
-    field.race("build of 12 steps, cold", &small, &["--no-cache"], || ());
-    field.race("build of 12 steps, all known", &small, &[], || ());
+    field.race(ROUNDS, "build of 12 steps, cold", &small, &["--no-cache"], || ());
+    field.race(ROUNDS, "build of 12 steps, all known", &small, &[], || ());
     let main = small.join("main");
     let count = AtomicU32::new(0);
-    field.race("build of 12 steps, one file changed", &small, &[], || {
+    field.race(ROUNDS, "build of 12 steps, one file changed", &small, &[], || {
         let text = format!("version {}", count.fetch_add(1, Ordering::Relaxed));
         fs::write(&main, text).expect("a file");
     });
-    let large = files(host);
-    field.race("build of 50,000 files, 200 MB, cold", &large, &["--no-cache"], || ());
-    field.race("build of 50,000 files, 200 MB, all known", &large, &[], || ());
+    let given = std::env::var("HULL_BENCH_FILES").ok();
+    let count = given.and_then(|count| count.parse().ok()).unwrap_or(FILES);
+    let large = files(host, count);
+    let title = format!("build of {count} files of {SIZE} bytes");
+    field.race(LARGE_ROUNDS, &format!("{title}, cold"), &large, &["--no-cache"], || ());
+    field.race(LARGE_ROUNDS, &format!("{title}, all known"), &large, &[], || ());
     fs::remove_dir_all(large).expect("removed");
 }
 
 impl Field<'_> {
-    fn race(&self, title: &str, context: &Path, flags: &[&str], before: impl Fn()) {
+    /// What was built before the first round that counts is known in all of them.
+    fn race(&self, rounds: usize, title: &str, context: &Path, flags: &[&str], before: impl Fn()) {
         let context = context.display().to_string();
         let words = |image: &str| -> Vec<String> {
             let base = format!("--build-arg=BASE={image}");
@@ -80,9 +88,10 @@ impl Field<'_> {
             docker.iter().map(String::as_str).collect(),
             podman.iter().map(String::as_str).collect(),
         );
-        let hull = || {
+        let own = program("hull").to_string_lossy().into_owned();
+        let by = |client: &str| {
             before();
-            finish(self.host.engine.client(&docker));
+            finish(self.host.engine.other_client(client, &docker));
         };
         let dockerd = || {
             before();
@@ -92,16 +101,13 @@ impl Field<'_> {
             before();
             self.podman.build(&podman);
         };
-        // What is known is known from a first time.
-        hull();
-        dockerd();
-        podman();
         let contestants = vec![
-            Contestant::new("hulld", hull),
-            Contestant::new("dockerd", dockerd),
-            Contestant::new("podman", podman),
+            Contestant::new("hulld, docker build", || by("docker")),
+            Contestant::new("hulld, hull build", || by(&own)),
+            Contestant::new("dockerd, docker build", dockerd),
+            Contestant::new("podman build", podman),
         ];
-        race(ROUNDS, contestants).print(title);
+        race(rounds, contestants).print(title);
     }
 }
 
@@ -119,9 +125,9 @@ fn steps(host: &Host) -> std::path::PathBuf {
 }
 
 /// A context of many files, no two alike.
-fn files(host: &Host) -> std::path::PathBuf {
+fn files(host: &Host, count: u32) -> std::path::PathBuf {
     let dir = host.dir().join("files");
-    for number in 0..FILES {
+    for number in 0..count {
         let within = dir.join(format!("src/{}", number / EACH));
         if number % EACH == 0 {
             fs::create_dir_all(&within).expect("a directory");
