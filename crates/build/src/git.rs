@@ -5,7 +5,8 @@
 //! ```
 //!
 //! A client fetches as its user, who may read the repository by keys and settings of their own. The engine
-//! fetches as nobody: no settings, no keys, no programs but git's own, no way but the network. What is
+//! fetches as nobody: no settings, no keys, no programs but git's own, no way but the network. A client may
+//! lend it an agent, then by ssh too: with the agent's keys alone, from servers that the host knows. What is
 //! fetched is hostile: a directory that is a link out of it is refused, other links are data.
 //!
 //! Spec: docs.docker.com, "Build context", "Git repositories"; git(1), "Environment Variables".
@@ -32,6 +33,11 @@ const KEPT: [&str; 9] = [
     "GIT_SSL_CAINFO",
 ];
 /// Settings of the engine's git: no hooks, no housekeeping, and no server that has fallen silent for a minute.
+/// The engine's ssh: none of the host's settings and keys, and no server that the host does not know.
+const SSH: &str = "ssh -F /dev/null -o BatchMode=yes -o IdentityFile=none -o StrictHostKeyChecking=yes \
+                   -o UserKnownHostsFile=/dev/null -o ConnectTimeout=60";
+/// How ssh says that it does not know a server.
+const UNKNOWN: &str = "Host key verification failed";
 const SETTINGS: [&str; 4] =
     ["core.hooksPath=/dev/null", "gc.auto=0", "http.lowSpeedLimit=1", "http.lowSpeedTime=60"];
 
@@ -47,11 +53,13 @@ pub struct Repository {
 
 /// As whom git fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
+pub enum Whose<'a> {
     /// As the user who runs this program.
     Users,
     /// As nobody, for whoever asks.
     Nobodys,
+    /// As nobody, with the ssh agent at this socket.
+    Lent(&'a Path),
 }
 
 /// What was fetched.
@@ -76,7 +84,8 @@ pub enum Error {
     },
     /// The engine has no keys.
     #[error(
-        "{0}: the engine has no keys for ssh: name the repository by https://, or clone it into the context"
+        "{0}: the engine has no keys for ssh: lend it an agent (hull build --ssh default), name the \
+         repository by https://, or clone it into the context"
     )]
     Keys(String),
     /// What git would take for an option.
@@ -133,6 +142,11 @@ impl Repository {
         })
     }
 
+    /// Whether only keys open it.
+    pub fn is_by_ssh(&self) -> bool {
+        ["git@", "ssh://"].iter().any(|scheme| self.address.starts_with(scheme))
+    }
+
     /// The directory that is meant; empty for the root.
     pub fn directory(&self) -> &str {
         &self.directory
@@ -142,14 +156,13 @@ impl Repository {
     pub async fn check_out(
         &self,
         into: &Path,
-        whose: Whose,
+        whose: Whose<'_>,
         keep: bool,
     ) -> Result<Checkout, Error> {
         if self.reference.starts_with('-') {
             return Err(Error::Reference(self.reference.clone()));
         }
-        let has_keys = whose == Whose::Users;
-        if !has_keys && ["git@", "ssh://"].iter().any(|scheme| self.address.starts_with(scheme)) {
+        if whose == Whose::Nobodys && self.is_by_ssh() {
             return Err(Error::Keys(self.address.clone()));
         }
         let git = async |words: &[&str]| self.git(into, whose, words).await;
@@ -175,14 +188,18 @@ impl Repository {
     }
 
     /// Runs git to its end; gives what it printed.
-    async fn git(&self, dir: &Path, whose: Whose, words: &[&str]) -> Result<String, Error> {
+    async fn git(&self, dir: &Path, whose: Whose<'_>, words: &[&str]) -> Result<String, Error> {
         let mut command = Command::new("git");
-        if whose == Whose::Nobodys {
+        if whose != Whose::Users {
             command.env_clear().env("HOME", "/nonexistent").env("LC_ALL", "C.UTF-8");
             command.envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
             command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
             command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ALLOW_PROTOCOL", "git:http:https");
             command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        }
+        if let Whose::Lent(socket) = whose {
+            command.env("GIT_ALLOW_PROTOCOL", "git:http:https:ssh");
+            command.env("GIT_SSH_COMMAND", SSH).env("SSH_AUTH_SOCK", socket);
         }
         // No submodule names a file of ours, or a program.
         command.env("GIT_PROTOCOL_FROM_USER", "0");
@@ -193,7 +210,10 @@ impl Repository {
         if ran.status.success() {
             return Ok(String::from_utf8_lossy(&ran.stdout).trim().to_owned());
         }
-        let said = String::from_utf8_lossy(&ran.stderr).trim().replace('\n', "; ");
+        let mut said = String::from_utf8_lossy(&ran.stderr).trim().replace('\n', "; ");
+        if whose != Whose::Users && said.contains(UNKNOWN) {
+            said.push_str(": add its key to /etc/ssh/ssh_known_hosts of the engine's host");
+        }
         Err(Error::Said { verb: words[0].to_owned(), said })
     }
 }

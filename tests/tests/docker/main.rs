@@ -87,6 +87,7 @@ const SUITE: Suite = Suite {
         both!(build::secrets::a_secret_is_seen_by_its_command_and_is_nowhere_else),
         once!(build::secrets::an_agent_is_refused_where_there_is_none),
         both!(build::secrets::a_command_signs_by_the_clients_agent),
+        once!(build::secrets::a_repository_is_added_by_the_clients_agent),
         once!(build::fetched::a_repository_is_added),
         once!(build::fetched::a_file_from_a_server_is_unpacked_only_if_that_is_asked_for),
         once!(build::fetched::a_context_is_fetched_by_the_engine),

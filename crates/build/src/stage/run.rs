@@ -12,7 +12,7 @@ use crate::told::Event;
 
 use super::{Stage, shown};
 
-mod mounts;
+pub(super) mod mounts;
 
 /// By which programs find the ssh agent.
 const AGENT: &str = "SSH_AUTH_SOCK";

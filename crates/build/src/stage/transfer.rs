@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use image::Contents;
 
+use super::run::mounts;
 use super::{NO_OPERATION, SCRATCH, Stage};
 use crate::copy::{Arrive, Copy, Picked, Single, Whole};
 use crate::dockerfile::{Heredoc, Instruction, Source as Word, Transfer};
@@ -215,8 +216,15 @@ impl Stage<'_> {
         }
         let failed = |source| Error::Scratch { what: "the repository".to_owned(), source };
         let scratch = Scratch::beneath(&self.builder.request.scratch).map_err(failed)?;
-        let Checkout { root, commit } =
-            repository.check_out(scratch.path(), Whose::Nobodys, keep).await?;
+        let mut hidden = None;
+        let socket = if repository.is_by_ssh() {
+            self.lent_agent(instruction, mounts::DEFAULT, (0, 0), 0o600, &mut hidden).await?
+        } else {
+            None
+        };
+        let whose = socket.as_deref().map_or(Whose::Nobodys, Whose::Lent);
+        let Checkout { root, commit } = repository.check_out(scratch.path(), whose, keep).await?;
+        drop(hidden);
         if let Some(wanted) = self.checksum(instruction, transfer)?
             && !commit.starts_with(&wanted.to_ascii_lowercase())
         {

@@ -1,13 +1,15 @@
 //! Secrets and ssh agents of `hull build`: in the command, and nowhere else.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use spec::Isolation;
 use tests::Host;
-use tests::command::eventually;
+use tests::command::{eventually, run};
 use tests::host::IMAGE;
+use tests::programs::program;
 
 use crate::hull::typed;
 
@@ -158,4 +160,76 @@ pub(crate) fn a_command_signs_by_the_clients_agent(host: &mut Host, isolation: I
     assert_eq!(agent.add(&["-l"]), (0, keys), "no command takes the key away");
     host.docker(&["rmi", &name]).ok();
     host.docker(&["image", "prune", "-f"]).ok();
+}
+
+/// Stands in for ssh, and for the server behind it: that is `git@known`, and wants the key of the agent.
+const SSH: &str = r#"#!/bin/sh
+case "$*" in
+*"-F /dev/null"*" IdentityFile=none"*" StrictHostKeyChecking=yes"*" git@known "*) ;;
+*) echo "Host key verification failed." >&2; exit 255 ;;
+esac
+ssh-add -l | grep -qF "PRINT" || { echo "Permission denied (publickey)." >&2; exit 255; }
+for last; do :; done
+exec sh -c "$last"
+"#;
+/// Programs that the engine, git and the stand-in call.
+const TOOLS: [&str; 12] = [
+    "nft",
+    "mkfs.erofs",
+    "mkfs.ext4",
+    "git",
+    "git-upload-pack",
+    "sh",
+    "ssh-add",
+    "grep",
+    "sed",
+    "basename",
+    "uname",
+    "cat",
+];
+
+pub(crate) fn a_repository_is_added_by_the_clients_agent(host: &mut Host) {
+    let dir = host.dir().join("added-by-agent");
+    fs::create_dir_all(dir.join("context")).expect("a directory");
+    let agent = Agent::start(&dir);
+    let (_, keys) = agent.add(&["-l"]);
+    let print = keys.split(' ').nth(1).expect("a fingerprint").to_owned();
+    let script = format!(
+        "set -e; cd {}; git init -q -b main app.git; cd app.git; echo by ssh > file; git add .; \
+         git -c user.name=n -c user.email=e@example.org commit -q -m one",
+        dir.display()
+    );
+    host.engine.on_host("sh", &["-c", &script]).ok();
+    let engine = host.another_engine_with_only(&TOOLS);
+    let ssh = engine.data_root().join("path/ssh");
+    fs::write(&ssh, SSH.replace("PRINT", &print)).expect("a file");
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).expect("set");
+
+    let (out, context) = (dir.join("out"), dir.join("context"));
+    let (lend, local) = (
+        format!("--ssh=default={}", agent.socket.display()),
+        format!("--output=type=local,dest={}", out.display()),
+    );
+    let build = |server: &str, more: &[&str]| {
+        let text = format!("FROM scratch\nADD git@{server}:{}/app.git /added/\n", dir.display());
+        fs::write(context.join("Dockerfile"), text).expect("a file");
+        let context = context.to_string_lossy();
+        let words = [&["build"], more, &[&*context]].concat();
+        run(engine.other_client(&program("hull").to_string_lossy(), &words), b"")
+    };
+    build("known", &[&lend, &local]).ok();
+    assert_eq!(fs::read_to_string(out.join("added/file")).expect("a file"), "by ssh\n");
+    assert!(!out.join("added/.git").exists());
+    for (server, more, want) in [
+        ("known", &[][..], "the engine has no keys for ssh: lend it an agent"),
+        ("unknown", &[&*lend], "add its key to /etc/ssh/ssh_known_hosts of the engine's host"),
+    ] {
+        let ran = build(server, more);
+        assert!(ran.code == 1 && ran.err.contains(want), "{want}: {ran}");
+    }
+    let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
+    assert!(!mounts.lines().any(|line| line.starts_with("build ")), "{mounts}");
+    assert_eq!(agent.add(&["-D"]).0, 0);
+    let ran = build("known", &["--no-cache", &lend]);
+    assert!(ran.code == 1 && ran.err.contains("Permission denied (publickey)"), "{ran}");
 }

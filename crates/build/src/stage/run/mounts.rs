@@ -175,9 +175,10 @@ impl Stage<'_> {
         prepared: &mut Prepared,
         hidden: &mut Option<Hidden>,
     ) -> Result<(), Error> {
-        let id = mount.id.clone().unwrap_or_else(|| "default".to_owned());
-        let there = self.asked(instruction, Question::Agent { id: id.clone() }).await?;
-        let Some(link) = self.link().filter(|_| there.is_some()) else {
+        let id = mount.id.as_deref().unwrap_or(DEFAULT);
+        let mode = mount.mode.unwrap_or(0o600);
+        let Some(source) = self.lent_agent(instruction, id, owner(mount), mode, hidden).await?
+        else {
             return absent(
                 instruction,
                 mount,
@@ -189,13 +190,27 @@ impl Stage<'_> {
             prepared.mounts.iter().filter(|mount| mount.target.starts_with(AGENTS)).count();
         let target = mount.target.as_deref().map(|target| self.absolute(target));
         let target = target.unwrap_or_else(|| format!("{AGENTS}{number}"));
-        let (link, mode) = (Arc::clone(link), mount.mode.unwrap_or(0o600));
-        let listen = |path: &std::path::Path| Agent::listen(link, id, path, owner(mount), mode);
-        let added = self.hidden(hidden)?.add_agent(listen);
-        let source = Some(added.map_err(scratch("an agent's socket"))?);
         prepared.agent.get_or_insert_with(|| target.clone());
+        let source = Some(source);
         prepared.mounts.push(Mount { source, target, readonly: true, size: None });
         Ok(())
+    }
+
+    /// A socket in memory behind which is the agent that the client lends by this id; `None` if it lends none.
+    pub(in crate::stage) async fn lent_agent(
+        &self,
+        instruction: &Instruction,
+        id: &str,
+        owner: (u32, u32),
+        mode: u32,
+        hidden: &mut Option<Hidden>,
+    ) -> Result<Option<PathBuf>, Error> {
+        let there = self.asked(instruction, Question::Agent { id: id.to_owned() }).await?;
+        let Some(link) = self.link().filter(|_| there.is_some()) else { return Ok(None) };
+        let (link, id) = (Arc::clone(link), id.to_owned());
+        let listen = |path: &std::path::Path| Agent::listen(link, id, path, owner, mode);
+        let added = self.hidden(hidden)?.add_agent(listen);
+        Ok(Some(added.map_err(scratch("an agent's socket"))?))
     }
 
     fn link(&self) -> Option<&Arc<Link>> {
@@ -249,6 +264,8 @@ impl Stage<'_> {
     }
 }
 
+/// The agent that is meant where none is named.
+pub(in crate::stage) const DEFAULT: &str = "default";
 /// Where sockets of agents are unless a mount says otherwise; their numbers come behind.
 const AGENTS: &str = "/run/buildkit/ssh_agent.";
 
