@@ -167,7 +167,8 @@ impl Builder<'_> {
             self.order.tell(0, Event::Step { number: at + 1, total: self.total, text });
         }
         for instruction in self.needed.iter().flat_map(|at| &self.plan.stages[*at].instructions) {
-            self.permit(instruction, instruction.line)?;
+            let permitted = self.permit(instruction, instruction.line);
+            permitted.map_err(|error| error.shown(&self.request.dockerfile, instruction))?;
         }
         let mut first = self.plan.globals.len() + 1;
         let mut stages = Vec::new();

@@ -7,6 +7,9 @@ use spec::Kind;
 use crate::dockerfile::Instruction;
 use crate::{context, copy, git, ignore, plan, run};
 
+/// Characters of an instruction that are shown, whose lines may be many.
+const SHOWN: usize = 120;
+
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -28,7 +31,7 @@ pub enum Error {
     #[error(".dockerignore")]
     Ignore(#[from] ignore::Error),
     /// Stages that do not fit together.
-    #[error("{0}")]
+    #[error(transparent)]
     Plan(#[from] plan::Error),
     /// A variable in an instruction.
     #[error("failed to process {text:?} (line {line}): {problem}")]
@@ -137,6 +140,24 @@ impl Error {
             | Self::Epoch(_)
             | Self::Fetch { .. }
             | Self::Nothing => Kind::Invalid,
+        }
+    }
+
+    /// The same with the file, the place and the text of the instruction, if that is what is wrong.
+    pub(crate) fn shown(self, file: &str, instruction: &Instruction) -> Self {
+        match self {
+            Self::Expand { .. }
+            | Self::Instruction { .. }
+            | Self::Unsupported { .. }
+            | Self::Insecure { .. }
+            | Self::Copy(copy::Error::Absent { .. } | copy::Error::Several(_)) => {
+                let (line, column) = (instruction.line, instruction.node.line.column);
+                let text: String = instruction.text.chars().take(SHOWN).collect();
+                let cut = if text.len() < instruction.text.len() { "…" } else { "" };
+                let shown = format!("{file}:{line}:{column}\n{line:4} | >>> {text}{cut}\n{self}");
+                Self::Language { shown, kind: self.kind() }
+            }
+            other => other,
         }
     }
 

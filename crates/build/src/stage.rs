@@ -68,11 +68,12 @@ pub(crate) async fn build<'a>(
         platform: builder.platform(),
         author: String::new(),
     };
+    let shown = |error: Error, at| error.shown(&builder.request.dockerfile, at);
     stage.step(first, &plan.from);
-    stage.begin(&plan.from).await?;
+    stage.begin(&plan.from).await.map_err(|error| shown(error, &plan.from))?;
     for (at, instruction) in plan.instructions.iter().enumerate() {
         stage.step(first + 1 + at, instruction);
-        stage.carry_out(instruction).await?;
+        stage.carry_out(instruction).await.map_err(|error| shown(error, instruction))?;
     }
     if number == builder.plan.target {
         stage.label().await?;

@@ -184,9 +184,19 @@ pub(crate) fn what_cannot_be_built_is_told_with_its_place(host: &mut Host) {
                 dockerfile parse error on line 3: unknown instruction: FRO (did you mean FROM?)";
     assert!(ran.err.contains(want), "{ran}");
 
-    let cases: [(&str, &[&str], &str); 7] = [
-        ("FROM IMAGE\nCOPY ../../etc/passwd /\n", &[], "COPY"),
-        ("FROM IMAGE\nCOPY absent /\n", &[], "absent"),
+    let cases: [(&str, &[&str], &str); 9] = [
+        (
+            "FROM IMAGE\nCOPY ../../etc/passwd /\n",
+            &[],
+            "Dockerfile:2:1\n   2 | >>> COPY ../../etc/",
+        ),
+        (
+            "FROM IMAGE\n  COPY absent \\\n /\n",
+            &[],
+            "Dockerfile:2:3\n   2 | >>> COPY absent  /\nCOPY failed",
+        ),
+        ("FROM IMAGE\nENV A=${x?no}\n", &[], "Dockerfile:2:1\n   2 | >>> ENV A=${x?no}\n"),
+        ("FROM IMAGE\nRUN --network=host true\n", &[], "RUN --network=host is not supported"),
         ("FROM IMAGE\n", &["--target", "none"], "none"),
         ("", &[], "the Dockerfile cannot be empty"),
         ("FROM IMAGE\n", &["--secret", "id="], "invalid --secret"),

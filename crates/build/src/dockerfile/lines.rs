@@ -20,6 +20,8 @@ pub(crate) struct Logical {
     /// The first and the last physical line, from 1.
     pub line: usize,
     pub last: usize,
+    /// Where it begins in its first line, in characters from 1.
+    pub column: usize,
     /// Continuation lines joined, comments in between left out.
     pub text: String,
     /// Comment lines directly above, without `#` and blanks.
@@ -183,6 +185,7 @@ impl<'a> Reader<'a> {
     /// The line that begins with `first`, which was just read.
     fn join(&mut self, first: &str, comments: Vec<String>) -> Logical {
         let line = self.at;
+        let column = first.chars().take_while(|char| char.is_whitespace()).count() + 1;
         let (text, mut goes_on) = self.continued(first.trim_start());
         let mut text = text.to_owned();
         let mut blank_continuation = false;
@@ -199,7 +202,8 @@ impl<'a> Reader<'a> {
             text.push_str(part);
             goes_on = again;
         }
-        Logical { line, last: self.at, text, comments, heredocs: Vec::new(), blank_continuation }
+        let (last, heredocs) = (self.at, Vec::new());
+        Logical { line, last, column, text, comments, heredocs, blank_continuation }
     }
 
     /// The line without the escape at its end, and whether there was one. Two of them are a literal one.

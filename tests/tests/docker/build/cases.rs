@@ -151,7 +151,7 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
     (
         "a stage that is not there",
         "FROM BASE AS one\n",
-        "target stage \"absent\" could not be found: the stages are one",
+        "\ntarget stage \"absent\" could not be found: the stages are one\n",
     ),
     (
         "a circle",
