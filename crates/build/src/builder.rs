@@ -30,6 +30,8 @@ use crate::told::{Event, Order};
 
 /// The build argument that says when everything was made, in seconds since 1970.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// BuildKit's, for an image whose steps others may take; here that is every one.
+const INLINE_CACHE: &str = "BUILDKIT_INLINE_CACHE";
 /// Build arguments that need not be declared.
 pub(crate) const PREDEFINED: [&str; 10] = [
     "HTTP_PROXY",
@@ -122,6 +124,9 @@ pub async fn build(
     for warning in &parsed.warnings {
         let text = format!("{}: {} (line {})", warning.rule, warning.message, warning.line);
         listener(Event::Warning(text));
+    }
+    for name in request.cache_from.iter().filter(|name| images.get(name).is_err()) {
+        listener(Event::Warning(format!("no steps are taken from {name}: no such image: pull it")));
     }
     let escape = parsed.directives.escape;
     let plan = Plan::of(parsed, request.target.as_deref())?;
@@ -219,7 +224,7 @@ impl Builder<'_> {
             .collect();
         let given = self.request.args.keys().map(String::as_str);
         let known = |name: &str| declared.contains(name) || PREDEFINED.contains(&name);
-        given.filter(|name| !known(name) && *name != EPOCH).collect()
+        given.filter(|name| !known(name) && ![EPOCH, INLINE_CACHE].contains(name)).collect()
     }
 
     /// Waits for a stage that is built beside.

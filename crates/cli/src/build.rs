@@ -40,6 +40,9 @@ use crate::run::{pairs, ulimit};
 use crate::units::parse_bytes;
 use crate::verb::Verb;
 
+/// The variable that says when everything was made; as buildx has it, ours is a build argument.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// `hull build`.
 #[derive(Debug, Default, Args)]
 #[command(after_help = "\
@@ -95,8 +98,8 @@ pub(crate) struct Build {
     /// Ask for newer base images
     #[arg(long, help_heading = "Cache")]
     pull: bool,
-    /// Take steps from an image that was built elsewhere
-    #[arg(long, value_name = "IMAGE", value_delimiter = ',', help_heading = "Cache")]
+    /// Take steps from an image that was built elsewhere, and pulled
+    #[arg(long, value_name = "IMAGE", help_heading = "Cache")]
     cache_from: Vec<String>,
     /// Keep the containers of commands
     #[arg(long = "rm", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
@@ -284,10 +287,14 @@ impl Build {
         add("cpusetcpus", self.cpuset_cpus.clone());
         add("cpusetmems", self.cpuset_mems.clone());
         let ulimits = self.ulimit.iter().map(|text| ulimit(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut arguments = arguments(&self.arguments);
+        if let Ok(epoch) = std::env::var(EPOCH) {
+            arguments.entry(EPOCH).or_insert(Some(epoch));
+        }
         let lists = [
-            ("buildargs", json!(arguments(&self.arguments))),
+            ("buildargs", json!(arguments)),
             ("labels", Value::Object(pairs(&self.label))),
-            ("cachefrom", json!(self.cache_from)),
+            ("cachefrom", json!(cache_from(&self.cache_from)?)),
             ("securityopt", json!(self.security_opt)),
             ("ulimits", Value::Array(ulimits)),
         ];
@@ -349,6 +356,32 @@ fn arguments(given: &[String]) -> BTreeMap<&str, Option<String>> {
     };
     let name = |text: &'_ str| text.find('=').unwrap_or(text.len());
     given.iter().map(|text| (text.split_at(name(text)).0, argument(text))).collect()
+}
+
+/// Images whose steps may be taken: their names, with commas between them, or one in buildx's form.
+fn cache_from(given: &[String]) -> Result<Vec<&str>, Error> {
+    let mut images = Vec::new();
+    for text in given {
+        let wrong = || Error::Argument {
+            option: "--cache-from",
+            value: text.clone(),
+            want: "names of images, or type=registry,ref=IMAGE".to_owned(),
+        };
+        if !text.contains('=') {
+            images.extend(text.split(','));
+            continue;
+        }
+        let mut image = None;
+        for field in text.split(',') {
+            match field.split_once('=') {
+                Some(("type", "registry")) => {}
+                Some(("ref", name)) => image = Some(name),
+                _ => return Err(wrong()),
+            }
+        }
+        images.push(image.ok_or_else(wrong)?);
+    }
+    Ok(images)
 }
 
 fn as_str<'a>(query: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {

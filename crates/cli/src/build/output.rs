@@ -48,7 +48,7 @@ impl Output {
         for field in text.split(',') {
             match field.split_once('=') {
                 Some(("type", value)) => kind = value,
-                Some(("dest", value)) => dest = Some(value).filter(|dest| *dest != "-"),
+                Some(("dest", value)) => dest = Some(value),
                 Some(("tar", "true")) => is_tar = true,
                 Some(("tar", "false")) => is_tar = false,
                 Some(("name" | "push", _)) => {
@@ -57,11 +57,14 @@ impl Output {
                 _ => return Err(wrong("type=image|oci|docker|tar|local and dest=PATH")),
             }
         }
-        let dest = dest.map(PathBuf::from);
+        let is_named = dest.is_some();
+        let dest = dest.filter(|dest| *dest != "-").map(PathBuf::from);
         let directory = || dest.clone().ok_or_else(|| wrong("a directory: dest=PATH"));
         match kind {
             "image" if dest.is_none() => Ok(Self::Image),
             "image" => Err(wrong("no dest: an image is the engine's; oci and docker are files")),
+            // As buildx has it: what is not to be a file is loaded.
+            "docker" if is_tar && !is_named => Ok(Self::Image),
             "oci" | "docker" if is_tar => Ok(Self::Archive(dest)),
             "oci" => directory().map(Self::Layout),
             "tar" => Ok(Self::Tar(dest)),
@@ -136,7 +139,9 @@ mod tests {
             ("-", Output::Tar(None)),
             ("type=image", Output::Image),
             ("type=oci,dest=a.tar", Output::Archive(path("a.tar"))),
-            ("type=docker", Output::Archive(None)),
+            ("type=docker", Output::Image),
+            ("type=docker,dest=-", Output::Archive(None)),
+            ("type=oci", Output::Archive(None)),
             ("type=oci,tar=false,dest=a", Output::Layout("a".into())),
             ("type=tar,dest=-", Output::Tar(None)),
             ("type=tar,dest=a", Output::Tar(path("a"))),

@@ -259,3 +259,12 @@ fn the_metadata_are_those_of_buildx() {
         })
     );
 }
+
+#[test]
+fn steps_are_taken_from_images_by_name_or_as_buildx_says_it() {
+    let given = ["a", "b,c:1", "type=registry,ref=host:5000/d"].map(str::to_owned);
+    assert_eq!(cache_from(&given).expect("images"), ["a", "b", "c:1", "host:5000/d"]);
+    for text in ["type=local,src=dir", "type=registry", "type=gha"] {
+        assert!(cache_from(&[text.to_owned()]).is_err(), "{text}");
+    }
+}

@@ -9,6 +9,7 @@ use tests::command::eventually;
 use tests::host::{Engine, IMAGE};
 
 use super::{build, context};
+use crate::hull::typed;
 
 const TWO_STEPS: &str = "FROM BASE\nARG A=1\nRUN date +%N > /made && echo $A > /a\nCOPY f /f\nRUN cat /f /made > /both\n";
 
@@ -43,7 +44,19 @@ pub(crate) fn a_step_is_made_again_only_if_something_changed(host: &mut Host) {
     host.docker(&["rmi", "cached", "127.0.0.1:5000/cached"]).ok();
     host.docker(&["image", "prune", "-f"]).ok();
     host.docker(&["pull", "-q", "127.0.0.1:5000/cached"]).ok();
-    assert_eq!(steps(host, &["--cache-from", "127.0.0.1:5000/cached"]), 4);
+    let from = ["--cache-from", "127.0.0.1:5000/cached"];
+    assert_eq!(steps(host, &[&from[..], &["--build-arg", "BUILDKIT_INLINE_CACHE=1"]].concat()), 4);
+    let dir = dir.to_string_lossy();
+    let absent = host.docker(&["build", "--cache-from", "absent", &dir]).ok();
+    assert!(absent.contains("[Warning] no steps are taken from absent: no such image"), "{absent}");
+    let words = [
+        "build",
+        "--cache-from",
+        "type=registry,ref=127.0.0.1:5000/cached",
+        "--progress=plain",
+        &dir,
+    ];
+    assert!(!typed(host, &words, b"").ok().contains("[Warning]"));
     host.docker(&["rmi", "cached", "127.0.0.1:5000/cached"]).ok();
     host.docker(&["image", "prune", "-f"]).ok();
 }
