@@ -328,6 +328,7 @@ impl Options {
             memory_mib: self.vm_memory.unwrap_or(usual.memory_mib),
             scratch_mib: usual.scratch_mib,
             cpus: usual.cpus,
+            console: usual.console,
         };
         let mut settings = Settings {
             data_root,

@@ -92,12 +92,18 @@ pub(crate) struct OfVm {
     pub(crate) host: Option<ContainerId>,
     /// Where the VM's log goes.
     pub(crate) log: Option<PathBuf>,
+    /// Where its console can be read.
+    pub(crate) console: Option<PathBuf>,
 }
 
 impl OfVm {
     /// One that is given, as it is written.
     pub(crate) fn given(&self) -> Option<&'static str> {
-        let flags = [("--host", self.host.is_some()), ("--vm-log", self.log.is_some())];
+        let flags = [
+            ("--host", self.host.is_some()),
+            ("--vm-log", self.log.is_some()),
+            ("--vm-console", self.console.is_some()),
+        ];
         flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
     }
 }
@@ -328,7 +334,7 @@ fn create(line: &mut Line) -> Result<Create, Error> {
 
 fn of_vm(line: &Line) -> Result<OfVm, Error> {
     let host = line.text("host")?.map(|text| text.parse()).transpose()?;
-    Ok(OfVm { host, log: line.path("vm-log") })
+    Ok(OfVm { host, log: line.path("vm-log"), console: line.path("vm-console") })
 }
 
 fn scratch(line: &Line) -> Result<CreateScratch, Error> {

@@ -77,7 +77,7 @@ pub fn open(options: &Options, spec: &oci::Spec) -> Result<Box<dyn Sandbox>, Err
 /// mounts, devices, state. Each wall looks for its own, so it may be called at any time and twice.
 pub fn clean(options: &Options, container: &ContainerId, bundle: &Path) -> Result<(), Error> {
     let host = host::clean(options, container, bundle);
-    let vm = vm::clean(container, bundle);
+    let vm = vm::clean(options, container, bundle);
     host?;
     Ok(vm?)
 }

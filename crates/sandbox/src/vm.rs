@@ -25,6 +25,7 @@ use crate::{Bundle, Facts, Recipients, Rootfs, Sandbox, Stdio, WindowSize};
 
 mod bounds;
 mod clean;
+mod console;
 mod error;
 mod files;
 mod host_disks;

@@ -47,6 +47,9 @@ pub struct Vm {
     pub scratch_mib: u32,
     /// Virtual processors; `None` for as many as the container's quota can use.
     pub cpus: Option<u32>,
+    /// Where a unix socket is made on which the VM's console can be read; `None` for none. Said for one VM, not
+    /// for a host.
+    pub console: Option<PathBuf>,
 }
 
 /// The hypervisor's accelerator.
@@ -79,6 +82,7 @@ impl Default for Vm {
             memory_mib: 256,
             scratch_mib: 10_240,
             cpus: None,
+            console: None,
         }
     }
 }

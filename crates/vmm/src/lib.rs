@@ -29,12 +29,14 @@ pub mod template;
 pub mod worker;
 
 mod command;
+mod console;
 mod fingerprint;
 
 pub use accel::accelerator;
 pub use boot::{tap_name, taps};
 pub use command::NICS;
 pub use config::Config;
+pub use console::Follower;
 pub use machine::{Backend, Disk, Machine, OVERHEAD_MIB, Request, Start, class};
 
 /// What a booting agent writes to the channel before anything else.

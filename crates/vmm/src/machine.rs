@@ -17,6 +17,7 @@ use spec::{Kind, Pid};
 
 use crate::boot::{self, Origin, Parts, Running};
 use crate::command::NICS;
+use crate::console::Follower;
 use crate::qmp::{self, Qmp};
 use crate::template::{self, Recipe, Template};
 use crate::worker::Worker;
@@ -224,6 +225,11 @@ impl Machine {
     /// The last lines on the guest's console, for messages about its death.
     pub fn console_tail(&self) -> String {
         self.worker.console_tail(TAIL)
+    }
+
+    /// Reads the guest's console along, from what is kept of it to its end.
+    pub fn follow_console(&self) -> Follower {
+        self.worker.follow_console()
     }
 
     /// What the console has to say about the guest's end, in parentheses; empty when there is nothing.

@@ -20,9 +20,8 @@
 //! the memory that later machines start from. So that one open is answered by [`sys::broker`] with a
 //! read-only descriptor, and the worker is given no path to the file at all.
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -35,6 +34,7 @@ use rustix::thread::CapabilitySet;
 use spec::{Kind, Pid};
 use sys::broker::Broker;
 
+use crate::console::{Console, Follower};
 use crate::jail::{self, Jail};
 
 /// The worker's name, for `ps` and `pgrep`.
@@ -42,9 +42,6 @@ pub(crate) const NAME: &str = "hull-vmwp";
 
 /// Workers' user ids are this plus the number of their thread, which is below 2^22.
 const USERS: u32 = 0x4800_0000;
-
-/// How much of the console is kept.
-const CONSOLE: usize = 16 << 10;
 
 /// What the thread is to run.
 #[derive(Debug)]
@@ -76,7 +73,7 @@ pub(crate) struct Worker {
 struct Watch {
     ended: Mutex<Option<io::Result<ExitStatus>>>,
     change: Condvar,
-    console: Mutex<VecDeque<u8>>,
+    console: Arc<Console>,
 }
 
 struct Started {
@@ -139,8 +136,12 @@ impl Worker {
 
     /// The last `lines` lines of what worker and guest wrote to the console, made printable.
     pub(crate) fn console_tail(&self, lines: usize) -> String {
-        let bytes: Vec<u8> = lock(&self.watch.console).iter().copied().collect();
-        tail(&bytes, lines)
+        self.watch.console.tail(lines)
+    }
+
+    /// Reads the console along.
+    pub(crate) fn follow_console(&self) -> Follower {
+        Follower::new(Arc::clone(&self.watch.console))
     }
 }
 
@@ -158,7 +159,7 @@ fn stand_over(job: Job, started: &Sender<Result<Started, Error>>, watch: &Watch)
     match spawn(job) {
         Ok((mut child, console, result)) => {
             drop(started.send(Ok(result)));
-            drain(console, &watch.console);
+            watch.console.drain(console);
             *lock(&watch.ended) = Some(child.wait());
             watch.change.notify_all();
         }
@@ -212,34 +213,6 @@ fn identify(child: &Child) -> io::Result<(Pid, OwnedFd)> {
     Ok((Pid::new(raw).ok_or(io::ErrorKind::NotFound)?, pidfd))
 }
 
-/// Reads until the worker has closed its end, keeping the last [`CONSOLE`] bytes: a guest can write for
-/// ever without filling memory or disk.
-fn drain(console: OwnedFd, kept: &Mutex<VecDeque<u8>>) {
-    let mut console = std::fs::File::from(console);
-    let mut chunk = [0; 4096];
-    loop {
-        match console.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) => {
-                let mut kept = lock(kept);
-                kept.extend(&chunk[..count]);
-                let surplus = kept.len().saturating_sub(CONSOLE);
-                kept.drain(..surplus);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => break,
-        }
-    }
-}
-
-/// The last lines that hold something; what a terminal would obey is left out.
-fn tail(bytes: &[u8], lines: usize) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let clean = |line: &str| -> String { line.chars().filter(|c| !c.is_control()).collect() };
-    let all: Vec<String> = text.lines().map(clean).filter(|line| !line.trim().is_empty()).collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while it holds one of these locks, and their contents are whole at any time.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -282,14 +255,6 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_tail_is_the_last_lines_without_what_a_terminal_obeys() {
-        let console = b"first\r\n\x1b[31msecond\x07\r\n\r\nthird";
-        assert_eq!(tail(console, 2), "[31msecond\nthird");
-        assert_eq!(tail(console, 9), "first\n[31msecond\nthird");
-        assert_eq!(tail(b"", 9), "");
-    }
 
     #[test]
     fn a_worker_opens_its_own_files_and_no_others() {

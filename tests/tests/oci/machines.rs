@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -59,6 +59,7 @@ fn containers_in_vms_are_driven_by_the_same_commands() {
     a_vms_root_may_be_of_layers_and_a_scratch_space(&base);
     what_a_vm_cannot_have_is_refused_by_name(&base);
     the_log_of_a_vm_is_the_callers(&base);
+    the_console_of_a_vm_is_read_at_its_socket(&base);
     a_vm_lives_as_any_other_container(&base);
     a_killed_worker_or_shim_leaves_a_stopped_container(&base);
     a_vm_has_a_terminal_at_the_console_socket(&base);
@@ -152,6 +153,53 @@ fn the_log_of_a_vm_is_the_callers(base: &Bundle) {
     let bundle = bundle.with("/annotations", json!({}));
     let refused = bundle.runtime(&run).fails(1);
     assert!(refused.contains("--vm-log: there is no VM"), "{refused}");
+}
+
+/// Several may read, one that comes late the last of it; the socket goes with the VM, also with one that is killed.
+#[track_caller]
+fn the_console_of_a_vm_is_read_at_its_socket(base: &Bundle) {
+    let bundle = beside(base, "sleep 1000").with("/linux/readonlyPaths", json!([]));
+    let (id, socket) = (bundle.id.clone(), bundle.path().join("console"));
+    let run = ["run", "-d", "--vm-console", "console", &id];
+    let seen = || Seen::of(UnixStream::connect(&socket).expect("it is served"));
+    let start = || {
+        let mut run = bundle.command(&run);
+        run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(run.status().expect("it runs").success());
+    };
+    start();
+    assert_eq!(fs::metadata(&socket).expect("a socket").permissions().mode() & 0o777, 0o600);
+    let early = seen();
+    bundle.exec(&["sh", "-c", "echo h >/proc/sysrq-trigger"]).ok();
+    early.expect("sysrq: HELP");
+    let late = seen();
+    late.expect("sysrq: HELP");
+    let _ = bundle.exec(&["sh", "-c", "echo c >/proc/sysrq-trigger"]);
+    for reader in [early, late] {
+        reader.expect("Kernel panic - not syncing: sysrq triggered crash");
+    }
+    eventually("stopped", || bundle.status() == "stopped");
+    eventually("the socket is gone", || !socket.exists());
+    bundle.runtime(&["delete", &id]).ok();
+
+    fs::write(&socket, "kept").expect("a file");
+    let refused = bundle.runtime(&run).fails(1);
+    assert!(refused.contains("console for the VM's console: address"), "{refused}");
+    assert_eq!(fs::read_to_string(&socket).expect("still there"), "kept");
+    assert_eq!(bundle.left(), Vec::<String>::new());
+    fs::remove_file(&socket).expect("removed");
+
+    start();
+    let shim = fs::read_to_string(bundle.state_root().join(&id).join("shim.pid"));
+    let shim = shim.expect("a pid file").trim().parse().ok();
+    let shim = shim.and_then(rustix::process::Pid::from_raw).expect("a number");
+    rustix::process::kill_process(shim, rustix::process::Signal::KILL).expect("killed");
+    eventually("stopped", || bundle.status() == "stopped");
+    bundle.runtime(&["delete", &id]).ok();
+    assert!(!socket.exists());
+    let bundle = bundle.with("/annotations", json!({}));
+    let refused = bundle.runtime(&run).fails(1);
+    assert!(refused.contains("--vm-console: there is no VM"), "{refused}");
 }
 
 #[track_caller]

@@ -179,6 +179,8 @@ pub(crate) fn a_vm_that_cannot_have_another_says_so(base: &Bundle) {
     two.second.config = plain;
     let log = two.refusal(&["--vm-log", "log"], &host);
     assert!(log.contains("--vm-log with --host"), "{log}");
+    let console = two.refusal(&["--vm-console", "console"], &host);
+    assert!(console.contains("--vm-console with --host"), "{console}");
     let unknown = two.refusal(&[], "nobody");
     assert!(unknown.contains("--host nobody: there is no such container"), "{unknown}");
 

@@ -39,6 +39,10 @@ const HOST: Flag = value(
     "the container, of the same root, in whose VM this one is made beside it; each has a root, processes and \
      limits of its own",
 );
+const VM_CONSOLE: Flag = value(
+    "vm-console",
+    "path of a unix socket, made for it, on which the console of the container's VM can be read while that runs",
+);
 const VM_LOG: Flag = value(
     "vm-log",
     "file to which the log of the container's VM is appended; for VM containers only",
@@ -157,6 +161,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             NO_NEW_KEYRING,
             PRESERVE_FDS,
             HOST,
+            VM_CONSOLE,
             VM_LOG,
         ],
     ),
@@ -302,6 +307,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             NO_NEW_KEYRING,
             PRESERVE_FDS,
             HOST,
+            VM_CONSOLE,
             VM_LOG,
         ],
     ),

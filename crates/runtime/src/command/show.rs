@@ -19,7 +19,7 @@ use crate::vm::{self, Machine};
 const CHECKPOINT: &str = "true";
 
 /// What `create` and `run` take for a container in a VM, as runhcs does.
-const VM_FLAGS: &str = "--host,--vm-log";
+const VM_FLAGS: &str = "--host,--vm-console,--vm-log";
 
 /// The version of the runtime specification that this program implements.
 pub(super) const SPECIFICATION: &str = "1.3.0";

@@ -68,6 +68,8 @@ fn make(making: Making<'_>, foreground: Option<&Foreground>) -> Result<Machine, 
     let terminal = process.as_ref().is_some_and(|process| process.terminal() == Some(true));
     unused(making.store, &flags.id)?;
     let host = flags.vm.host.as_ref().map(|id| Host::find(making.store, id)).transpose()?;
+    let console = flags.vm.console.as_deref().map(std::path::absolute).transpose();
+    let console = console.map_err(Error::file("find", "--vm-console"))?;
     let log = flags.vm.log.as_deref().map(log).transpose()?;
     let layers = making.layers.as_ref();
     let lent = Lent::of_caller(terminal, making.detached, &making.console)?;
@@ -82,7 +84,8 @@ fn make(making: Making<'_>, foreground: Option<&Foreground>) -> Result<Machine, 
         symlink(log, &own).map_err(Error::file("make", own)).map_err(undo)?;
     }
     let made = bundle::write(&directory, &bundle, making.spec, layers, host.as_ref());
-    let made = made.map_err(undo)?;
+    let mut made = made.map_err(undo)?;
+    made.options.vm.console = console;
     let annotations = making.spec.annotations().clone().unwrap_or_default();
     let record = Record {
         id: flags.id.clone(),
@@ -186,6 +189,11 @@ fn check(making: &Making<'_>) -> Result<(), Error> {
             flags.vm.host.is_some() && flags.vm.log.is_some(),
             "--vm-log with --host",
             "the log is the VM's, which is there already: name a file where its first container is made",
+        ),
+        (
+            flags.vm.host.is_some() && flags.vm.console.is_some(),
+            "--vm-console with --host",
+            "the console is the VM's, which is there already: ask for it where its first container is made",
         ),
         (flags.no_pivot, "--no-pivot", "the guest's root is none that must be left"),
         (flags.no_new_keyring, "--no-new-keyring", "the caller's keyring is the host's"),

@@ -1,7 +1,8 @@
 //! Removing what a VM left on the host when its shim was killed.
 //!
 //! The worker normally died with its shim, and it has no files. What can be left is the redirection
-//! in the container's network namespace, control groups, and a worker whose death signal was lost.
+//! in the container's network namespace, the console's socket, control groups, and a worker whose death signal was
+//! lost.
 
 use std::fs;
 use std::io;
@@ -10,9 +11,10 @@ use std::path::Path;
 use container::cgroup::Group;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{PidfdFlags, Signal};
+use spec::options::Options;
 use spec::{ContainerId, Pid, annotation};
 
-use super::{network, translate};
+use super::{console, network, translate};
 use crate::Facts;
 
 /// The worker's name, which tells it from a process that got its number later.
@@ -29,19 +31,22 @@ pub struct Error {
 }
 
 /// Removes it, as far as there is any. A container in another's VM has left nothing: the VM is the other's.
-pub fn clean(container: &ContainerId, bundle: &Path) -> Result<(), super::Error> {
-    let Some(pid) = Facts::read(bundle).and_then(|facts| facts.worker_pid) else {
-        return Ok(());
-    };
+pub fn clean(
+    options: &Options,
+    container: &ContainerId,
+    bundle: &Path,
+) -> Result<(), super::Error> {
+    options.vm.console.as_deref().into_iter().for_each(console::clean);
     let bytes = std::fs::read(bundle.join("config.json")).unwrap_or_default();
     let spec = spec::config::spec(&bytes).ok().map(|spec| spec.value);
     if spec.as_ref().and_then(annotation::sandbox).is_some() {
         return Ok(());
     }
-    let killed = kill(pid).map_err(|source| Error { pid, source });
+    let worker = Facts::read(bundle).and_then(|facts| facts.worker_pid);
+    let killed = worker.map_or(Ok(()), |pid| kill(pid).map_err(|source| Error { pid, source }));
     let path = spec.as_ref().and_then(super::cgroup);
     let unbound = Group::clean(path.as_deref(), container.as_str()).map_err(super::Error::Bounds);
-    if let Some(netns) = spec.and_then(|spec| translate::netns(&spec)) {
+    if let (Some(_), Some(netns)) = (worker, spec.and_then(|spec| translate::netns(&spec))) {
         network::clean(&netns);
     }
     killed?;

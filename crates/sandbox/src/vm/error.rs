@@ -1,6 +1,7 @@
 //! What can go wrong with a VM container.
 
 use std::io;
+use std::path::PathBuf;
 
 use spec::{ContainerId, Kind, ProcessId};
 use wire::client;
@@ -67,6 +68,14 @@ pub enum Error {
     /// The engine's files cannot be followed.
     #[error("watch the engine's files")]
     Watch(#[source] io::Error),
+    /// The socket for the console cannot be made.
+    #[error("make the socket {} for the VM's console", path.display())]
+    Console {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A thread could not be started.
     #[error("start a thread")]
     Thread(#[source] io::Error),
@@ -140,6 +149,11 @@ impl Error {
             Self::Silent { .. } => Kind::Unavailable,
             Self::Channel(_) | Self::Data(_) | Self::Seed(_) | Self::Clean(_) => Kind::Internal,
             Self::Thread(_) | Self::Watch(_) => Kind::Exhausted,
+            Self::Console { source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse => Kind::Exists,
+                io::ErrorKind::NotFound => Kind::NotFound,
+                _ => Kind::Internal,
+            },
             Self::NoProcess(_) => Kind::NotFound,
             Self::Exists(_) => Kind::Exists,
             Self::State { .. } | Self::NoSandbox(_) | Self::Lingers(_) => Kind::Conflict,

@@ -23,6 +23,7 @@ use wire::{Client, Request};
 
 use super::Error;
 use super::bounds;
+use super::console;
 use super::image::Disks;
 use super::member::Member;
 use super::processors::{self, Processors};
@@ -54,6 +55,8 @@ pub(super) struct Running {
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
     pub(super) processors: Mutex<Processors>,
     ended: Mutex<bool>,
+    /// What shows the console, if that is asked for.
+    console: Mutex<Option<console::Served>>,
     /// Whom those in the guest may see.
     pub(super) house: Arc<House>,
     /// What holds the VM to its limits, until it has ended.
@@ -95,9 +98,11 @@ impl Running {
             taps: outside.cables().and_then(|cables| cables.taps.take()),
             netns,
         };
+        let console = options.vm.console.as_deref().map(console::Socket::bind).transpose()?;
         let house = House::new(outside.cables().map(|cables| cables.netns()));
         drop(outside);
         let machine = Machine::start(&config, request, Start::Template)?;
+        let console = console.map(|socket| socket.serve(machine.follow_console())).transpose()?;
         let writer = machine.channel()?;
         // A guest that stops reading is as good as dead; nobody waits for it for ever.
         writer.set_write_timeout(Some(PATIENCE)).map_err(Error::Channel)?;
@@ -115,6 +120,7 @@ impl Running {
             processes: Mutex::default(),
             processors: Mutex::default(),
             ended: Mutex::default(),
+            console: Mutex::new(console),
             house: Arc::new(house),
             group: Mutex::default(),
         };
@@ -366,6 +372,7 @@ impl Running {
             tracing::debug!(worker = %self.machine.pid(), %error, "guest ended without a farewell");
         }
         self.machine.kill();
+        drop(lock(&self.console).take());
         self.members().values().for_each(|member| member.leave());
         drop(lock(&self.group).take());
         *ended = true;
