@@ -89,8 +89,9 @@ impl Graft {
     }
 }
 
-/// Whether a mount shows what is elsewhere already.
+/// Whether a mount shows what is elsewhere already. One that changes a mount shows nothing.
 pub fn is_bind(mount: &oci::Mount) -> bool {
-    let named = mount.typ().as_deref() == Some("bind");
-    named || mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind")
+    let has =
+        |names: &[&str]| mount.options().iter().flatten().any(|one| names.contains(&one.as_str()));
+    (mount.typ().as_deref() == Some("bind") || has(&["bind", "rbind"])) && !has(&["remount"])
 }

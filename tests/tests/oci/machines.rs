@@ -12,7 +12,7 @@ use tests::programs::kernel;
 
 use crate::bundle::{Bundle, behind};
 use crate::terminal::master;
-use crate::{exec, life, process, rootfs, seccomp, shared, sysctl, terminal};
+use crate::{exec, life, mounts, process, rootfs, seccomp, shared, sysctl, terminal};
 
 /// The release of the kernel that guests have.
 fn release() -> String {
@@ -41,6 +41,7 @@ const COMMON: &[fn()] = &[
     process::a_seccomp_profile_filters_with_and_without_no_new_privileges,
     rootfs::bind_mounts_of_directories_and_files_with_options,
     rootfs::nothing_of_the_hosts_mounts_is_seen,
+    mounts::remount_changes_what_is_mounted_already,
     sysctl::the_two_ways_to_name_the_domain_must_agree,
     seccomp::arguments_decide_and_unknown_names_do_not,
     exec::a_container_that_does_not_run_refuses,

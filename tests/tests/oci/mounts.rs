@@ -105,7 +105,7 @@ impl Drop for Mounted {
 }
 
 #[test]
-fn remount_changes_what_is_mounted_already() {
+pub(crate) fn remount_changes_what_is_mounted_already() {
     let Some(bundle) = Bundle::sh(OPTIONS) else { return };
     let bundle = bundle
         .mount(json!({"destination": "/m", "type": "tmpfs", "options": ["nosuid", "size=1m"]}))
