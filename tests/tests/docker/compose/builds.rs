@@ -18,7 +18,7 @@ services:
     image: made:1
     isolation: WALL
     build:
-      context: ./made
+      context: ./contexts/made
       dockerfile: sub/Dockerfile.own
       args: {BASE: IMAGE, WHO: us, SHARED: 16384}
       target: wanted
@@ -30,7 +30,7 @@ services:
       isolation: WALL
   plain:
     isolation: WALL
-    build: ./plain
+    build: ./contexts/plain
     depends_on: [made]
 "#;
 
@@ -65,7 +65,7 @@ pub(crate) fn a_service_is_built_as_its_file_says(host: &mut Host, isolation: Is
         ("plain/job", "until wget -qO- http://made/; do sleep 0.2; done; exec sleep 1000\n"),
     ];
     for (path, text) in files {
-        let path = host.dir().join(path);
+        let path = host.dir().join("contexts").join(path);
         fs::create_dir_all(path.parent().expect("in a directory")).expect("a directory");
         fs::write(path, text).expect("a file");
     }
