@@ -182,7 +182,7 @@ impl Storm {
         let there = self.containers.iter().flatten().filter(|model| model.state() != State::Absent);
         let all: BTreeSet<_> = there.map(|model| model.id.clone()).collect();
         let live = listed_live(&self.client);
-        // Behind a VM's wall the host has neither state nor cgroups of a container.
+        // Behind a VM's wall the host has no state of a container; its cgroups are the worker's.
         let of_the_host = match self.load.isolation {
             Isolation::Process => live.clone(),
             Isolation::Vm => BTreeSet::new(),
@@ -192,7 +192,7 @@ impl Storm {
             ("bundles", names(&host.engine.data_root().join("containers")), &all),
             ("namespaces", names(&run.join("netns")), &live),
             ("states", names(&run.join("runtime")), &of_the_host),
-            ("cgroups", self.cgroups(), &of_the_host),
+            ("cgroups", self.cgroups(), &live),
             ("shims", shims(host), &live),
         ];
         let wrong = sets.iter().filter(|(_, found, want)| found != *want);
