@@ -109,11 +109,12 @@ impl Machine {
         }
     }
 
-    /// Mounts of containers' root filesystems.
+    /// Mounts of containers' root filesystems. Podman mounts the directory of all of them on itself, and leaves that
+    /// when two of its processes end at once.
     fn mounts(&self) -> Vec<String> {
         let table = format!("/proc/{}/mountinfo", self.holder.pid());
         let table = fs::read_to_string(table).expect("the holder lives");
-        let ours = |line: &&str| line.contains(&self.at("")) && line.contains("overlay");
+        let ours = |line: &&str| line.contains(&self.at("")) && line.contains(" - overlay ");
         table.lines().filter(ours).map(|line| format!("mount {line}")).collect()
     }
 
