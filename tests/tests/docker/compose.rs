@@ -5,6 +5,7 @@ pub(crate) mod networks;
 
 use std::process::Command;
 
+use spec::Isolation;
 use tests::Host;
 use tests::command::{Ran, eventually, run};
 use tests::host::IMAGE;
@@ -16,6 +17,7 @@ version: "2.1"
 services:
   web:
     image: IMAGE
+    isolation: WALL
     command: [sh, -c, "echo web up; exec httpd -f -p 8080 -h /data"]
     volumes: ["data:/data"]
     depends_on: {cache: {condition: service_healthy}}
@@ -27,12 +29,14 @@ services:
     ulimits: {nofile: 100}
   cache:
     image: IMAGE
+    isolation: WALL
     command: [sh, -c, "echo page >/data/index.html; exec sleep 1000"]
     volumes: ["data:/data"]
     healthcheck: {test: [CMD, test, -e, /data/index.html], interval: 1s}
     tmpfs: /scratch
   job:
     image: IMAGE
+    isolation: WALL
     command: [sh, -c, "wget -qO- http://web:8080/; echo job done; exit 3"]
     depends_on: {web: {condition: service_healthy}}
 volumes: {data: {}}
@@ -66,8 +70,8 @@ fn gone(host: &Host) {
     }
 }
 
-pub(crate) fn a_project_of_three_services_comes_up_and_goes(host: &mut Host) {
-    written(host, PROJECT);
+pub(crate) fn a_project_of_three_services_comes_up_and_goes(host: &mut Host, isolation: Isolation) {
+    written(host, &PROJECT.replace("WALL", &isolation.to_string()));
     compose(host, &["up", "-d"]).ok();
     eventually("the job ended and the server is healthy", || {
         let all = compose(host, &["ps"]).ok();

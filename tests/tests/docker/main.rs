@@ -127,7 +127,7 @@ const SUITE: Suite = Suite {
         once!(hull_build::a_repository_may_be_the_context),
         once!(hull_build::what_cannot_be_built_is_told_with_its_place),
         both!(hull_build::a_command_may_do_everything_only_if_that_is_allowed),
-        once!(compose::a_project_of_three_services_comes_up_and_goes),
+        both!(compose::a_project_of_three_services_comes_up_and_goes),
         both!(compose::builds::a_service_is_built_as_its_file_says),
         both!(compose::networks::services_are_known_on_their_networks_alone),
         both!(run::the_kernel_is_the_hosts_only_without_a_vm),
