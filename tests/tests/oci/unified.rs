@@ -185,7 +185,7 @@ fn a_frozen_container_is_frozen_by_its_cgroup() {
 #[test]
 fn pressure_is_told() {
     let Some(bundle) = bundle("while :; do :; done") else { return };
-    let bundle = bundle.with("/linux/resources/cpu", json!({"quota": 1000, "period": 100_000}));
+    let bundle = bundle.with("/linux/resources/cpu", json!({"quota": 10_000, "period": 100_000}));
     bundle.start();
     let event = || {
         let said = bundle.runtime(&["events", "--stats", &bundle.id]).ok();
