@@ -171,10 +171,13 @@ impl Machine {
     /// The monitor's, or that the guest's kernel would not find it. Nothing of the disk is left in the machine
     /// then.
     pub fn attach(&self, disk: &Disk) -> Result<(), Error> {
-        if let Some(name) = initramfs::lacks_for_disks(&self.modules).map_err(Error::Modules)? {
+        let mut monitor = self.monitor();
+        // One that has a disk already can have another.
+        if monitor.disks.is_empty()
+            && let Some(name) = initramfs::lacks_for_disks(&self.modules).map_err(Error::Modules)?
+        {
             return Err(Error::NoLater { name, tree: self.modules.clone() });
         }
-        let mut monitor = self.monitor();
         let set = monitor.next;
         monitor.next += 1;
         let added = add(&mut monitor.qmp, set, disk);
