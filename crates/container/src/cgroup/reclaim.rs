@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use spec::annotation::PAUSE;
+
 use super::{Error, View, find};
 
 impl View {
@@ -16,7 +18,7 @@ impl View {
     ///
     /// [`Error::Absent`] where this host cannot; [`Error::File`].
     pub(crate) fn reclaim(&self) -> Result<(), Error> {
-        let absent = |what: &str| Error::Absent { field: "dev.hull.pause", what: what.to_owned() };
+        let absent = |what: &str| Error::Absent { field: PAUSE, what: what.to_owned() };
         let (file, value) = match self {
             Self::V1(list) => {
                 let memory = find(list, "memory").ok_or_else(|| absent("memory controller"))?;
