@@ -110,6 +110,7 @@ pub(crate) fn the_host_holds_a_vm_to_its_limits(host: &mut Host) {
     ] {
         holds(file, want);
     }
+    assert!(!read("devices.list").contains("a *:*"), "the host's devices are not the worker's");
     let members = std::fs::read_to_string(format!("/sys/fs/cgroup/cpu/hull/{id}/cgroup.procs"));
     let mut members: Vec<_> = members.expect("members").lines().map(named).collect();
     members.sort();

@@ -2,7 +2,8 @@
 //!
 //! Each container has its limits in the guest. The host holds the worker, and those who serve the guest's
 //! files, to their sum; which processors they run on and how fast they read and write disks, only the host
-//! can say, and says it of the whole VM.
+//! can say, and says it of the whole VM. From then on they open no device of the
+//! host but those that every container may.
 
 use std::path::Path;
 use std::slice;
