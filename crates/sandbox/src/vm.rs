@@ -293,9 +293,11 @@ impl Sandbox for Vm {
         if running.is_over() {
             running.end();
         } else {
-            // A guest that has ended has nothing left to forget.
+            // A guest that has ended has nothing left to forget, nor has one that ends meanwhile, which
+            // forgets all of them by itself.
             match running.order(&Request::Delete { process: id.clone() }) {
                 Ok(()) | Err(Error::Silent { .. }) => {}
+                Err(_) if running.is_over() => running.end(),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -187,6 +187,7 @@ const SUITE: Suite = Suite {
         once!(namespaces::they_are_shared_where_that_is_asked),
         once!(namespaces::nobody_joins_what_is_in_a_vm),
         once!(namespaces::containers_join_each_other_in_one_vm),
+        once!(namespaces::all_of_one_vm_are_removed_at_once),
         once!(namespaces::a_donor_of_processes_is_looked_for_early),
         once!(namespaces::no_namespace_crosses_the_wall_of_a_vm),
         both!(init::an_init_ends_as_its_program_did),

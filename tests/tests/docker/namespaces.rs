@@ -119,6 +119,28 @@ pub(crate) fn containers_join_each_other_in_one_vm(host: &mut Host) {
     host.docker(&["rm", "-f", "donor", "joined"]).ok();
 }
 
+/// The VM ends while its agent is still asked to forget the one who ended before.
+pub(crate) fn all_of_one_vm_are_removed_at_once(host: &mut Host) {
+    const VMS: usize = 3;
+    const ROUNDS: usize = 3;
+    for _ in 0..ROUNDS {
+        let pair = |n: usize| {
+            let [donor, joined] = ["donor", "joined"].map(|name| format!("{name}{n}"));
+            detached(host, Isolation::Vm, &["--name", &donor], &["sleep", "1000"]);
+            let flags = [&format!("--network=container:{donor}"), "--name", &joined];
+            detached(host, Isolation::Vm, &flags, &["sleep", "1000"]);
+            [donor, joined]
+        };
+        let pairs: Vec<_> = (0..VMS).map(pair).collect();
+        let removals =
+            pairs.iter().map(|[donor, joined]| host.engine.begin(&["rm", "-f", donor, joined]));
+        for removal in removals.collect::<Vec<_>>() {
+            removal.wait().ok();
+        }
+    }
+    eventually("no shim stays", || host.engine.processes("containerd-shim").is_empty());
+}
+
 pub(crate) fn shared_memory_is_for_those_who_are_offered_it(host: &mut Host) {
     let process = Isolation::Process;
     let write = "echo said > /dev/shm/word; ipcmk -Q 2>/dev/null; exec sleep 1000";
