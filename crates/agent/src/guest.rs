@@ -24,6 +24,7 @@ use crate::process::Process;
 use crate::rootfs::{self, Place};
 use crate::stdio::{self, Pipes};
 use crate::visitors::{self, Queue, Visitors};
+use crate::workers::Workers;
 use crate::{configure, done};
 
 const STORE: &str = "/run/containers";
@@ -40,6 +41,7 @@ pub(crate) struct Guest {
     expected: Mutex<HashMap<StreamId, Receiver>>,
     /// Those who want to speak with somebody on the host.
     visitors: (Visitors, Queue),
+    workers: Workers,
 }
 
 /// Where a container lives; its network is there while it runs.
@@ -55,6 +57,9 @@ struct Network {
     /// Whether it is another container's.
     joined: bool,
 }
+
+/// What is there when this is called, and not sooner.
+type Coming<T> = Box<dyn FnOnce() -> Result<T, Error>>;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +78,8 @@ enum Error {
     Files(#[from] files::Error),
     #[error(transparent)]
     Stdio(#[from] stdio::Error),
+    #[error("have work done by a thread")]
+    Worker(#[source] io::Error),
     #[error("take in a visitor")]
     Visitor(#[source] io::Error),
     #[error("process {0} does not exist")]
@@ -93,7 +100,7 @@ impl Error {
             Self::Rootfs(error) => error.kind(),
             Self::Network(error) => error.kind(),
             Self::Files(error) => error.kind(),
-            Self::Stdio(_) | Self::Visitor(_) => Kind::Exhausted,
+            Self::Stdio(_) | Self::Worker(_) | Self::Visitor(_) => Kind::Exhausted,
             Self::NoProcess(_) => Kind::NotFound,
             Self::Exists(_) => Kind::Exists,
             Self::State { .. } => Kind::Conflict,
@@ -104,11 +111,11 @@ impl Error {
 
 impl Guest {
     /// `netns` is for the first container.
-    pub(crate) fn new(streams: Streams, netns: OwnedFd) -> Self {
+    pub(crate) fn new(streams: Streams, netns: OwnedFd, workers: Workers) -> Self {
         let prepared = Mutex::new(Some(netns));
         let (processes, places, expected) = Default::default();
-        let visitors = visitors::queue();
-        Self { store: Store::open(STORE), streams, prepared, processes, places, expected, visitors }
+        let (store, visitors) = (Store::open(STORE), visitors::queue());
+        Self { store, streams, prepared, processes, places, expected, visitors, workers }
     }
 
     /// Does what is asked, and says how it went.
@@ -176,8 +183,11 @@ impl Guest {
     fn create(&self, create: &Create) -> Result<(), Error> {
         let process = ProcessId::init(create.container.clone());
         self.check_free(&process)?;
-        let mut place = Place::make(&create.container, &create.rootfs)?;
+        // Side by side: neither needs the other.
         let network = self.network(create)?;
+        let place = Place::make(&create.container, &create.rootfs);
+        let network = network()?;
+        let mut place = place?;
         let files = place.write(&create.files)?;
         let mut spec = create.spec.clone();
         join(&mut spec, oci::LinuxNamespaceType::Network, network.netns.path());
@@ -220,19 +230,26 @@ impl Guest {
         begun
     }
 
-    /// The network of a container to come: its own, or that of the one it joins.
-    fn network(&self, create: &Create) -> Result<Network, Error> {
+    /// The network of a container to come: its own, which is made meanwhile, or that of the one it joins.
+    fn network(&self, create: &Create) -> Result<Coming<Network>, Error> {
         let network = |(typ, _): &&(_, _)| *typ == oci::LinuxNamespaceType::Network;
         if let Some((_, donor)) = create.joins.iter().find(network) {
             let found = self.home(donor)?.network.clone();
             let found = found.ok_or_else(|| Error::NoProcess(ProcessId::init(donor.clone())))?;
-            return Ok(Network { joined: true, ..found });
+            return Ok(Box::new(|| Ok(Network { joined: true, ..found })));
         }
         let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let netns = prepared.map_or_else(network::prepare, Ok)?;
-        let (container, visitors) = (&create.container, &self.visitors.0);
-        let netns = Namespace::furnish(netns, container, &create.network, visitors)?;
-        Ok(Network { netns: Arc::new(netns), joined: false })
+        let (container, wanted) = (create.container.clone(), create.network.clone());
+        let visitors = self.visitors.0.clone();
+        let make = move || {
+            let netns = prepared.map_or_else(network::prepare, Ok)?;
+            Namespace::furnish(netns, &container, &wanted, &visitors)
+        };
+        let made = self.workers.ask(make).map_err(Error::Worker)?;
+        Ok(Box::new(move || {
+            let made = made.recv().map_err(|error| Error::Worker(io::Error::other(error)))?;
+            Ok(Network { netns: Arc::new(made?), joined: false })
+        }))
     }
 
     /// What the kernel shows of a container's init.

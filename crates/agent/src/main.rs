@@ -26,6 +26,7 @@ mod rootfs;
 mod shares;
 mod stdio;
 mod visitors;
+mod workers;
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -39,6 +40,7 @@ use rustix::system::RebootCommand;
 use wire::{Call, Reply, Request, Server};
 
 use crate::guest::Guest;
+use crate::workers::Workers;
 
 /// What a booted agent writes before anything else; the hypervisor's driver waits for it.
 const READY: &[u8; 8] = b"HULLAGNT";
@@ -61,10 +63,10 @@ fn run(called: &OsStr) -> Result<(), Box<dyn Error>> {
         match boot::leave()? {}
     }
     let mut port = boot::boot()?;
-    let netns = network::prepare()?;
+    let (netns, workers) = (network::prepare()?, Workers::start()?);
+    let server = Server::start(port.try_clone()?, port.try_clone()?)?;
     port.write_all(READY).and_then(|()| port.flush())?;
-    let server = Server::start(port.try_clone()?, port)?;
-    serve(&server, netns)?;
+    serve(&server, netns, &workers)?;
     match server.ended() {
         Some(ended) => Err(Box::new(ended)),
         None => Ok(()),
@@ -74,15 +76,15 @@ fn run(called: &OsStr) -> Result<(), Box<dyn Error>> {
 /// Serves calls until the channel ends, each in a thread of its own: one that waits holds up no other.
 /// Only the machine's configuration holds up what comes after it, which is then of this machine and not
 /// of its template.
-fn serve(server: &Server, netns: OwnedFd) -> io::Result<()> {
-    let guest = Arc::new(Guest::new(server.streams(), netns));
+fn serve(server: &Server, netns: OwnedFd, workers: &Workers) -> io::Result<()> {
+    let guest = Arc::new(Guest::new(server.streams(), netns, workers.clone()));
     while let Some(call) = server.next_call() {
         if matches!(call.request, Request::Configure(_)) {
             answer(&guest, call);
             continue;
         }
         let guest = Arc::clone(&guest);
-        thread::Builder::new().spawn(move || answer(&guest, call))?;
+        workers.give(move || answer(&guest, call))?;
     }
     Ok(())
 }
