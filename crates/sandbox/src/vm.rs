@@ -9,9 +9,11 @@
 //! are its own or, where it says so, the others'. Whatever fails on the way leaves nothing: each part is undone
 //! when it is dropped. It never silently becomes process isolation.
 
+use std::num::NonZero;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use spec::files::{Answer, Request as Work};
@@ -53,8 +55,10 @@ use running::{PATIENCE, Parts, Running, lock};
 /// The guest's devices, in the order in which `vmm` attaches them.
 const IMAGE: &str = "/dev/vda";
 const SCRATCH: &str = "/dev/vdb";
-/// The most virtual processors that a VM gets.
+/// The most virtual processors that a VM gets, and that one gets whose container has no quota: two, so that
+/// what is made side by side for a container comes sooner, in an emulated guest by a tenth.
 const MAX_CPUS: u32 = 64;
+const USUAL_CPUS: usize = 2;
 
 /// One VM and the containers in it.
 pub struct Vm {
@@ -447,7 +451,8 @@ fn limit(resources: &oci::LinuxResources) -> Option<u64> {
     u64::try_from(bytes).ok().filter(|bytes| *bytes > 0)
 }
 
-/// As many virtual processors as the container's CPU quota can use at once; one without a quota.
+/// As many virtual processors as the container's CPU quota can use at once; without a quota as many as are
+/// usual, where the host has them.
 fn processors(spec: &oci::Spec) -> u32 {
     let quota = || {
         let cpu = spec.linux().as_ref()?.resources().as_ref()?.cpu().as_ref()?;
@@ -455,5 +460,9 @@ fn processors(spec: &oci::Spec) -> u32 {
         let period = cpu.period().filter(|period| *period > 0).unwrap_or(100_000);
         u32::try_from(quota.div_ceil(period)).ok()
     };
-    quota().unwrap_or(1)
+    let usual = || {
+        let host = thread::available_parallelism().map_or(1, NonZero::get);
+        u32::try_from(host.min(USUAL_CPUS)).ok()
+    };
+    quota().or_else(usual).unwrap_or(1)
 }

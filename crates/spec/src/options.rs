@@ -45,7 +45,7 @@ pub struct Vm {
     pub memory_mib: u32,
     /// Size of a container's writable layer in a VM, in MiB; the file behind it is sparse.
     pub scratch_mib: u32,
-    /// Virtual processors; `None` for as many as the container's quota can use.
+    /// Virtual processors; `None` for as many as the container's quota can use, two where it has none.
     pub cpus: Option<u32>,
     /// Where a unix socket is made on which the VM's console can be read; `None` for none. Said for one VM, not
     /// for a host.
