@@ -11,6 +11,7 @@
 
 use std::num::NonZero;
 use std::os::unix::net::UnixStream;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -342,16 +343,25 @@ fn start_in(
         memory_mib: memory(&guest.spec, &options),
         cpus: options.vm.cpus.unwrap_or_else(|| processors(&guest.spec)).clamp(1, MAX_CPUS),
         netns: guest.netns.take(),
-        cgroup: cgroup(&bundle.spec),
         member: Member::new(id.clone(), bundle, outside, &host_disks)?,
     };
     let running = Arc::new(Running::start(&options, parts, disks)?);
     let member = running.member(id)?;
     let rootfs = if disks.unused { message::Rootfs::Shared } else { on_disks() };
-    let made = running
-        .attach(&host_disks)
-        .and_then(|()| running.populate(&member, guest, rootfs, named, io))
-        .and_then(|()| Ok(facts(&running, begun).write(&bundle.path)?));
+    let populate = || {
+        running.attach(&host_disks)?;
+        running.populate(&member, guest, rootfs, named, io)?;
+        Ok(facts(&running, begun).write(&bundle.path)?)
+    };
+    // The host takes its time to move a process, and the guest to make a container.
+    let made = thread::scope(|scope| {
+        let mut group = lock(&running.group);
+        let populated = scope.spawn(populate);
+        let held = running.hold(&mut group, cgroup(&bundle.spec).as_deref());
+        drop(group);
+        let populated = populated.join().unwrap_or_else(|panic| resume_unwind(panic));
+        held.and(populated)
+    });
     made.inspect_err(|_| running.machine.kill())?;
     Ok(running)
 }

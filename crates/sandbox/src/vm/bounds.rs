@@ -27,7 +27,7 @@ const SHARES: u64 = 1024;
 const MAX_SHARES: u64 = 262_144;
 
 /// The control groups for a VM with so much memory, at the `path` and with the `limits` of its first container.
-pub(super) fn make(
+fn make(
     path: Option<&Path>,
     first: &ContainerId,
     limits: &LinuxResources,
@@ -48,6 +48,14 @@ pub(super) fn make(
 }
 
 impl Running {
+    /// Makes the VM's control groups, at `path`, and puts it into them. `group` is its own, locked: whoever
+    /// serves its guest waits for it.
+    pub(super) fn hold(&self, group: &mut Option<Group>, path: Option<&Path>) -> Result<(), Error> {
+        let limits = self.all_limits().pop().unwrap_or_default();
+        let group = group.insert(make(path, &self.first, &limits, self.memory_mib)?);
+        group.admit(self.machine.pid().raw()).map_err(Error::Bounds)
+    }
+
     /// Has the host hold the VM to what its containers may have now, and to `more`.
     pub(super) fn bound(&self, more: &LinuxResources) -> Result<(), Error> {
         let Some(group) = &mut *lock(&self.group) else { return Ok(()) };

@@ -19,7 +19,7 @@ use wire::{Receiver, Request, Sender, client};
 
 use super::member::Member;
 use super::refresh::Outside;
-use super::running::{PATIENCE, Parts, Running};
+use super::running::{PATIENCE, Parts, Running, lock};
 use super::translate::{self, Bind};
 use super::{Error, Vm, cgroup, image, on_disks};
 use crate::Bundle;
@@ -47,10 +47,10 @@ impl Vm {
             memory_mib: class(self.options.vm.memory_mib),
             cpus: 1,
             netns: None,
-            cgroup: cgroup(&bundle.spec),
             member: Member::new(id.clone(), bundle, Outside::default(), &[])?,
         };
         let running = Arc::new(Running::start(&self.options, parts, &disks)?);
+        running.hold(&mut lock(&running.group), cgroup(&bundle.spec).as_deref())?;
         let member = running.member(id)?;
         running.order(&Request::Open {
             container: id.clone(),

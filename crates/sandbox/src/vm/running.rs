@@ -22,7 +22,6 @@ use wire::message::{self, Configure};
 use wire::{Client, Request};
 
 use super::Error;
-use super::bounds;
 use super::console;
 use super::image::Disks;
 use super::member::Member;
@@ -46,7 +45,7 @@ pub(super) struct Running {
     pub(super) first: ContainerId,
     pub(super) machine: Machine,
     pub(super) client: Arc<Client>,
-    memory_mib: u32,
+    pub(super) memory_mib: u32,
     /// The release of the guest's kernel.
     pub(super) kernel: String,
     /// The first call, until it is known to be done.
@@ -79,15 +78,13 @@ pub(super) struct Parts {
     pub(super) memory_mib: u32,
     pub(super) cpus: u32,
     pub(super) netns: Option<PathBuf>,
-    /// Where its control groups are.
-    pub(super) cgroup: Option<PathBuf>,
     pub(super) member: Member,
 }
 
 impl Running {
-    /// Starts the VM and makes it a machine of its own.
+    /// Starts the VM and makes it a machine of its own. [`Self::hold`] it before a program runs in it.
     pub(super) fn start(options: &Options, parts: Parts, disks: &Disks) -> Result<Self, Error> {
-        let Parts { kernel, hostname, memory_mib, cpus, netns, cgroup, member } = parts;
+        let Parts { kernel, hostname, memory_mib, cpus, netns, member } = parts;
         let config = Config::locate(options)?;
         let mut outside = lock(&member.outside);
         let request = vmm::Request {
@@ -107,7 +104,7 @@ impl Running {
         // A guest that stops reading is as good as dead; nobody waits for it for ever.
         writer.set_write_timeout(Some(PATIENCE)).map_err(Error::Channel)?;
         let client = Arc::new(Client::start(machine.channel()?, writer).map_err(Error::Refused)?);
-        let (first, limits) = (member.container.clone(), lock(&member.limits).clone());
+        let first = member.container.clone();
         let members = HashMap::from([(first.clone(), Arc::new(member))]);
         let running = Self {
             first,
@@ -127,9 +124,6 @@ impl Running {
         let configure = Request::Configure(configuration(hostname)?);
         let configuring = running.client.begin(&configure).map_err(|it| running.explain(it))?;
         *lock(&running.configuring) = Some(configuring);
-        let group = bounds::make(cgroup.as_deref(), &running.first, &limits, memory_mib)?;
-        group.admit(running.machine.pid().raw()).map_err(Error::Bounds)?;
-        *lock(&running.group) = Some(group);
         Ok(running)
     }
 
