@@ -29,6 +29,8 @@ pub(crate) const PROGRAM: &str = "/init";
 const NAME: &str = "hull-agent";
 /// The root directory to be, before it is.
 const NEW_ROOT: &str = "/root";
+/// The cgroup beneath which the engine's containers have theirs, on both sides of the wall.
+const ENGINES_CGROUP: &str = "/sys/fs/cgroup/hull";
 /// What the agent's root directory holds.
 const DIRECTORIES: [&str; 5] = ["proc", "sys", "dev", "tmp", "run"];
 
@@ -143,11 +145,15 @@ fn leave_initramfs() -> rustix::io::Result<()> {
     rustix::process::chdir("/")
 }
 
-/// Makes every controller available to the cgroups of containers.
+/// Makes every controller available to the cgroups of containers, which the engine has beneath one of its own.
 fn enable_controllers() -> io::Result<()> {
     let all = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")?;
-    for controller in all.split_whitespace() {
-        fs::write("/sys/fs/cgroup/cgroup.subtree_control", format!("+{controller}"))?;
+    fs::create_dir(ENGINES_CGROUP)?;
+    for parent in ["/sys/fs/cgroup", ENGINES_CGROUP] {
+        let control = Path::new(parent).join("cgroup.subtree_control");
+        for controller in all.split_whitespace() {
+            fs::write(&control, format!("+{controller}"))?;
+        }
     }
     Ok(())
 }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,7 +33,7 @@ pub(crate) struct Guest {
     store: Store,
     streams: Streams,
     /// A network namespace from the template's time: to make one takes a clone a tenth of a second.
-    prepared: Mutex<Option<OwnedFd>>,
+    prepared: Mutex<Option<Namespace>>,
     processes: Mutex<HashMap<ProcessId, Arc<Process>>>,
     places: Mutex<HashMap<ContainerId, Arc<Home>>>,
     /// Streams that were announced and wait for the call that names them.
@@ -111,7 +110,7 @@ impl Error {
 
 impl Guest {
     /// `netns` is for the first container.
-    pub(crate) fn new(streams: Streams, netns: OwnedFd, workers: Workers) -> Self {
+    pub(crate) fn new(streams: Streams, netns: Namespace, workers: Workers) -> Self {
         let prepared = Mutex::new(Some(netns));
         let (processes, places, expected) = Default::default();
         let (store, visitors) = (Store::open(STORE), visitors::queue());
@@ -239,11 +238,10 @@ impl Guest {
             return Ok(Box::new(|| Ok(Network { joined: true, ..found })));
         }
         let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (container, wanted) = (create.container.clone(), create.network.clone());
-        let visitors = self.visitors.0.clone();
+        let (wanted, visitors) = (create.network.clone(), self.visitors.0.clone());
         let make = move || {
-            let netns = prepared.map_or_else(network::prepare, Ok)?;
-            Namespace::furnish(netns, &container, &wanted, &visitors)
+            let netns = prepared.map_or_else(Namespace::make, Ok)?;
+            netns.update(&wanted, &visitors).map(|()| netns)
         };
         let made = self.workers.ask(make).map_err(Error::Worker)?;
         Ok(Box::new(move || {
@@ -292,10 +290,13 @@ impl Guest {
         pipes: Pipes,
         to: wire::message::Stdio,
     ) -> Result<(), Error> {
-        let process = Process::watch(launched, gate).map_err(failed("watch", id))?;
+        let process = Process::new(launched, gate);
+        let watched = Arc::clone(&process);
+        self.workers.give(move || watched.reap()).map_err(failed("watch", id))?;
+        let (streams, workers) = (&self.streams, &self.workers);
         match process.pty() {
-            Some(pty) => stdio::connect_terminal(pty, to, &self.streams)?,
-            None => pipes.connect(to, &self.streams)?,
+            Some(pty) => stdio::connect_terminal(pty, to, streams, workers)?,
+            None => pipes.connect(to, streams, workers)?,
         }
         self.processes().insert(id.clone(), process);
         Ok(())

@@ -31,7 +31,6 @@ mod workers;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -40,6 +39,7 @@ use rustix::system::RebootCommand;
 use wire::{Call, Reply, Request, Server};
 
 use crate::guest::Guest;
+use crate::network::Namespace;
 use crate::workers::Workers;
 
 /// What a booted agent writes before anything else; the hypervisor's driver waits for it.
@@ -63,7 +63,7 @@ fn run(called: &OsStr) -> Result<(), Box<dyn Error>> {
         match boot::leave()? {}
     }
     let mut port = boot::boot()?;
-    let (netns, workers) = (network::prepare()?, Workers::start()?);
+    let (netns, workers) = (Namespace::make()?, Workers::start()?);
     let server = Server::start(port.try_clone()?, port.try_clone()?)?;
     port.write_all(READY).and_then(|()| port.flush())?;
     serve(&server, netns, &workers)?;
@@ -76,7 +76,7 @@ fn run(called: &OsStr) -> Result<(), Box<dyn Error>> {
 /// Serves calls until the channel ends, each in a thread of its own: one that waits holds up no other.
 /// Only the machine's configuration holds up what comes after it, which is then of this machine and not
 /// of its template.
-fn serve(server: &Server, netns: OwnedFd, workers: &Workers) -> io::Result<()> {
+fn serve(server: &Server, netns: Namespace, workers: &Workers) -> io::Result<()> {
     let guest = Arc::new(Guest::new(server.streams(), netns, workers.clone()));
     while let Some(call) = server.next_call() {
         if matches!(call.request, Request::Configure(_)) {

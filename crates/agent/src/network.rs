@@ -8,10 +8,11 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::mount::UnmountFlags;
-use spec::{ContainerId, Kind};
+use spec::Kind;
 use sys::netlink::{Address, Mac, Netlink, Route};
 use sys::netns;
 use wire::message::{self, Interface, Network};
@@ -73,29 +74,18 @@ fn step(step: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     |source| Error::Step { step: step.into(), source }
 }
 
-/// Makes a namespace with `lo`, for a container to come.
-pub(crate) fn prepare() -> Result<OwnedFd, Error> {
-    let netns = netns::make().map_err(Error::Make)?;
-    netns::within(netns.as_fd(), || Ok(loopback())).map_err(Error::Make)??;
-    Ok(netns)
-}
-
 impl Namespace {
-    /// Gives `netns`, which [`prepare`] made, a path after its container and the network.
-    pub(crate) fn furnish(
-        netns: OwnedFd,
-        container: &ContainerId,
-        network: &Network,
-        visitors: &Visitors,
-    ) -> Result<Self, Error> {
+    /// One with `lo`.
+    pub(crate) fn make() -> Result<Self, Error> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let netns = netns::make().map_err(Error::Make)?;
+        netns::within(netns.as_fd(), || Ok(loopback())).map_err(Error::Make)??;
         fs::create_dir_all(NAMESPACES).map_err(Error::Make)?;
-        let path = Path::new(NAMESPACES).join(container.as_str());
+        let path = Path::new(NAMESPACES).join(MADE.fetch_add(1, Ordering::Relaxed).to_string());
         fs::File::create(&path).map_err(Error::Make)?;
         let descriptor = format!("/proc/self/fd/{}", netns.as_raw_fd());
         rustix::mount::mount_bind(descriptor, &path).map_err(|error| Error::Make(error.into()))?;
-        let namespace = Self { path, netns, present: Mutex::default() };
-        namespace.update(network, visitors)?;
-        Ok(namespace)
+        Ok(Self { path, netns, present: Mutex::default() })
     }
 
     /// Where it can be joined.

@@ -22,21 +22,19 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Takes charge of a process: it is reaped when it ends.
-    pub(crate) fn watch(launched: Launched, gate: Option<Gate>) -> io::Result<Arc<Self>> {
-        let process = Arc::new(Self {
+    /// A process that is to be [reaped](Self::reap).
+    pub(crate) fn new(launched: Launched, gate: Option<Gate>) -> Arc<Self> {
+        Arc::new(Self {
             pidfd: launched.pidfd,
             pty: launched.pty,
             gate: Mutex::new(gate),
             code: Mutex::default(),
             ended: Condvar::new(),
-        });
-        let watched = Arc::clone(&process);
-        thread::Builder::new().name("reaper".into()).spawn(move || watched.reap())?;
-        Ok(process)
+        })
     }
 
-    fn reap(&self) {
+    /// Takes its exit code when it ends.
+    pub(crate) fn reap(&self) {
         let code = loop {
             match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED)
             {

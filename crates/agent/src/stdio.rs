@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::thread;
 
 use container::Stream;
 use rustix::pipe::PipeFlags;
 use wire::message::Stdio;
 use wire::server::Streams;
+
+use crate::workers::Workers;
 
 /// As much as one frame carries.
 const PIECE: usize = wire::frame::MAX_DATA as usize;
@@ -43,13 +44,18 @@ impl Pipes {
     }
 
     /// Connects our ends with the channel; each stream lasts as long as both its ends.
-    pub(crate) fn connect(self, to: Stdio, streams: &Streams) -> Result<(), Error> {
+    pub(crate) fn connect(
+        self,
+        to: Stdio,
+        streams: &Streams,
+        workers: &Workers,
+    ) -> Result<(), Error> {
         if let (Some(id), Some(pipe)) = (to.stdin, self.stdin) {
-            pump(streams.receiver(id), pipe)?;
+            pump(streams.receiver(id), pipe, workers)?;
         }
         for (id, pipe) in [(to.stdout, self.stdout), (to.stderr, self.stderr)] {
             if let (Some(id), Some(pipe)) = (id, pipe) {
-                pump(pipe, streams.sender(id))?;
+                pump(pipe, streams.sender(id), workers)?;
             }
         }
         Ok(())
@@ -57,16 +63,21 @@ impl Pipes {
 }
 
 /// Connects a terminal's master with the channel. What it shows is read even when nobody wants it.
-pub(crate) fn connect_terminal(pty: &OwnedFd, to: Stdio, streams: &Streams) -> Result<(), Error> {
+pub(crate) fn connect_terminal(
+    pty: &OwnedFd,
+    to: Stdio,
+    streams: &Streams,
+    workers: &Workers,
+) -> Result<(), Error> {
     let master = || pty.try_clone().map(File::from).map_err(Error);
     // A terminal has one output: the other has ended before it began.
     drop(to.stderr.map(|id| streams.sender(id)));
     if let Some(id) = to.stdin {
-        pump(streams.receiver(id), master()?)?;
+        pump(streams.receiver(id), master()?, workers)?;
     }
     match to.stdout {
-        Some(id) => pump(master()?, streams.sender(id)),
-        None => pump(master()?, io::sink()),
+        Some(id) => pump(master()?, streams.sender(id), workers),
+        None => pump(master()?, io::sink(), workers),
     }
 }
 
@@ -90,10 +101,11 @@ fn pipe(wanted: bool, way: Way) -> Result<(Stream, Option<File>), Error> {
     Ok((Stream::Fd(theirs), Some(File::from(ours))))
 }
 
-/// Copies in a thread of its own until one side ends, and then closes both.
+/// Has a worker copy until one side ends, and then closes both.
 fn pump(
     mut from: impl Read + Send + 'static,
     mut to: impl Write + Send + 'static,
+    workers: &Workers,
 ) -> Result<(), Error> {
     let copy = move || {
         let mut buffer = vec![0; PIECE];
@@ -104,5 +116,5 @@ fn pump(
             }
         }
     };
-    thread::Builder::new().name("stdio".into()).spawn(copy).map(drop).map_err(Error)
+    workers.give(copy).map_err(Error)
 }

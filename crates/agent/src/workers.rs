@@ -7,8 +7,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// How many wait, at most and in the template: for a container's making, its network, its start and its end.
-const IDLE: usize = 4;
+/// How many wait, at most and in the template: for a container's making, its network, its streams, its start,
+/// its end and its first visitor.
+const IDLE: usize = 8;
 
 type Job = Box<dyn FnOnce() + Send>;
 
