@@ -1,9 +1,11 @@
 //! Virtual machines: from the template, from nothing, how much memory idle ones hold, and what work
 //! costs in them.
 
+mod clones;
 mod work;
 
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::fs;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -27,6 +29,7 @@ const PROCESS: &str = "--isolation=process";
 pub(crate) fn compare(host: &Host) {
     starts(host);
     memory(host);
+    clones::compare(host);
     work::compare(host);
 }
 
@@ -109,7 +112,7 @@ fn memory(host: &Host) {
     let ids: Vec<String> = (0..CLONES).map(|_| idle()).collect();
     let pids: Vec<String> =
         ids.iter().map(|id| docker(&["inspect", "-f", "{{.State.Pid}}", id])).collect();
-    let held: Vec<f64> = pids.iter().map(|pid| pss(pid)).collect();
+    let held: Vec<f64> = pids.iter().map(pss).collect();
     println!("\nmemory of idle VMs from one template (PSS)");
     let (mean, most) =
         (held.iter().sum::<f64>() / 10.0, held.iter().fold(0.0, |most: f64, one| most.max(*one)));
@@ -118,13 +121,13 @@ fn memory(host: &Host) {
     let mut remove = vec!["rm", "-f"];
     remove.extend(others.iter().map(String::as_str));
     docker(&remove);
-    let alone = pids.last().map_or(0.0, |pid| pss(pid));
+    let alone = pids.last().map_or(0.0, pss);
     println!("  {:<28} {alone:>8.1} MB", "one alone");
     docker(&["rm", "-f", last]);
 }
 
 /// Memory of a process in megabytes, what is shared counted in parts.
-fn pss(pid: &str) -> f64 {
+fn pss(pid: impl Display) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
     let kib: f64 =
