@@ -6,11 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use engine::{ChangeKind, PathStat, Pieces, Put};
-use futures_util::{TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use http_body_util::BodyDataStream;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use serde_json::{Value, json};
+use spec::Kind;
 use tokio_util::io::StreamReader;
 
 use crate::call::Call;
@@ -31,7 +32,7 @@ pub(crate) async fn stat(call: &mut Call, id: &str) -> Answer {
 /// `GET /containers/ID/archive`.
 pub(crate) async fn get(call: &mut Call, id: &str) -> Answer {
     let (stat, pieces) = call.engine.archive(id, path(call)?).await?;
-    Ok(with_stat(tar(pieces), &stat))
+    Ok(with_stat(tar(pieces).await?, &stat))
 }
 
 /// `PUT /containers/ID/archive`.
@@ -49,7 +50,7 @@ pub(crate) async fn put(call: &mut Call, id: &str) -> Answer {
 
 /// `GET /containers/ID/export`.
 pub(crate) async fn export(call: &mut Call, id: &str) -> Answer {
-    let mut reply = tar(call.engine.export(id).await?);
+    let mut reply = tar(call.engine.export(id).await?).await?;
     let plain = HeaderValue::from_static("application/octet-stream");
     reply.headers_mut().insert(hyper::header::CONTENT_TYPE, plain);
     Ok(reply)
@@ -72,12 +73,16 @@ fn path(call: &Call) -> Result<&str, Error> {
     call.query.text("path").ok_or_else(|| Error::invalid("bad parameter: path cannot be empty"))
 }
 
-fn tar(pieces: Pieces) -> Reply {
+/// An archive in pieces. What fails before the first is an answer; later it can only cut the archive off.
+async fn tar(mut pieces: Pieces) -> Answer {
+    let first = pieces.recv().await.transpose();
+    let failed = |error: io::Error| Error::of(Kind::Internal, &error);
+    let first = first.map_err(failed)?.map(|piece| Ok(Bytes::from(piece)));
     let pieces = stream::unfold(pieces, |mut pieces| async move {
         let piece = pieces.recv().await?;
         Some((piece.map(Bytes::from), pieces))
     });
-    reply::stream("application/x-tar", pieces)
+    Ok(reply::stream("application/x-tar", stream::iter(first).chain(pieces)))
 }
 
 fn with_stat(mut reply: Reply, stat: &PathStat) -> Reply {

@@ -173,7 +173,8 @@ for last; do :; done
 exec sh -c "$last"
 "#;
 /// Programs that the engine, git and the stand-in call.
-const TOOLS: [&str; 12] = [
+const TOOLS: [&str; 13] = [
+    "qemu-system-x86_64",
     "nft",
     "mkfs.erofs",
     "mkfs.ext4",
