@@ -239,11 +239,11 @@ impl Guest {
         }
         let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (wanted, visitors) = (create.network.clone(), self.visitors.0.clone());
-        let make = move || {
+        let furnish = move || {
             let netns = prepared.map_or_else(Namespace::make, Ok)?;
             netns.update(&wanted, &visitors).map(|()| netns)
         };
-        let made = self.workers.ask(make).map_err(Error::Worker)?;
+        let made = self.workers.ask(furnish).map_err(Error::Worker)?;
         Ok(Box::new(move || {
             let made = made.recv().map_err(|error| Error::Worker(io::Error::other(error)))?;
             Ok(Network { netns: Arc::new(made?), joined: false })
