@@ -165,7 +165,10 @@ fn spec(inputs: &Inputs<'_>) -> Result<Value, Error> {
     if named && !config.domainname.is_empty() {
         spec["domainname"] = config.domainname.as_str().into();
     }
-    if let Some(root) = propagation::of_root(&container.mounts)? {
+    // Into a VM none does, which it says itself.
+    if container.isolation.shares_kernel()
+        && let Some(root) = propagation::of_root(&container.mounts)?
+    {
         spec["linux"]["rootfsPropagation"] = root.into();
     }
     if let Some(vm) = inputs.vm {

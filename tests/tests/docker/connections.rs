@@ -162,8 +162,9 @@ pub(crate) fn a_request_in_flight_is_answered_when_the_engine_ends(host: &mut Ho
     let mut engine = host.another_engine_with(&[]);
     engine.docker(&["pull", "-q", IMAGE]).ok();
     // A container that ends half a second after it is told to.
-    let script = "trap 'sleep 0.5; exit 3' TERM; while :; do sleep 0.1; done";
+    let script = "trap 'sleep 0.5; exit 3' TERM; echo ready; while :; do sleep 0.1; done";
     engine.docker(&["run", "-d", "--name", "slow", IMAGE, "sh", "-c", script]).ok();
+    eventually("it listens", || engine.docker(&["logs", "slow"]).out == "ready\n");
     let mut stop = say(&engine, "POST /containers/slow/stop HTTP/1.1\r\nHost: d\r\n\r\n");
     let mut idle = say(&engine, "GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n");
     assert_eq!(answer(&mut idle).1, "OK");

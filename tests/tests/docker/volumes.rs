@@ -195,7 +195,8 @@ pub(crate) fn copies_share_their_data_where_the_file_system_can(host: &mut Host)
             let (status, said) = engine.post(&page, &json!({ "Name": format!("{name}-{how}") }));
             assert_eq!(status, 201, "{said}");
         }
-        let copied = used() - full;
+        // The file system may have kept room for more of the file until now.
+        let copied = used().saturating_sub(full);
         assert!(copied < SIZE / 4, "{name}: two copies of {SIZE} bytes take {copied}");
         // What is written to one is not in another.
         let sum = "md5sum </v/file";
