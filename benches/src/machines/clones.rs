@@ -15,6 +15,8 @@ use crate::contest::millis;
 /// Until a clone's kernel has done what it had put off.
 const SETTLE: Duration = Duration::from_secs(2);
 const SCRATCH_MIB: u32 = 1024;
+/// As many as a container without a quota has.
+const CPUS: u32 = 2;
 
 /// Prints it, and how long a clone takes to run.
 pub(crate) fn compare(host: &Host) {
@@ -34,7 +36,7 @@ pub(crate) fn compare(host: &Host) {
         let scratch = dir.join(format!("scratch{number}"));
         let look = disk::Look { mode: 0o755, uid: 0, gid: 0 };
         disk::make_scratch(&scratch, SCRATCH_MIB, look, &dir.join("cache")).expect("a disk");
-        Request { memory_mib, cpus: 1, root: root.clone(), scratch, taps: None, netns: None }
+        Request { memory_mib, cpus: CPUS, root: root.clone(), scratch, taps: None, netns: None }
     };
     let start = |number| {
         let request = request(number);

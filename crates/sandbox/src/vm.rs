@@ -341,7 +341,7 @@ fn start_in(
         kernel,
         hostname: guest.spec.hostname().clone().unwrap_or_else(|| id.to_string()),
         memory_mib: memory(&guest.spec, &options),
-        cpus: options.vm.cpus.unwrap_or_else(|| processors(&guest.spec)).clamp(1, MAX_CPUS),
+        cpus: processors(&guest.spec, &options),
         netns: guest.netns.take(),
         member: Member::new(id.clone(), bundle, outside, &host_disks)?,
     };
@@ -461,9 +461,9 @@ fn limit(resources: &oci::LinuxResources) -> Option<u64> {
     u64::try_from(bytes).ok().filter(|bytes| *bytes > 0)
 }
 
-/// As many virtual processors as the container's CPU quota can use at once; without a quota as many as are
-/// usual, where the host has them.
-fn processors(spec: &oci::Spec) -> u32 {
+/// As many virtual processors as are asked for, or as the container's CPU quota can use at once; without a
+/// quota as many as are usual, where the host has them.
+fn processors(spec: &oci::Spec, options: &Options) -> u32 {
     let quota = || {
         let cpu = spec.linux().as_ref()?.resources().as_ref()?.cpu().as_ref()?;
         let quota = u64::try_from(cpu.quota()?).ok()?;
@@ -474,5 +474,5 @@ fn processors(spec: &oci::Spec) -> u32 {
         let host = thread::available_parallelism().map_or(1, NonZero::get);
         u32::try_from(host.min(USUAL_CPUS)).ok()
     };
-    quota().or_else(usual).unwrap_or(1)
+    options.vm.cpus.or_else(quota).or_else(usual).unwrap_or(1).clamp(1, MAX_CPUS)
 }

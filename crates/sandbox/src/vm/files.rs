@@ -14,14 +14,13 @@ use spec::files::{Answer, Request as Work};
 use spec::oci::runtime as oci;
 use spec::{ContainerId, annotation};
 use tree::graft::is_bind;
-use vmm::machine::class;
 use wire::{Receiver, Request, Sender, client};
 
 use super::member::Member;
 use super::refresh::Outside;
 use super::running::{PATIENCE, Parts, Running, lock};
 use super::translate::{self, Bind};
-use super::{Error, Vm, cgroup, image, on_disks};
+use super::{Error, Vm, cgroup, image, memory, on_disks, processors};
 use crate::Bundle;
 
 /// How often to look whether data still passes.
@@ -44,8 +43,8 @@ impl Vm {
         let parts = Parts {
             kernel: String::new(),
             hostname: id.to_string(),
-            memory_mib: class(self.options.vm.memory_mib),
-            cpus: 1,
+            memory_mib: memory(&bundle.spec, &self.options),
+            cpus: processors(&bundle.spec, &self.options),
             netns: None,
             member: Member::new(id.clone(), bundle, Outside::default(), &[])?,
         };
