@@ -20,7 +20,7 @@ use crate::bundle::user::Accounts;
 use crate::config::{Config, Create, HostConfig, NetworkMode, Share};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::files::{Blocking, receive, taken};
+use crate::files::{gather, receive, taken};
 use crate::hidden::Hidden;
 use crate::logging::{LogDriver, Logging};
 use crate::mountpoint;
@@ -80,8 +80,8 @@ impl Engine {
         archive: impl AsyncRead + Send + Unpin + 'static,
     ) -> Result<build::Context, Error> {
         let scratch = self.build_scratch()?;
-        let runtime = tokio::runtime::Handle::current();
-        blocking(move || take_context(Blocking { body: archive, runtime }, &scratch)).await
+        let archive = gather(archive);
+        blocking(move || take_context(archive, &scratch)).await
     }
 
     /// Fetches a build's context, see [`Remote`].

@@ -5,9 +5,11 @@
 //! volumes are filled here, from the image's layers.
 
 pub(crate) mod fill;
+mod gather;
 pub(crate) mod reach;
 mod verbs;
 
+pub(crate) use gather::gather;
 pub use spec::files::{Change, ChangeKind, PathStat};
-pub(crate) use verbs::{Blocking, receive, taken};
 pub use verbs::{Commit, Pieces, Put};
+pub(crate) use verbs::{receive, taken};

@@ -1,6 +1,6 @@
 //! What fronts ask about a container's files.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,12 @@ use image::{Image, Reference};
 use serde_json::{Map, Value, json};
 use spec::files::{self, Answer, Change, PathStat, Request};
 use spec::{Digest, Kind};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::gather::gather;
 use super::reach::Reach;
 use crate::container::{Container, Status};
 use crate::engine::{Engine, ended};
@@ -259,9 +260,8 @@ fn decompressed(
     body: impl AsyncRead + Send + Unpin + 'static,
 ) -> (tokio::io::DuplexStream, JoinHandle<Result<(), Error>>) {
     let (ours, plain) = tokio::io::duplex(PIECE);
-    let runtime = Handle::current();
+    let (body, runtime) = (gather(body), Handle::current());
     let decompress = move || {
-        let body = Blocking { body, runtime: runtime.clone() };
         let mut ours = Blocking { body: ours, runtime };
         let (mut archive, _) = image::compression::decompress(body)?;
         match io::copy(&mut archive, &mut ours) {
@@ -322,16 +322,10 @@ fn image_config(container: &Container) -> Value {
     object.into()
 }
 
-/// A stream of the runtime's, used by a thread that may block.
-pub(crate) struct Blocking<R> {
-    pub(crate) body: R,
-    pub(crate) runtime: Handle,
-}
-
-impl<R: AsyncRead + Unpin> Read for Blocking<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.runtime.block_on(self.body.read(buffer))
-    }
+/// A stream of the runtime's, written by a thread that may block.
+struct Blocking<W> {
+    body: W,
+    runtime: Handle,
 }
 
 impl<W: AsyncWrite + Unpin> Write for Blocking<W> {
