@@ -4,6 +4,7 @@
 //! put together before the thread is woken: to wake it for each takes longer than what it does with them.
 
 use std::io::{self, Cursor, Read};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
@@ -13,6 +14,8 @@ use super::Pieces;
 /// Bytes that the thread is woken for, and how many such pieces wait at most.
 const PIECE: usize = 256 << 10;
 const QUEUE: usize = 4;
+/// How long fewer wait for more: who sends them may wait for an answer.
+const WAIT: Duration = Duration::from_millis(5);
 
 /// What was gathered and is not read yet.
 pub(crate) struct Gathered {
@@ -25,20 +28,29 @@ pub(crate) fn gather(mut body: impl AsyncRead + Send + Unpin + 'static) -> Gathe
     let (sender, pieces) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         loop {
-            let mut piece = Vec::with_capacity(PIECE);
-            let mut part = (&mut body).take(PIECE as u64);
-            let read = tokio::select! {
-                read = part.read_to_end(&mut piece) => read,
+            let piece = tokio::select! {
+                piece = next(&mut body) => piece,
                 () = sender.closed() => return,
             };
-            let last = read.as_ref().map_or(true, |length| *length < PIECE);
+            let last = piece.as_ref().map_or(true, Vec::is_empty);
             // Nobody may want any more of it.
-            if sender.send(read.map(|_| piece)).await.is_err() || last {
+            if sender.send(piece).await.is_err() || last {
                 return;
             }
         }
     });
     Gathered { pieces, piece: Cursor::default() }
+}
+
+/// A piece of what comes; an empty one is the end.
+async fn next(body: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut piece = Vec::with_capacity(PIECE);
+    body.read_buf(&mut piece).await?;
+    let more = async {
+        while piece.len() < PIECE && body.read_buf(&mut piece).await? > 0 {}
+        Ok(())
+    };
+    tokio::time::timeout(WAIT, more).await.unwrap_or(Ok(())).map(|()| piece)
 }
 
 impl Read for Gathered {
@@ -78,6 +90,19 @@ mod tests {
         }
         drop(client);
         assert!(read.await.expect("no panic").expect("all of it") == sent);
+    }
+
+    #[tokio::test]
+    async fn what_is_there_does_not_wait_for_what_may_never_come() {
+        let (mut client, body) = tokio::io::duplex(100);
+        let mut gathered = gather(body);
+        client.write_all(b"begun").await.expect("somebody reads");
+        let read = tokio::task::spawn_blocking(move || {
+            let mut read = [0; 5];
+            gathered.read_exact(&mut read).map(|()| read)
+        });
+        assert_eq!(&read.await.expect("no panic").expect("it is there"), b"begun");
+        drop(client);
     }
 
     #[tokio::test]
