@@ -56,9 +56,9 @@ use running::{PATIENCE, Parts, Running, lock};
 /// The guest's devices, in the order in which `vmm` attaches them.
 const IMAGE: &str = "/dev/vda";
 const SCRATCH: &str = "/dev/vdb";
-/// The most virtual processors that a VM gets, and that one gets whose container has no quota: two, so that
-/// what is made side by side for a container comes sooner, in an emulated guest by a tenth.
+/// The most virtual processors that a VM gets.
 const MAX_CPUS: u32 = 64;
+/// Those of a VM whose container has no quota: what the agent makes side by side comes sooner.
 const USUAL_CPUS: usize = 2;
 
 /// One VM and the containers in it.
