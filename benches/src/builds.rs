@@ -6,25 +6,28 @@
 //!   50,000 files, 200 MB     one COPY of them; cold and warm
 //! ```
 //!
-//! What is timed is the whole command, with the client's reading and sending of the context. For a look at
-//! whether it works, `HULL_BENCH_FILES` is another number of files.
+//! What is timed is the whole command, with the client's reading and sending of the context. What the stock client
+//! needs for that alone is timed in the same rounds, with a daemon that builds nothing, and taken off in a second
+//! table. Each builder has a file system of its own.
+//!
+//! For a look at whether it works, `HULL_BENCH_FILES` is another number of files.
 
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tests::Host;
-use tests::host::IMAGE;
+use tests::host::{Engine, IMAGE};
 use tests::programs::program;
 
-use crate::contest::{Contestant, Times, one_by_one, race};
+use crate::contest::{Contestant, race};
+use crate::disk::Disk;
+use crate::nobody::Nobody;
 use crate::peers::{Dockerd, Podman, finish};
 
 const ROUNDS: usize = 5;
-/// Of the large context, whose builds take the better part of a minute. One builder after the other: ext4 looks
-/// for a new file's inode among all that were deleted in the last minutes, and two of the builders delete as many
-/// files as they are sent.
-const LARGE_ROUNDS: usize = 2;
+/// Of the large context, whose builds take the better part of a minute.
+const LARGE_ROUNDS: usize = 3;
 const FILES: u32 = 50_000;
 /// Files in one directory.
 const EACH: u32 = 500;
@@ -47,25 +50,37 @@ RUN cat main all > out/app
 CMD [\"cat\", \"/app/out/app\"]
 ";
 
-/// In which order.
-type Race = for<'a> fn(usize, Vec<Contestant<'a>>) -> Times;
+const BY_DOCKER: &str = "hulld, docker build";
+const DOCKERD: &str = "dockerd, docker build";
+const CLIENT: &str = "docker build alone";
 
 /// Who builds.
-struct Field<'a> {
-    host: &'a Host,
+struct Field {
+    hulld: Engine,
     dockerd: Dockerd,
     podman: Podman,
+    nobody: Nobody,
+    /// Theirs. Dropped when they have ended.
+    _disks: [Disk; 3],
 }
 
 /// Prints how they compare.
 pub(crate) fn compare(host: &Host) {
-    let field = Field { host, dockerd: Dockerd::start(), podman: Podman::start() };
+    let disks = [Disk::new(), Disk::new(), Disk::new()];
+    let field = Field {
+        hulld: host.another_engine_beneath(&disks[0].path()),
+        dockerd: Dockerd::start_beneath(&disks[1].path()),
+        podman: Podman::start_beneath(&disks[2].path()),
+        nobody: Nobody::start(),
+        _disks: disks,
+    };
+    finish(field.hulld.client(&["pull", "-q", IMAGE]));
     let small = steps(host);
-    field.race((race, ROUNDS), "build of 12 steps, cold", &small, &["--no-cache"], || ());
-    field.race((race, ROUNDS), "build of 12 steps, all known", &small, &[], || ());
+    field.race(ROUNDS, "build of 12 steps, cold", &small, &["--no-cache"], || ());
+    field.race(ROUNDS, "build of 12 steps, all known", &small, &[], || ());
     let main = small.join("main");
     let count = AtomicU32::new(0);
-    field.race((race, ROUNDS), "build of 12 steps, one file changed", &small, &[], || {
+    field.race(ROUNDS, "build of 12 steps, one file changed", &small, &[], || {
         let text = format!("version {}", count.fetch_add(1, Ordering::Relaxed));
         fs::write(&main, text).expect("a file");
     });
@@ -73,27 +88,14 @@ pub(crate) fn compare(host: &Host) {
     let count = given.and_then(|count| count.parse().ok()).unwrap_or(FILES);
     let large = files(host, count);
     let title = format!("build of {count} files of {SIZE} bytes");
-    field.race(
-        (one_by_one, LARGE_ROUNDS),
-        &format!("{title}, cold"),
-        &large,
-        &["--no-cache"],
-        || (),
-    );
-    field.race((one_by_one, LARGE_ROUNDS), &format!("{title}, all known"), &large, &[], || ());
+    field.race(LARGE_ROUNDS, &format!("{title}, cold"), &large, &["--no-cache"], || ());
+    field.race(LARGE_ROUNDS, &format!("{title}, all known"), &large, &[], || ());
     fs::remove_dir_all(large).expect("removed");
 }
 
-impl Field<'_> {
+impl Field {
     /// What was built before the first round that counts is known in all of them.
-    fn race(
-        &self,
-        (race, rounds): (Race, usize),
-        title: &str,
-        context: &Path,
-        flags: &[&str],
-        before: impl Fn(),
-    ) {
+    fn race(&self, rounds: usize, title: &str, context: &Path, flags: &[&str], before: impl Fn()) {
         let context = context.display().to_string();
         let words = |image: &str| -> Vec<String> {
             let base = format!("--build-arg=BASE={image}");
@@ -109,7 +111,7 @@ impl Field<'_> {
         let own = program("hull").to_string_lossy().into_owned();
         let by = |client: &str| {
             before();
-            finish(self.host.engine.other_client(client, &docker));
+            finish(self.hulld.other_client(client, &docker));
         };
         let dockerd = || {
             before();
@@ -119,13 +121,22 @@ impl Field<'_> {
             before();
             self.podman.build(&podman);
         };
+        let nobody = || {
+            before();
+            finish(self.nobody.client(&docker));
+        };
         let contestants = vec![
-            Contestant::new("hulld, docker build", || by("docker")),
+            Contestant::new(BY_DOCKER, || by("docker")),
             Contestant::new("hulld, hull build", || by(&own)),
-            Contestant::new("dockerd, docker build", dockerd),
+            Contestant::new(DOCKERD, dockerd),
             Contestant::new("podman build", podman),
+            Contestant::new(CLIENT, nobody),
         ];
-        race(rounds, contestants).print(title);
+        let times = race(rounds, contestants);
+        times.print(title);
+        times
+            .without(CLIENT, &[BY_DOCKER, DOCKERD])
+            .print(&format!("{title}, without the client's own time"));
     }
 }
 

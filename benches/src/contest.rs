@@ -67,15 +67,22 @@ pub(crate) fn race(rounds: usize, mut contestants: Vec<Contestant<'_>>) -> Times
     Times(taken)
 }
 
-/// The same, but all rounds of one before the next begins: for jobs that slow down whoever comes after.
-pub(crate) fn one_by_one(rounds: usize, contestants: Vec<Contestant<'_>>) -> Times {
-    Times(contestants.into_iter().flat_map(|one| race(rounds, vec![one]).0).collect())
-}
-
 impl Times {
     /// The median of `name`.
     pub(crate) fn median(&self, name: &str) -> Duration {
         self.0.iter().find(|one| one.name == name).map_or(Duration::ZERO, Taken::median)
+    }
+
+    /// The same without `part`, whose median is taken off what those in `of` needed.
+    pub(crate) fn without(mut self, part: &str, of: &[&str]) -> Self {
+        let median = self.median(part);
+        self.0.retain(|one| one.name != part);
+        for one in self.0.iter_mut().filter(|one| of.contains(&one.name)) {
+            for time in &mut one.times {
+                *time = time.saturating_sub(median);
+            }
+        }
+        self
     }
 
     /// Prints all, and how the first compares with each of the others.

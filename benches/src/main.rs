@@ -9,9 +9,11 @@
 
 mod builds;
 mod contest;
+mod disk;
 mod engines;
 mod machines;
 mod networks;
+mod nobody;
 mod peers;
 mod pull;
 mod runtimes;

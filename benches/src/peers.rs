@@ -2,6 +2,7 @@
 //! namespaces of its own, with the image that the host's registry serves, loaded from an archive.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -31,7 +32,15 @@ pub(crate) struct Dockerd {
 impl Dockerd {
     /// Starts it in a network namespace of its own, with the image.
     pub(crate) fn start() -> Self {
-        let machine = machine();
+        Self::start_on(machine())
+    }
+
+    /// The same with its roots beneath `dir`.
+    pub(crate) fn start_beneath(dir: &Path) -> Self {
+        Self::start_on(machine_beneath(dir))
+    }
+
+    fn start_on(machine: Machine) -> Self {
         let mut command = machine.command("dockerd");
         let dockerd = Self::start_by(machine, &mut command, |it| it.spawn().expect("util-linux"));
         let archive = dockerd.machine.archive("docker-archive", &format!("{IMAGE}:latest"));
@@ -183,7 +192,16 @@ impl Podman {
 
     /// Makes its store, with the image.
     pub(crate) fn start() -> Self {
-        let podman = Self(machine());
+        Self::start_on(machine())
+    }
+
+    /// The same with its store beneath `dir`.
+    pub(crate) fn start_beneath(dir: &Path) -> Self {
+        Self::start_on(machine_beneath(dir))
+    }
+
+    fn start_on(machine: Machine) -> Self {
+        let podman = Self(machine);
         let archive = podman.0.archive("docker-archive", Self::IMAGE);
         podman.podman(&["load", "-q", "-i", &archive]);
         podman
@@ -194,6 +212,8 @@ impl Podman {
         // crun 1.8 fails on a hybrid cgroup tree.
         podman.args(["--root", &self.0.at("root"), "--runtime", "runc"]);
         podman.args(["--cgroup-manager=cgroupfs", "--events-backend=file"]).args(arguments);
+        // Where it keeps a layer that it packs.
+        podman.env("TMPDIR", self.0.at(""));
         podman
     }
 
@@ -234,7 +254,11 @@ impl Drop for Podman {
 }
 
 fn machine() -> Machine {
-    Machine::new().expect("the suites' host has checked that this is root")
+    machine_beneath(&std::env::temp_dir())
+}
+
+fn machine_beneath(dir: &Path) -> Machine {
+    Machine::beneath(dir).expect("the suites' host has checked that this is root")
 }
 
 /// Ends an engine that was not waited for, so that its number is still its own.

@@ -123,12 +123,17 @@ impl Host {
 
 impl Engine {
     fn new(netns: &File, bridge: [&'static str; 2]) -> Self {
-        let dir = |builder: &mut tempfile::Builder<'_, '_>, at: &str| {
+        Self::beneath(&std::env::temp_dir(), netns, bridge)
+    }
+
+    /// One whose data root is beneath `data`.
+    fn beneath(data: &Path, netns: &File, bridge: [&'static str; 2]) -> Self {
+        let dir = |builder: &mut tempfile::Builder<'_, '_>, at: &Path| {
             builder.tempdir_in(at).expect("a directory")
         };
         Self {
-            exec_root: dir(tempfile::Builder::new().prefix("h").rand_bytes(3), "/run"),
-            data_root: dir(tempfile::Builder::new().prefix("hull-data-"), &temporary()),
+            exec_root: dir(tempfile::Builder::new().prefix("h").rand_bytes(3), Path::new("/run")),
+            data_root: dir(tempfile::Builder::new().prefix("hull-data-"), data),
             netns: netns.try_clone().expect("a descriptor"),
             bridge,
             kernel: programs::kernel().0,
@@ -452,8 +457,4 @@ fn stop(child: &mut Child, signal: Signal) {
         let _ = rustix::process::kill_process(pid, signal);
     }
     wait(child, Instant::now() + Duration::from_secs(10));
-}
-
-fn temporary() -> String {
-    std::env::temp_dir().to_string_lossy().into_owned()
 }

@@ -39,6 +39,11 @@ pub struct Machine {
 impl Machine {
     /// A fresh one; `None` without root.
     pub fn new() -> Option<Self> {
+        Self::beneath(&std::env::temp_dir())
+    }
+
+    /// The same, with its scratch directory beneath `dir`.
+    pub fn beneath(dir: &Path) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !rustix::process::geteuid().is_root() {
             println!("skipped: needs root");
@@ -49,7 +54,7 @@ impl Machine {
         holder.args(["--mount", "--net", "--propagation", "private", "sh", "-c", SETUP]);
         let holder = Running::start(holder);
         holder.out.expect("ready");
-        let scratch = TempDir::with_prefix("hull-engine-").expect("a scratch directory");
+        let scratch = TempDir::with_prefix_in("hull-engine-", dir).expect("a scratch directory");
         Some(Self { holder, scratch, name: format!("hull-engine-{}-{number}", std::process::id()) })
     }
 

@@ -43,6 +43,13 @@ impl Host {
         engine
     }
 
+    /// A second engine on this host, whose data root is beneath `dir`.
+    pub fn another_engine_beneath(&self, dir: &Path) -> Engine {
+        let mut engine = Engine::beneath(dir, &self.engine.netns, SECOND);
+        engine.start();
+        engine
+    }
+
     /// A second engine on this host that finds no programs but `tools`.
     pub fn another_engine_with_only(&self, tools: &[&str]) -> Engine {
         let mut engine = Engine::new(&self.engine.netns, SECOND);
