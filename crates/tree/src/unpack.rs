@@ -26,9 +26,10 @@ mod tree;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -160,13 +161,15 @@ struct Unpacker<M> {
     times: Vec<(Vec<u8>, (i64, u32))>,
     /// Directories that were made for what is in them.
     implied: BTreeSet<Vec<u8>>,
+    /// The directory of the member before, if that was a file: the next one is mostly beside it.
+    last: Option<(Vec<u8>, Rc<OwnedFd>)>,
     buffer: Vec<u8>,
     size: u64,
 }
 
 /// A place in the layer: an open directory and a name in it.
 struct Place<'a> {
-    dir: std::os::fd::OwnedFd,
+    dir: Rc<OwnedFd>,
     leaf: &'a OsStr,
 }
 
@@ -177,6 +180,7 @@ impl<M: Members> Unpacker<M> {
             tree,
             times: Vec::new(),
             implied: BTreeSet::new(),
+            last: None,
             buffer: vec![0; BUFFER],
             size: 0,
         }
@@ -186,10 +190,9 @@ impl<M: Members> Unpacker<M> {
         check_marks(member)?;
         let parts = components(&member.name).ok_or_else(|| outside(&member.name))?;
         let Some((leaf, parents)) = parts.split_last() else { return self.root(member) };
-        let made = |source| make("make the directory of", member, source);
-        let dir = self.tree.make_dir(parents, &mut self.implied).map_err(made)?;
+        let dir = self.directory(parents, member)?;
         if let Some(hidden) = leaf.strip_prefix(WHITEOUT) {
-            return whiteout(member, hidden, &dir);
+            return whiteout(member, hidden, &*dir);
         }
         let place = Place { dir, leaf: OsStr::from_bytes(leaf) };
         let hides = clear(member, &place)?;
@@ -200,6 +203,23 @@ impl<M: Members> Unpacker<M> {
             self.times.push((path, member.mtime));
         }
         Ok(())
+    }
+
+    /// The directory at `parents`, in which `member` is to be; made if need be.
+    fn directory(&mut self, parents: &[&[u8]], member: &Member) -> Result<Rc<OwnedFd>, Error> {
+        let path = parents.join(&b'/');
+        let last = self.last.take().filter(|(last, _)| *last == path);
+        let dir = if let Some((_, dir)) = last {
+            dir
+        } else {
+            let made = |source| make("make the directory of", member, source);
+            Rc::new(self.tree.make_dir(parents, &mut self.implied).map_err(made)?)
+        };
+        // What is no file may put something else in a directory's place.
+        if member.kind == Type::File {
+            self.last = Some((path, Rc::clone(&dir)));
+        }
+        Ok(dir)
     }
 
     /// The layer's own root.

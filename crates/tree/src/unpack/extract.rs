@@ -97,7 +97,7 @@ fn take<M: Members>(
         }
         return Ok(());
     };
-    let dir = unpacker.tree.make_dir(parents, &mut unpacker.implied).map_err(made)?;
+    let dir = unpacker.directory(parents, member)?;
     let place = Place { dir, leaf: OsStr::from_bytes(leaf) };
     let stays = clear(member, &place, how)? == Existing::Directory;
     if stays && how.keep_directories {

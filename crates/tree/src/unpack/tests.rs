@@ -160,6 +160,21 @@ fn a_later_member_replaces_an_earlier_one() {
 }
 
 #[test]
+fn a_file_is_put_where_its_directory_is_now() {
+    let trial = Trial::new();
+    let parts: [Part; 5] = [
+        (FILE, "a/one", "1"),
+        (FILE, "a/two", "2"),
+        (DIR, "b", ""),
+        (SYMLINK, "a", "b"),
+        (FILE, "a/three", "3"),
+    ];
+    trial.unpack(&archive(&parts)).expect("an archive");
+    assert_eq!(fs::read_to_string(trial.layer().join("b/three")).expect("through the link"), "3");
+    assert_eq!(fs::read_dir(trial.layer().join("b")).expect("a directory").count(), 1);
+}
+
+#[test]
 fn no_name_leads_out_of_the_layer() {
     let cases: [(&str, &[Part]); 7] = [
         ("dots", &[(FILE, "../x", "x")]),
