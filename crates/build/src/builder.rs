@@ -49,8 +49,13 @@ pub(crate) const PREDEFINED: [&str; 10] = [
 /// What is to be built.
 #[derive(Debug)]
 pub struct Request {
-    /// Where the Dockerfile is in the context.
+    /// Where the Dockerfile is in the context, or what it is called.
     pub dockerfile: String,
+    /// The Dockerfile itself, where the client has sent it beside the context; nothing of that is to be ignored
+    /// any more then.
+    pub text: Option<Vec<u8>>,
+    /// What names mean that no stage and no image is meant by.
+    pub contexts: BTreeMap<String, Named>,
     /// The stage to build; `None` for the last.
     pub target: Option<String>,
     /// Build arguments; without a value it is as if it were not given.
@@ -75,6 +80,16 @@ pub struct Request {
     pub memory: PathBuf,
     /// The client, where it can be asked for secrets.
     pub link: Option<Arc<Link>>,
+}
+
+/// What a name in a Dockerfile means because whoever builds it says so. Spec: docs.docker.com/build/concepts/context,
+/// "Additional contexts".
+#[derive(Debug)]
+pub enum Named {
+    /// An image, by its name.
+    Image(String),
+    /// Files to copy from.
+    Files(Arc<Context>),
 }
 
 /// What became of a stage; one with nothing in it has no image.
@@ -109,18 +124,11 @@ pub async fn build(
     request: Request,
     listener: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<Image, Error> {
-    let dockerfile = read(&context, &request.dockerfile)?;
-    let ignored = [format!("{}.dockerignore", request.dockerfile), ".dockerignore".to_owned()];
-    for name in ignored {
-        if let Some(text) = context.text(&name)? {
-            context.ignore(&Ignore::parse(&String::from_utf8_lossy(&text))?);
-            break;
-        }
-    }
-    let parsed = Dockerfile::parse(&dockerfile).map_err(|error| Error::Language {
-        shown: error.shown(&request.dockerfile),
-        kind: error.kind(),
-    })?;
+    let dockerfile = match &request.text {
+        Some(text) => text.clone(),
+        None => read_from(&mut context, &request.dockerfile)?,
+    };
+    let parsed = parse(&dockerfile, &request.dockerfile)?;
     for warning in &parsed.warnings {
         let text = format!("{}: {} (line {})", warning.rule, warning.message, warning.line);
         listener(Event::Warning(text));
@@ -250,9 +258,22 @@ pub(crate) fn base_of(
     expand::word(image, escape, lookup).unwrap_or_else(|_| image.clone())
 }
 
-fn read(context: &Context, name: &str) -> Result<Vec<u8>, Error> {
-    let text = context.text(name)?;
-    text.ok_or_else(|| Error::NoDockerfile(name.to_owned()))
+/// What a Dockerfile called `name` says.
+pub fn parse(text: &[u8], name: &str) -> Result<Dockerfile, Error> {
+    Dockerfile::parse(text)
+        .map_err(|error| Error::Language { shown: error.shown(name), kind: error.kind() })
+}
+
+/// The Dockerfile in the context, of which what is to be ignored is taken away.
+fn read_from(context: &mut Context, name: &str) -> Result<Vec<u8>, Error> {
+    let dockerfile = context.text(name)?.ok_or_else(|| Error::NoDockerfile(name.to_owned()))?;
+    for name in [format!("{name}.dockerignore"), ".dockerignore".to_owned()] {
+        if let Some(text) = context.text(&name)? {
+            context.ignore(&Ignore::parse(&String::from_utf8_lossy(&text))?);
+            break;
+        }
+    }
+    Ok(dockerfile)
 }
 
 fn epoch(args: &BTreeMap<String, Option<String>>) -> Result<Option<i64>, Error> {

@@ -115,15 +115,18 @@ impl Context {
         Ok(Self { spool, entries })
     }
 
+    /// Takes in `members` as they come; otherwise as [`Context::read`].
+    pub fn of_members(mut members: impl Members, dir: &Path) -> Result<Self, Error> {
+        let spool = unnamed(dir)?;
+        let entries = Taken::all(&mut members, &spool)?;
+        Ok(Self { spool, entries })
+    }
+
     /// Takes in what is beneath the directory `root`; otherwise as [`Context::read`].
     pub(crate) fn of_directory(root: &Path, dir: &Path) -> Result<Self, Error> {
-        let spool = unnamed(dir)?;
         let tree = Layers::at(tree::view::open(root).map_err(Error::Spool)?);
         let whole = [Pick { path: Vec::new(), name: Vec::new(), exclude: None }];
-        let mut members = tree.members(&whole).map_err(Error::Spool)?;
-        let entries = Taken::all(&mut members, &spool)?;
-        drop(members);
-        Ok(Self { spool, entries })
+        Self::of_members(tree.members(&whole).map_err(Error::Spool)?, dir)
     }
 
     /// A context that is a Dockerfile alone; `None` if it is no text.
@@ -183,7 +186,7 @@ impl Context {
 }
 
 /// A file beneath `dir` that has no name, and so goes with its descriptor.
-pub(crate) fn unnamed(dir: &Path) -> Result<File, Error> {
+pub fn unnamed(dir: &Path) -> Result<File, Error> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = rustix::fs::open(dir, flags, Mode::from_raw_mode(0o600));
     Ok(file.map_err(|error| Error::Spool(error.into()))?.into())

@@ -11,6 +11,7 @@
 //!
 //! Spec: docs.docker.com, "Build context", "Git repositories"; git(1), "Environment Variables".
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -119,6 +120,18 @@ impl Error {
                 Kind::Invalid
             }
             Self::Remove(_) => Kind::Internal,
+        }
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, reference, directory } = self;
+        f.write_str(address)?;
+        match (reference.as_str(), directory.as_str()) {
+            ("", "") => Ok(()),
+            (reference, "") => write!(f, "#{reference}"),
+            (reference, directory) => write!(f, "#{reference}:{directory}"),
         }
     }
 }

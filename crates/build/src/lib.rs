@@ -46,7 +46,7 @@ pub mod source;
 mod stage;
 pub mod told;
 
-pub use builder::{Request, build};
+pub use builder::{Named, Request, build, parse};
 pub use context::Context;
 pub use dockerfile::{Dockerfile, Instruction, Kind};
 pub use error::Error;

@@ -32,6 +32,17 @@ pub struct Command {
     pub hidden: Option<Arc<Hidden>>,
 }
 
+/// Something that a build is made of besides its context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ingredient<'a> {
+    /// An image, by its whole name.
+    Image(&'a str),
+    /// A file at an address.
+    File(&'a str),
+    /// A repository of git's, as `ADD` names it.
+    Repository(&'a str),
+}
+
 /// Something that a command sees but that is not in its layer.
 #[derive(Debug, Clone)]
 pub struct Mount {
@@ -99,6 +110,11 @@ pub trait Runner: Send + Sync {
         command: Command,
         told: &'a (dyn Fn(Told) + Send + Sync),
     ) -> Later<'a, Draft>;
+
+    /// Whether a build may be made of this; everything is allowed where nobody says otherwise.
+    fn permit<'a>(&'a self, _ingredient: Ingredient<'a>) -> Later<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Fetches an image.
     fn pull<'a>(

@@ -21,11 +21,12 @@ use spec::{Digest, Signal};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::builder::{Builder, base_of};
+use crate::builder::{Builder, Named, base_of};
 use crate::config::Config;
 use crate::dockerfile::{Healthcheck, Instruction, Kind};
 use crate::error::Error;
 use crate::expand;
+use crate::run::Ingredient;
 use crate::told::Event;
 
 /// What stands in front of an instruction that runs nothing.
@@ -110,11 +111,19 @@ impl Stage<'_> {
                 .parse()
                 .map_err(|error: image::InvalidPlatform| Error::at(from, error.to_string()))?;
         }
-        let stage = builder.plan.named(&name, self.number);
-        self.image = match stage {
-            Some(other) => builder.of_stage(other).await?,
-            None if name == SCRATCH => None,
-            None => Some(self.pulled(from, &name).await?),
+        let given = builder.request.contexts.get(&name);
+        let stage = builder.plan.named(&name, self.number).filter(|_| given.is_none());
+        self.image = match (given, stage) {
+            (Some(Named::Image(image)), _) => Some(self.pulled(from, image).await?),
+            (Some(Named::Files(_)), _) => {
+                let problem = format!(
+                    "{name} is a build context of files: want an image, or COPY --from={name}"
+                );
+                return Err(Error::at(from, problem));
+            }
+            (None, Some(other)) => builder.of_stage(other).await?,
+            (None, None) if name == SCRATCH => None,
+            (None, None) => Some(self.pulled(from, &name).await?),
         };
         if let Some(image) = &self.image {
             self.config = Config::of(&builder.images.configuration(&image.id).await?["config"]);
@@ -143,6 +152,9 @@ impl Stage<'_> {
     /// An image by name, fetched if it is not here.
     async fn pulled(&self, at: &Instruction, name: &str) -> Result<Image, Error> {
         let builder = self.builder;
+        let reference: Result<Reference, _> = name.parse();
+        let whole = reference.as_ref().map_or(name.to_owned(), Reference::canonical);
+        builder.runner.permit(Ingredient::Image(&whole)).await?;
         let here = builder.images.get(name);
         let fits = |image: &Image| {
             let config = &image.config;
@@ -155,9 +167,7 @@ impl Stage<'_> {
             Ok(image) if image.id.to_string().contains(name) => return Ok(image),
             _ => {}
         }
-        let reference: Reference = name
-            .parse()
-            .map_err(|error: image::InvalidReference| Error::at(at, error.to_string()))?;
+        let reference = reference.map_err(|error| Error::at(at, error.to_string()))?;
         let told = |progress| self.tell(Event::Pull(progress));
         Ok(builder.runner.pull(&reference, &self.platform, &told).await?)
     }

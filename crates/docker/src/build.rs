@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use build::remote::Remote;
 use build::run::Told;
 use build::{Event, Link};
-use engine::build::Surroundings;
+use engine::build::{Credentials, Surroundings};
 use engine::{HostConfig, Resources};
 use image::{Platform, Reference};
 use serde::de::DeserializeOwned;
@@ -129,6 +129,8 @@ impl Wanted {
     fn with(self, scratch: PathBuf, memory: PathBuf) -> build::Request {
         build::Request {
             dockerfile: self.dockerfile,
+            text: None,
+            contexts: BTreeMap::new(),
             target: self.target,
             args: self.args,
             labels: self.labels,
@@ -199,7 +201,8 @@ fn surroundings(call: &Call) -> Result<Surroundings, Error> {
     };
     Ok(Surroundings {
         host,
-        credentials: auth::of_build(call)?,
+        credentials: Credentials::Known(auth::of_build(call)?),
+        permit: None,
         keep: query.text("rm").is_some() && !query.flag("rm"),
         keep_failed: !query.flag("forcerm"),
     })

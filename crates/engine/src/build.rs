@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use build::remote::Remote;
-use build::run::{Command, Error as RunError, Later, Mount, Runner, Told};
+use build::run::{Command, Error as RunError, Ingredient, Later, Mount, Runner, Told};
 use build::{Event, Link};
 use image::{Auth, Draft, Healthcheck, Image, Platform, Progress, Reference};
-use spec::Digest;
 use spec::files::Request;
+use spec::{Digest, Kind};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::bundle::user::Accounts;
@@ -42,12 +43,42 @@ const BUFFER: usize = 256 << 10;
 pub struct Surroundings {
     /// The walls, limits and connections of its containers.
     pub host: HostConfig,
-    /// As whom base images are fetched, by the registry's host.
-    pub credentials: BTreeMap<String, Auth>,
+    /// As whom base images are fetched.
+    pub credentials: Credentials,
+    /// Who says of what a build may be made; of everything where there is nobody.
+    pub permit: Option<Permit>,
     /// Whether commands' containers stay.
     pub keep: bool,
     /// Whether the container of a command that failed stays.
     pub keep_failed: bool,
+}
+
+/// Who is asked as whom images of a registry are fetched, by its host.
+pub type Ask =
+    Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Option<Auth>> + Send>> + Send + Sync>;
+
+/// Says of what a build may be made; why not, where it may not.
+pub type Permit = Arc<
+    dyn Fn(Ingredient<'_>) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// As whom images are fetched.
+pub enum Credentials {
+    /// By the registry's host.
+    Known(BTreeMap<String, Auth>),
+    /// The client is asked when a registry is.
+    Asked(Ask),
+}
+
+impl Credentials {
+    async fn of(&self, registry: &str) -> Option<Auth> {
+        match self {
+            Self::Known(known) => known.get(registry).cloned(),
+            Self::Asked(ask) => ask(registry.to_owned()).await,
+        }
+    }
 }
 
 impl Engine {
@@ -293,6 +324,14 @@ impl Runner for Builds<'_> {
         Box::pin(async move { Ok(self.carry_out(command, told).await?) })
     }
 
+    fn permit<'a>(&'a self, ingredient: Ingredient<'a>) -> Later<'a, ()> {
+        Box::pin(async move {
+            let Some(permit) = &self.surroundings.permit else { return Ok(()) };
+            let denied = |text| RunError::Engine { text, kind: Kind::Denied };
+            permit(ingredient).await.map_err(denied)
+        })
+    }
+
     fn pull<'a>(
         &'a self,
         reference: &'a Reference,
@@ -300,7 +339,7 @@ impl Runner for Builds<'_> {
         told: &'a (dyn Fn(Progress) + Send + Sync),
     ) -> Later<'a, Image> {
         Box::pin(async move {
-            let auth = self.surroundings.credentials.get(reference.registry()).cloned();
+            let auth = self.surroundings.credentials.of(reference.registry()).await;
             let pulled = self.engine.pull(reference, platform, auth, told).await;
             pulled.map_err(|error| BuildError::from(error).into())
         })

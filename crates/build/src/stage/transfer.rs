@@ -7,6 +7,7 @@ use image::Contents;
 
 use super::run::mounts;
 use super::{NO_OPERATION, SCRATCH, Stage};
+use crate::builder::Named;
 use crate::copy::{Arrive, Copy, Picked, Single, Whole};
 use crate::dockerfile::{Heredoc, Instruction, Source as Word, Transfer};
 use crate::download::{self, Download};
@@ -15,6 +16,7 @@ use crate::expand;
 use crate::git::{Checkout, Repository, Whose};
 use crate::layers::Layers;
 use crate::mode::Chmod;
+use crate::run::Ingredient;
 use crate::scratch::Scratch;
 use crate::source::Source;
 
@@ -109,7 +111,14 @@ impl Stage<'_> {
             return Ok((Arc::clone(&builder.context) as Arc<dyn Source>, HIDDEN));
         };
         let name = self.word(instruction, from)?;
+        let given = builder.request.contexts.get(&name);
+        if let Some(Named::Files(files)) = given {
+            return Ok((Arc::clone(files) as Arc<dyn Source>, HIDDEN));
+        }
         let image = match builder.plan.named(&name, self.number) {
+            _ if let Some(Named::Image(image)) = given => {
+                Some(self.pulled(instruction, image).await?)
+            }
             Some(stage) if builder.needed.contains(&stage) => builder.of_stage(stage).await?,
             // What a variable of a stage stands for is not known when stages are chosen.
             Some(_) => {
@@ -187,6 +196,7 @@ impl Stage<'_> {
         url: &str,
         transfer: &Transfer,
     ) -> Result<Single, Error> {
+        self.builder.runner.permit(Ingredient::File(url)).await?;
         let Download { name, data, size, digest, modified, .. } =
             Download::fetch(url, &self.builder.request.scratch).await?;
         if name.is_empty() && transfer.destination.ends_with('/') {
@@ -214,6 +224,7 @@ impl Stage<'_> {
             let problem = "--keep-git-dir: a directory of a repository has none: leave :DIR away";
             return Err(Error::at(instruction, problem));
         }
+        self.builder.runner.permit(Ingredient::Repository(&repository.to_string())).await?;
         let failed = |source| Error::Scratch { what: "the repository".to_owned(), source };
         let scratch = Scratch::beneath(&self.builder.request.scratch).map_err(failed)?;
         let mut hidden = None;
