@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{Verdict, cargo_command};
 
 /// Every crate of `crates/`, each above those that may depend on it (STYLE.md section 1).
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "spec",
     "sys",
     "tree",
@@ -23,6 +23,7 @@ const ORDER: [&str; 20] = [
     "network",
     "build",
     "engine",
+    "buildkit",
     "dash",
     "docker",
     "cri",

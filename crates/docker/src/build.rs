@@ -1,17 +1,19 @@
-//! `POST /build`: the classic builder's page, and `POST /build/prune`.
+//! `POST /build`: the classic builder's page; `POST /grpc` and `POST /session`: those of BuildKit's API, which is
+//! [`buildkit`]'s.
 //!
 //! The body is the context, unless `remote` names it; the answer tells what happens, in the classic builder's words, which clients
 //! look for: `Step 1/2 : FROM …`, ` ---> 0123456789ab`, `Successfully built 0123456789ab`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use build::remote::Remote;
 use build::run::Told;
 use build::{Event, Link};
 use engine::build::{Credentials, Surroundings};
 use engine::{HostConfig, Resources};
+use hyper::StatusCode;
 use image::{Platform, Reference};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -25,6 +27,8 @@ use crate::images::pull::{archive, message};
 use crate::images::told::{self, Tell};
 use crate::route::Answer;
 
+/// HTTP/2 without TLS on a connection that began as HTTP/1.
+const H2C: &str = "h2c";
 /// Digits of an id that are shown.
 const SHORT: usize = 12;
 
@@ -69,10 +73,32 @@ pub(crate) fn link(call: &mut Call) -> Answer {
     let name = call.query.text("id").filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| Error::invalid("id: want the name of the link"))?.to_owned();
     let engine = call.engine.clone();
-    hijack::hand_over(call, move |from, to| async move {
+    hijack::hand_over(call, "tcp", move |from, to| async move {
         if !engine.offer_link(&name, Link::new(from, to)).await {
             tracing::warn!("a build's link was refused: its name is taken, or too many wait");
         }
+    })
+}
+
+/// `POST /grpc`: BuildKit's API over this connection.
+pub(crate) fn grpc(call: &mut Call) -> Answer {
+    let front = Arc::clone(&call.buildkit);
+    hijack::hand_over(call, H2C, move |from, to| front.serve(tokio::io::join(from, to)))
+}
+
+/// `POST /session`: a client that BuildKit's API asks for files, secrets and credentials.
+pub(crate) fn session(call: &mut Call) -> Answer {
+    let name = call.header("X-Docker-Expose-Session-Uuid").unwrap_or_default().to_owned();
+    if name.is_empty() {
+        return Err(Error::invalid("X-Docker-Expose-Session-Uuid: want the name of the session"));
+    }
+    let front = Arc::clone(&call.buildkit);
+    if !front.is_free(&name) {
+        let message = format!("session {name} already exists");
+        return Err(Error::new(StatusCode::CONFLICT, message));
+    }
+    hijack::hand_over(call, H2C, move |from, to| async move {
+        front.attend(&name, tokio::io::join(from, to)).await;
     })
 }
 
@@ -80,7 +106,9 @@ pub(crate) fn link(call: &mut Call) -> Answer {
 fn refuse(call: &Call) -> Result<(), Error> {
     let query = &call.query;
     if query.text("version") == Some("2") || query.text("session").is_some() {
-        return Err(Error::unsupported("BuildKit (set DOCKER_BUILDKIT=0)"));
+        return Err(Error::unsupported(
+            "BuildKit by POST /build (install buildx, or set DOCKER_BUILDKIT=0)",
+        ));
     }
     for name in ["squash", "outputs", "cgroupparent"] {
         let given = if name == "squash" { query.flag(name) } else { query.text(name).is_some() };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use buildkit::Buildkit;
 use dash::Dash;
 use engine::Engine;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -24,6 +25,8 @@ pub(crate) struct Call {
     pub(crate) engine: Engine,
     /// The page that is opened for browsers.
     pub(crate) dash: Arc<Dash>,
+    /// BuildKit's API.
+    pub(crate) buildkit: Arc<Buildkit>,
     /// The version of the API that it speaks.
     pub(crate) version: Version,
     /// What stands behind the `?`.

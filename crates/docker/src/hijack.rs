@@ -101,13 +101,16 @@ pub(crate) fn take_over(call: &mut Call, line: Line) -> Reply {
     switched(content_type)
 }
 
-/// Gives the connection to `take`, as what comes in and what goes out, once the client has been told.
+/// Gives the connection to `take`, as what comes in and what goes out, once the client has been told that it speaks
+/// `protocol` from now on.
 pub(crate) fn hand_over<F: Future<Output = ()> + Send>(
     call: &mut Call,
+    protocol: &'static str,
     take: impl FnOnce(Box<dyn AsyncRead + Send + Unpin>, OwnedWriteHalf) -> F + Send + 'static,
 ) -> Result<Reply, Error> {
-    if !call.request.headers().contains_key(UPGRADE) {
-        return Err(Error::invalid("this page wants Connection: Upgrade, Upgrade: tcp"));
+    if !call.header(UPGRADE.as_str()).is_some_and(|asked| asked.eq_ignore_ascii_case(protocol)) {
+        let want = format!("this page wants Connection: Upgrade, Upgrade: {protocol}");
+        return Err(Error::invalid(want));
     }
     let upgrade = hyper::upgrade::on(&mut call.request);
     tokio::spawn(async move {
@@ -119,7 +122,9 @@ pub(crate) fn hand_over<F: Future<Output = ()> + Send>(
             Err(error) => debug!(%error, "connection not taken over"),
         }
     });
-    Ok(switched(RAW))
+    let mut reply = switched(RAW);
+    reply.headers_mut().insert(UPGRADE, HeaderValue::from_static(protocol));
+    Ok(reply)
 }
 
 /// The answer to a client whose connection is taken over.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use buildkit::Buildkit;
 use dash::Dash;
 use engine::Engine;
 use hyper::Request;
@@ -23,15 +24,20 @@ use crate::{
 pub(crate) type Answer = Result<Reply, Error>;
 
 /// Answers one request.
-pub(crate) async fn answer(engine: Engine, dash: Arc<Dash>, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(
+    engine: Engine,
+    dash: Arc<Dash>,
+    buildkit: Arc<Buildkit>,
+    request: Request<Incoming>,
+) -> Answer {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let method = request.method().as_str().to_owned();
     let path = decode(request.uri().path())?.into_owned();
     let (version, path) = Version::split(&path)?;
     let path: Vec<&str> = path.split('/').skip(1).collect();
     let (parts, body) = request.into_parts();
-    let request = Request::from_parts(parts, ());
-    let mut call = Call { engine, dash, version, query, request, body: Some(Sent::new(body)) };
+    let (request, body) = (Request::from_parts(parts, ()), Some(Sent::new(body)));
+    let mut call = Call { engine, dash, buildkit, version, query, request, body };
     dispatch(&mut call, &method, &path).await
 }
 
@@ -160,6 +166,8 @@ async fn system_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         ("POST", ["auth"]) => auth::login(call).await,
         ("POST", ["build"]) => build::build(call).await,
         ("POST", ["build", "link"]) => build::link(call),
+        ("POST", ["grpc"]) => build::grpc(call),
+        ("POST", ["session"]) => build::session(call),
         ("POST", ["build", "prune"]) => usage::prune_builds(call).await,
         ("POST", ["commit"]) => commit::commit(call).await,
         ("GET", ["system", "df"]) => usage::usage(call).await,
@@ -169,7 +177,6 @@ async fn system_page(call: &mut Call, method: &str, path: &[&str]) -> Answer {
         // Hull's own.
         ("POST", ["dash"]) => dashboard::open(call).await,
         ("DELETE", ["dash"]) => dashboard::close(call).await,
-        ("POST", ["session" | "grpc"]) => Err(Error::unsupported("BuildKit")),
         ("GET", ["plugins", name @ .., "json"]) => Err(system::no_plugin(&name.join("/"))),
         (_, ["plugins", ..]) => Err(Error::unsupported("plugin")),
         (_, ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", ..]) => {

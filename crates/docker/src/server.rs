@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use buildkit::Buildkit;
 use dash::Dash;
 use engine::Engine;
 use hyper::body::Incoming;
@@ -47,6 +48,7 @@ struct Site {
     engine: Engine,
     answers: Answers,
     dash: Arc<Dash>,
+    buildkit: Arc<Buildkit>,
 }
 
 /// Serves the Docker API on `listener` until `shutdown` resolves; then lets requests end, but not for
@@ -58,6 +60,7 @@ pub async fn serve(
     dash: Arc<Dash>,
     shutdown: impl Future<Output = ()>,
 ) {
+    let buildkit = Arc::new(Buildkit::new(engine.clone()));
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -69,6 +72,7 @@ pub async fn serve(
                         engine: engine.clone(),
                         answers: answers.clone(),
                         dash: Arc::clone(&dash),
+                        buildkit: Arc::clone(&buildkit),
                     };
                     connections.spawn(connection(site, stream, stopping.clone()));
                 }
@@ -159,8 +163,8 @@ fn closed(fd: &OwnedFd) -> bool {
 
 /// Answers one request in a task of its own, which a lost connection does not end.
 async fn answer(site: Site, request: Request<Incoming>) -> Result<Reply, Infallible> {
-    let Site { engine, answers, dash } = site;
-    let answered = tokio::spawn(route::answer(engine, dash, request)).await;
+    let Site { engine, answers, dash, buildkit } = site;
+    let answered = tokio::spawn(route::answer(engine, dash, buildkit, request)).await;
     let mut reply = match answered {
         Ok(Ok(reply)) => reply,
         Ok(Err(error)) => error.reply(),

@@ -96,7 +96,9 @@ fn socket(host: &str) -> Result<PathBuf, Error> {
 pub(super) fn level(text: Option<String>, debug: bool) -> Result<EnvFilter, Error> {
     let usual = if debug { "debug" } else { "info" };
     let level = text.unwrap_or_else(|| usual.to_owned());
-    EnvFilter::try_new(&level).map_err(|error| value("log-level", &level, error.to_string()))
+    // Each frame of a client of BuildKit's API is a line of these, unless they are asked for by name.
+    EnvFilter::try_new(format!("h2=info,{level}"))
+        .map_err(|error| value("log-level", &level, error.to_string()))
 }
 
 pub(super) fn format(text: Option<&str>) -> Result<Format, Error> {
