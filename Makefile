@@ -3,6 +3,7 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BIN    := $(TARGET)/hull/bin
 KERNEL := $(TARGET)/hull/kernel
+BUILDX := $(TARGET)/hull/buildx
 PREFIX ?= /usr/local
 UNITS  := $(PREFIX)/lib/systemd/system
 SHARE  := $(PREFIX)/share
@@ -16,9 +17,10 @@ TRIPLE  := x86_64-unknown-linux-gnu
 
 export HULL_BIN_DIR    := $(BIN)
 export HULL_KERNEL_DIR := $(KERNEL)
+export HULL_BUILDX_DIR := $(BUILDX)
 
 .PHONY: quickstart test soak fuzz bench check build install place deb uninstall vm-kernel guest-kernel clean help \
-        deps-run deps-test deps-bench
+        deps-run deps-test deps-bench buildx
 .DEFAULT_GOAL := help
 
 quickstart: ## one image behind both walls, from a bare Debian 12
@@ -26,11 +28,11 @@ quickstart: ## one image behind both walls, from a bare Debian 12
 
 # One seed for all that is drawn at random, so that the gate's verdict is the commit's; soak draws anew.
 test: export PROPTEST_RNG_SEED ?= 1
-test: deps-test build guest-kernel check ## everything: checks, unit tests, whole-system suites
+test: deps-test build buildx guest-kernel check ## everything: checks, unit tests, whole-system suites
 	HULL_VM_TESTS=1 HULL_VM_KERNEL=$(KERNEL) cargo test --workspace --exclude tests
 	cargo test -p tests -- --test-threads=1
 
-soak: deps-test build guest-kernel ## the suites again and again: HULL_SOAK=N rounds (10)
+soak: deps-test build buildx guest-kernel ## the suites again and again: HULL_SOAK=N rounds (10)
 	scripts/soak.sh
 
 bench: deps-bench build guest-kernel ## ratios against crun, runc, dockerd, containerd and podman, in one run
@@ -96,6 +98,9 @@ clean: ## removes what was built
 
 deps-run deps-test deps-bench: deps-%:
 	@scripts/deps.sh $*
+
+buildx: # docker's buildx for the suites, which Debian 12 has not
+	@scripts/buildx.sh $(BUILDX)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 14

@@ -29,6 +29,12 @@ pub fn kernel() -> (PathBuf, PathBuf) {
     (dir.join("boot").join(format!("vmlinuz-{release}")), dir.join("lib/modules").join(release))
 }
 
+/// Where `scripts/buildx.sh` has put docker's buildx; `None` where it could not be built.
+pub fn buildx() -> Option<PathBuf> {
+    let plugin = directory("HULL_BUILDX_DIR", "buildx").join("cli-plugins/docker-buildx");
+    plugin.exists().then_some(plugin)
+}
+
 /// The top of the source tree.
 pub fn source() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

@@ -1,5 +1,6 @@
 //! Building images by the stock client.
 
+pub(crate) mod buildx;
 pub(crate) mod cache;
 mod cases;
 pub(crate) mod contexts;
@@ -44,20 +45,37 @@ fn archive(host: &Host, path: &Path) {
     host.engine.on_host("tar", &["-caf", &path, "-C", &tree, "in"]).ok();
 }
 
-fn build(host: &Host, isolation: Isolation, dir: &Path, text: &str, arguments: &[&str]) -> Ran {
+/// Writes a Dockerfile where `-f` says, or to its usual place; gives the arguments of its build, the context last.
+fn prepare(dir: &Path, text: &str, arguments: &[&str]) -> Vec<String> {
     let named = arguments.iter().position(|argument| *argument == "-f");
     let file = dir.join(named.map_or("Dockerfile", |at| arguments[at + 1]));
     fs::create_dir_all(file.parent().expect("in the context")).expect("directory");
     fs::write(&file, text.replace("BASE", IMAGE)).expect("Dockerfile");
-    let file = file.to_string_lossy().into_owned();
-    let mut arguments: Vec<&str> = arguments.to_vec();
+    let mut arguments: Vec<String> =
+        arguments.iter().map(|&argument| argument.to_owned()).collect();
     if let Some(at) = named {
-        arguments[at + 1] = &file;
+        arguments[at + 1] = file.to_string_lossy().into_owned();
     }
-    let (flag, dir) = (format!("--isolation={isolation}"), dir.to_string_lossy());
-    host.docker(
-        &[&["build", "--no-cache", &flag, "-t", "built"], &arguments[..], &[&*dir]].concat(),
-    )
+    arguments.push(dir.to_string_lossy().into_owned());
+    arguments
+}
+
+fn build(host: &Host, isolation: Isolation, dir: &Path, text: &str, arguments: &[&str]) -> Ran {
+    let flag = format!("--isolation={isolation}");
+    let arguments = prepare(dir, text, arguments);
+    let arguments = arguments.iter().map(String::as_str);
+    let words = ["build", "--no-cache", &flag, "-t", "built"].into_iter().chain(arguments);
+    host.docker(&words.collect::<Vec<_>>())
+}
+
+/// The image's configuration is what a case wants.
+fn assert_holds(host: &Host, name: &str, config: &[(&str, &str)]) {
+    let image = host.engine.inspect("built");
+    for (pointer, want) in config {
+        let found = image["Config"].pointer(pointer).cloned().unwrap_or(Value::Null);
+        let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
+        assert_eq!(found, *want, "{name}: {pointer} of {}", image["Config"]);
+    }
 }
 
 pub(crate) fn every_instruction_does_what_it_says(host: &mut Host, isolation: Isolation) {
@@ -71,12 +89,7 @@ pub(crate) fn every_instruction_does_what_it_says(host: &mut Host, isolation: Is
         let ran = build(host, isolation, &dir, dockerfile, arguments);
         assert_eq!(ran.code, 0, "{name}: {ran}");
         assert!(ran.out.contains("Successfully tagged built:latest"), "{name}: {ran}");
-        let image = host.engine.inspect("built");
-        for (pointer, want) in *config {
-            let found = image["Config"].pointer(pointer).cloned().unwrap_or(Value::Null);
-            let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
-            assert_eq!(found, *want, "{name}: {pointer} of {}", image["Config"]);
-        }
+        assert_holds(host, name, config);
     }
     host.docker(&["rmi", "built"]).ok();
     host.docker(&["image", "prune", "-f"]).ok();

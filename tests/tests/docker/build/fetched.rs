@@ -10,15 +10,15 @@ use tests::command::{Ran, eventually};
 use tests::host::IMAGE;
 
 /// A server in the engine's network. It ends when this is dropped.
-struct Server {
+pub(super) struct Server {
     child: Child,
     root: PathBuf,
 }
 
-const AT: &str = "http://127.0.0.1:8097";
+pub(super) const AT: &str = "http://127.0.0.1:8097";
 
 /// A repository: `main`; `side`, which has a directory `sub`; and `evil`, whose submodule is a program.
-const REPOSITORY: &str = "\
+pub(super) const REPOSITORY: &str = "\
 set -e; umask 077; git init -q -b main work; cd work
 git config user.name n; git config user.email e@example.org
 echo main > file; echo '#!/bin/sh' > run; chmod 755 run; ln -s /etc out; ln -s file near
@@ -31,7 +31,7 @@ git checkout -q main; cd ..; git clone -q --bare work app.git; cd app.git; git c
 chmod -R a+rX .";
 
 impl Server {
-    fn start(host: &Host) -> Self {
+    pub(super) fn start(host: &Host) -> Self {
         let root = host.dir().join("served");
         fs::create_dir_all(&root).expect("a directory");
         let mut httpd = Command::new("busybox");
@@ -46,11 +46,11 @@ impl Server {
         server
     }
 
-    fn put(&self, name: &str, text: &str) {
+    pub(super) fn put(&self, name: &str, text: &str) {
         fs::write(self.root.join(name), text).expect("a file");
     }
 
-    fn sh(&self, host: &Host, script: &str) -> Ran {
+    pub(super) fn sh(&self, host: &Host, script: &str) -> Ran {
         let script = format!("cd {}; {script}", self.root.display());
         host.engine.on_host("sh", &["-c", &script])
     }

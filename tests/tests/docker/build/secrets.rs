@@ -87,9 +87,9 @@ pub(crate) fn an_agent_is_refused_where_there_is_none(host: &mut Host) {
 }
 
 /// An `ssh-agent` with one key. It ends when this is dropped.
-struct Agent {
+pub(super) struct Agent {
     child: Child,
-    socket: PathBuf,
+    pub(super) socket: PathBuf,
 }
 
 impl Drop for Agent {
@@ -101,7 +101,7 @@ impl Drop for Agent {
 
 impl Agent {
     /// With a new key, of which `dir/key.pub` is the public half.
-    fn start(dir: &Path) -> Self {
+    pub(super) fn start(dir: &Path) -> Self {
         let (socket, key) = (dir.join("agent"), dir.join("key"));
         let mut command = Command::new("ssh-agent");
         let child = command.arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn();
@@ -116,7 +116,7 @@ impl Agent {
     }
 
     /// `ssh-add`: its status, and what it prints.
-    fn add(&self, words: &[&str]) -> (i32, String) {
+    pub(super) fn add(&self, words: &[&str]) -> (i32, String) {
         let mut command = Command::new("ssh-add");
         let ran = command.args(words).env("SSH_AUTH_SOCK", &self.socket).output();
         let ran = ran.expect("ssh-add");
@@ -126,7 +126,7 @@ impl Agent {
 }
 
 /// Copies the host's `ssh-add` and its libraries, at their places beneath `dir`.
-fn copy_client(dir: &Path) {
+pub(super) fn copy_client(dir: &Path) {
     let program = "/usr/bin/ssh-add";
     let needs = Command::new("ldd").arg(program).output().expect("ldd");
     let needs = String::from_utf8_lossy(&needs.stdout).into_owned();
