@@ -45,6 +45,7 @@ use tonic::{Status, Streaming};
 
 use job::Jobs;
 use messages::session::BytesMessage;
+pub use session::Place;
 use session::{Session, Sessions};
 
 /// Bytes between a call's messages and a session.
@@ -71,32 +72,35 @@ impl Buildkit {
         server::serve(self, connection).await;
     }
 
-    /// Whether a session may have this name: one of another client must not be taken over.
-    pub fn is_free(&self, session: &str) -> bool {
-        self.sessions.is_free(session)
+    /// A name for a client's session; `None` if there is one of it, which must not be taken over.
+    pub fn session(&self, name: &str) -> Option<Place> {
+        self.sessions.reserve(name)
     }
+}
 
-    /// Keeps a client that can be asked over a connection that `POST /session` has handed over, until it goes.
-    pub async fn attend(
-        &self,
-        session: &str,
-        connection: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    ) {
-        match Session::open(connection).await {
-            Ok((opened, ended)) => self.sessions.keep(session, opened, ended).await,
-            Err(error) => tracing::debug!(%error, session, "session not opened"),
+impl Place {
+    /// Keeps the client that can be asked over a connection that `POST /session` has handed over, until it goes.
+    pub async fn attend(self, connection: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let ended = match Session::open(connection).await {
+            Ok((session, ended)) => {
+                self.fill(session);
+                ended.await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "session ended");
         }
     }
 
     /// The same over messages: what is heard, and what this gives is said.
     fn over_messages(
-        self: Arc<Self>,
-        session: String,
+        self,
         mut heard: Streaming<BytesMessage>,
     ) -> impl Stream<Item = Result<BytesMessage, Status>> + Send {
         let (near, far) = tokio::io::duplex(PIPE);
         let (from, mut to) = tokio::io::split(far);
-        tokio::spawn(async move { self.attend(&session, near).await });
+        tokio::spawn(self.attend(near));
         tokio::spawn(async move {
             while let Ok(Some(message)) = heard.message().await {
                 if to.write_all(&message.data).await.is_err() {

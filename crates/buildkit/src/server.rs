@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::ready;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::Stream;
 use hyper::body::Incoming;
@@ -72,15 +72,15 @@ async fn answer(front: Arc<Buildkit>, request: Request<Incoming>) -> Response<Bo
 async fn session(front: Arc<Buildkit>, request: Request<Incoming>) -> Response<Body> {
     let name = request.headers().get("x-docker-expose-session-uuid");
     let name = name.and_then(|name| name.to_str().ok()).unwrap_or_default().to_owned();
-    if name.is_empty() || !front.is_free(&name) {
-        let status = Status::already_exists(format!(
-            "session {name:?} has no name, or there is one already"
-        ));
-        return status.into_http();
-    }
+    let Some(place) = front.session(&name).filter(|_| !name.is_empty()) else {
+        let text = format!("session {name:?} has no name, or there is one already");
+        return Status::already_exists(text).into_http();
+    };
+    let place = Mutex::new(Some(place));
     let service = tower::service_fn(move |asked: tonic::Request<Streaming<BytesMessage>>| {
-        let said = Arc::clone(&front).over_messages(name.clone(), asked.into_inner());
-        async move { Ok::<_, Status>(tonic::Response::new(said)) }
+        let place = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let said = place.map(|place| place.over_messages(asked.into_inner()));
+        ready(said.map(tonic::Response::new).ok_or_else(|| Status::internal("asked twice")))
     });
     Grpc::new(ProstCodec::<BytesMessage, BytesMessage>::default()).streaming(service, request).await
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -102,43 +102,39 @@ impl tower::Service<Request<Body>> for Channel {
 }
 
 /// The clients that can be asked, by the names that they have made up.
+#[derive(Clone, Default)]
+pub(crate) struct Sessions(Arc<Names>);
+
 #[derive(Default)]
-pub(crate) struct Sessions {
-    all: Mutex<HashMap<String, Session>>,
+struct Names {
+    /// Nothing for one that has not come yet.
+    all: Mutex<HashMap<String, Option<Session>>>,
     changed: Notify,
 }
 
-impl Sessions {
-    pub(crate) fn is_free(&self, name: &str) -> bool {
-        !self.lock().contains_key(name)
+impl Names {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Option<Session>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Keeps a client until it has gone.
-    pub(crate) async fn keep(
-        &self,
-        name: &str,
-        session: Session,
-        ended: impl Future<Output = hyper::Result<()>>,
-    ) {
-        if self.lock().insert(name.to_owned(), session).is_some() {
-            // Two of a name at once: neither is to be trusted with the other's build.
-            self.lock().remove(name);
-            return;
+impl Sessions {
+    /// Keeps a name for a client; `None` if another has it.
+    pub(crate) fn reserve(&self, name: &str) -> Option<Place> {
+        let mut all = self.0.lock();
+        if all.contains_key(name) {
+            return None;
         }
-        self.changed.notify_waiters();
-        let kept = Kept { sessions: self, name };
-        if let Err(error) = ended.await {
-            tracing::debug!(%error, session = name, "session ended");
-        }
-        drop(kept);
+        all.insert(name.to_owned(), None);
+        Some(Place { names: Arc::clone(&self.0), name: name.to_owned() })
     }
 
     /// The client of this name, which may be about to come.
     pub(crate) async fn find(&self, name: &str) -> Result<Session, Status> {
         let coming = async {
             loop {
-                let changed = self.changed.notified();
-                if let Some(session) = self.lock().get(name) {
+                let changed = self.0.changed.notified();
+                if let Some(Some(session)) = self.0.lock().get(name) {
                     return session.clone();
                 }
                 changed.await;
@@ -147,20 +143,23 @@ impl Sessions {
         let found = tokio::time::timeout(PATIENCE, coming).await;
         found.map_err(|_| Status::not_found(format!("no client has opened session {name:?}")))
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Session>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+/// A client's name, and then the client. It is forgotten when this is dropped.
+pub struct Place {
+    names: Arc<Names>,
+    name: String,
+}
+
+impl Place {
+    pub(crate) fn fill(&self, session: Session) {
+        self.names.lock().insert(self.name.clone(), Some(session));
+        self.names.changed.notify_waiters();
     }
 }
 
-/// Forgets a client when this is dropped.
-struct Kept<'a> {
-    sessions: &'a Sessions,
-    name: &'a str,
-}
-
-impl Drop for Kept<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.sessions.lock().remove(self.name);
+        self.names.lock().remove(&self.name);
     }
 }

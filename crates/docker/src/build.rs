@@ -92,14 +92,10 @@ pub(crate) fn session(call: &mut Call) -> Answer {
     if name.is_empty() {
         return Err(Error::invalid("X-Docker-Expose-Session-Uuid: want the name of the session"));
     }
-    let front = Arc::clone(&call.buildkit);
-    if !front.is_free(&name) {
-        let message = format!("session {name} already exists");
-        return Err(Error::new(StatusCode::CONFLICT, message));
-    }
-    hijack::hand_over(call, H2C, move |from, to| async move {
-        front.attend(&name, tokio::io::join(from, to)).await;
-    })
+    let place = call.buildkit.session(&name).ok_or_else(|| {
+        Error::new(StatusCode::CONFLICT, format!("session {name} already exists"))
+    })?;
+    hijack::hand_over(call, H2C, move |from, to| place.attend(tokio::io::join(from, to)))
 }
 
 /// What the classic builder has and Hull has not.
