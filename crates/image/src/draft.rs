@@ -112,11 +112,14 @@ impl Draft {
         for spare in ["work", "empty"] {
             disk::remove_tree(&self.temporary.path().join(spare))?;
         }
-        let size = measure(&self.files(), epoch)?;
+        if let Some(epoch) = epoch {
+            age_all(&self.files(), epoch)?;
+        }
         let out = BufWriter::with_capacity(BUFFER, crate::commit::Blob(store.content.writer()?));
         let root = view::open(&self.files()).on("open", &self.files())?;
         let mut packer = Packer::new(out, root.as_fd(), Marks::Layer, &|_| false);
         packer.add(b".", b"")?;
+        let size = packer.bytes();
         let out = packer.finish()?;
         let blob = out.into_inner().map_err(|error| pack::Error::Write(error.into_error()))?.0;
         let diff_id = blob.digest();
@@ -132,25 +135,16 @@ impl Draft {
     }
 }
 
-/// Bytes of the files beneath a directory that nobody else writes; makes none younger than `epoch`.
-fn measure(root: &Path, epoch: Option<i64>) -> Result<u64, disk::Error> {
-    let mut bytes = 0;
+/// Makes nothing in a directory that nobody else writes younger than `epoch`.
+fn age_all(root: &Path, epoch: i64) -> Result<(), disk::Error> {
     let mut pending = vec![root.to_owned()];
-    let mut seen = Vec::new();
     while let Some(path) = pending.pop() {
-        let found = path.symlink_metadata().on("look at", &path)?;
-        if found.is_file() {
-            bytes += found.len();
-        } else if found.is_dir() {
+        if path.symlink_metadata().on("look at", &path)?.is_dir() {
             pending.extend(disk::list(&path)?);
         }
-        seen.push(path);
+        age(&path, epoch)?;
     }
-    if let Some(epoch) = epoch {
-        // A directory after what is in it would do as well: no name is made or removed here.
-        seen.iter().try_for_each(|path| age(path, epoch))?;
-    }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Makes what is at `path` itself no younger than `epoch`.

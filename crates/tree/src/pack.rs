@@ -75,13 +75,19 @@ pub struct Packer<'a, W> {
     skip: Skip<'a>,
     /// Files of several names that were written, by device and number.
     links: HashMap<(u64, u64), Vec<u8>>,
+    bytes: u64,
     buffer: Vec<u8>,
 }
 
 impl<'a, W: Write> Packer<'a, W> {
     /// Begins an archive of what is beneath `root`.
     pub fn new(out: W, root: BorrowedFd<'a>, marks: Marks, skip: Skip<'a>) -> Self {
-        Self { out, root, marks, skip, links: HashMap::new(), buffer: vec![0; BUFFER] }
+        Self { out, root, marks, skip, links: HashMap::new(), bytes: 0, buffer: vec![0; BUFFER] }
+    }
+
+    /// Bytes of the files so far; one of several names counts once.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Adds the file or directory at `path`, with all that is in it, under the name `name`.
@@ -209,6 +215,7 @@ impl<'a, W: Write> Packer<'a, W> {
         }
         self.xattrs(file, &mut records);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
+        self.bytes += size;
         // The same file as was looked at, whatever has its name by now.
         let mut input = File::open(by_descriptor(file)).map_err(&failed)?.take(size);
         header.set_size(size.min(MAX_SIZE));
