@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use build::Link;
-use build::link::{self, Answer, Asked, Question};
+use build::link::{self, Answer, Asked, LARGEST_SECRET, Question};
 use engine::build::Ask;
 use futures_util::{StreamExt, TryStreamExt};
 use image::Auth;
@@ -131,6 +131,10 @@ impl Client {
             Question::Secret { id } => {
                 let SecretResponse { data } =
                     self.session.ask(SECRET, SecretRequest { id }).await?;
+                if data.len() > LARGEST_SECRET {
+                    let text = format!("a secret of more than {LARGEST_SECRET} bytes");
+                    return Err(Status::out_of_range(text));
+                }
                 Ok(Some(data))
             }
             Question::Agent { id } => {

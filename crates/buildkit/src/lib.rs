@@ -38,18 +38,11 @@ mod wanted;
 use std::sync::Arc;
 
 use engine::Engine;
-use futures_util::{Stream, TryStreamExt};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio_util::io::ReaderStream;
-use tonic::{Status, Streaming};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use job::Jobs;
-use messages::session::BytesMessage;
 pub use session::Place;
-use session::{Session, Sessions};
-
-/// Bytes between a call's messages and a session.
-const PIPE: usize = 64 << 10;
+use session::Sessions;
 
 /// The API, and what lives longer than one request of it: builds and the sessions of their clients.
 pub struct Buildkit {
@@ -75,42 +68,5 @@ impl Buildkit {
     /// A name for a client's session; `None` if there is one of it, which must not be taken over.
     pub fn session(&self, name: &str) -> Option<Place> {
         self.sessions.reserve(name)
-    }
-}
-
-impl Place {
-    /// Keeps the client that can be asked over a connection that `POST /session` has handed over, until it goes.
-    pub async fn attend(self, connection: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let ended = match Session::open(connection).await {
-            Ok((session, ended)) => {
-                self.fill(session);
-                ended.await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "session ended");
-        }
-    }
-
-    /// The same over messages: what is heard, and what this gives is said.
-    fn over_messages(
-        self,
-        mut heard: Streaming<BytesMessage>,
-    ) -> impl Stream<Item = Result<BytesMessage, Status>> + Send {
-        let (near, far) = tokio::io::duplex(PIPE);
-        let (from, mut to) = tokio::io::split(far);
-        tokio::spawn(self.attend(near));
-        tokio::spawn(async move {
-            while let Ok(Some(message)) = heard.message().await {
-                if to.write_all(&message.data).await.is_err() {
-                    return;
-                }
-            }
-            // It may have ended before; there is nobody left to tell.
-            let _ = to.shutdown().await;
-        });
-        let said = ReaderStream::with_capacity(from, PIPE);
-        said.map_ok(|data| BytesMessage { data: data.into() }).map_err(Status::from)
     }
 }

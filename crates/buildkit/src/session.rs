@@ -8,24 +8,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::{Stream, TryStreamExt};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
+use tokio_util::io::ReaderStream;
 use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::metadata::MetadataMap;
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use crate::messages::session::BytesMessage;
+
 /// How long a build waits for its client's session.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes that a client may send before they are taken in: of one call, and of all.
 const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
+/// Bytes between a call's messages and a session.
+const PIPE: usize = 64 << 10;
 /// Bytes of one message at most. Files come in pieces that are far smaller.
 const LARGEST: usize = 16 << 20;
 
@@ -63,7 +69,7 @@ impl Session {
         &self,
         method: &'static str,
         metadata: MetadataMap,
-        said: impl futures_util::Stream<Item = Q> + Send + 'static,
+        said: impl Stream<Item = Q> + Send + 'static,
     ) -> Result<Streaming<A>, Status>
     where
         Q: Message + 'static,
@@ -152,7 +158,42 @@ pub struct Place {
 }
 
 impl Place {
-    pub(crate) fn fill(&self, session: Session) {
+    /// Keeps the client that can be asked over a connection that `POST /session` has handed over, until it goes.
+    pub async fn attend(self, connection: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let ended = match Session::open(connection).await {
+            Ok((session, ended)) => {
+                self.fill(session);
+                ended.await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "session ended");
+        }
+    }
+
+    /// The same over messages: what is heard, and what this gives is said.
+    pub(crate) fn over_messages(
+        self,
+        mut heard: Streaming<BytesMessage>,
+    ) -> impl Stream<Item = Result<BytesMessage, Status>> + Send {
+        let (near, far) = tokio::io::duplex(PIPE);
+        let (from, mut to) = tokio::io::split(far);
+        tokio::spawn(self.attend(near));
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = heard.message().await {
+                if to.write_all(&message.data).await.is_err() {
+                    return;
+                }
+            }
+            // It may have ended before; there is nobody left to tell.
+            let _ = to.shutdown().await;
+        });
+        let said = ReaderStream::with_capacity(from, PIPE);
+        said.map_ok(|data| BytesMessage { data: data.into() }).map_err(Status::from)
+    }
+
+    fn fill(&self, session: Session) {
         self.names.lock().insert(self.name.clone(), Some(session));
         self.names.changed.notify_waiters();
     }

@@ -35,7 +35,8 @@ pub(crate) fn ping(method: &str) -> Reply {
     let uncached = HeaderValue::from_static("no-cache, no-store, must-revalidate");
     headers.insert(CACHE_CONTROL, uncached);
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    // 2 would make clients build through BuildKit's session.
+    // 2 would have clients before docker 23 build by POST /build with a session, which is no gRPC; those with
+    // buildx use that whatever stands here.
     headers.insert("Builder-Version", HeaderValue::from_static("1"));
     headers.insert("Swarm", HeaderValue::from_static("inactive"));
     reply

@@ -57,8 +57,6 @@ pub(crate) fn a_version_says_what_a_page_holds(host: &mut Host) {
         assert_eq!(got, status, "{path}: {body}");
         assert!(body.contains(want), "{path}: {body}");
     }
-    let (status, body) = host.engine.post("/session", &Value::Null);
-    assert_eq!(status, 501, "{body}");
 
     let mut head = String::new();
     let mut line = host.engine.ask("HEAD", "/v1.40/_ping", "Connection: close\r\n", "");
