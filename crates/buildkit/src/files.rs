@@ -22,6 +22,7 @@ use build::Context;
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -33,8 +34,8 @@ use crate::messages::session::{Packet, PacketType, Stat};
 use crate::session::Session;
 
 const METHOD: &str = "/moby.filesync.v1.FileSync/DiffCopy";
-/// The most files that a client may list, as many as a context may have.
-const MAX_FILES: usize = 1_000_000;
+/// The most files that a client may list, as many as a context may have, and bytes of the list.
+const MAX_LIST: (usize, usize) = (1_000_000, 256 << 20);
 /// Bytes of files that were asked for and have not come: one file that is larger is asked for alone.
 const WINDOW: u64 = 8 << 20;
 /// The most files of these.
@@ -200,18 +201,24 @@ impl Arriving {
 
     /// What the client has.
     async fn list(&mut self) -> Result<Vec<Member>, Status> {
-        let mut members = Vec::new();
+        let (mut members, mut bytes) = (Vec::new(), 0);
         loop {
             let packet = self.packet().await?;
             let packet = packet.ok_or_else(|| Status::aborted("the list of files has no end"))?;
             match (packet.r#type(), packet.stat) {
-                (PacketType::Stat, Some(stat)) => members.push(member(stat)),
+                (PacketType::Stat, Some(stat)) => {
+                    bytes += stat.encoded_len();
+                    members.push(member(stat));
+                }
                 (PacketType::Stat, None) => return Ok(members),
                 _ => return Err(Status::invalid_argument("data before it was asked for")),
             }
-            if members.len() > MAX_FILES {
+            if members.len() > MAX_LIST.0 || bytes > MAX_LIST.1 {
                 return Err(Status::invalid_argument(format!(
-                    "the build context has more than {MAX_FILES} files: name what is not needed in .dockerignore"
+                    "the build context has more than {} files, or their names and attributes are longer than {} MiB: \
+                     name what is not needed in .dockerignore",
+                    MAX_LIST.0,
+                    MAX_LIST.1 >> 20
                 )));
             }
         }

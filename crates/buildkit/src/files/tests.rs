@@ -19,7 +19,12 @@ struct Client {
 impl Client {
     async fn say(&self, packet: Packet) {
         // Who has heard enough has gone.
-        let _ = self.say.send(Ok(packet)).await;
+        self.says(packet).await;
+    }
+
+    /// Whether somebody hears it.
+    async fn says(&self, packet: Packet) -> bool {
+        self.say.send(Ok(packet)).await.is_ok()
     }
 
     async fn list(&self, files: &[(&'static str, u32, i64)]) {
@@ -170,6 +175,12 @@ async fn a_hostile_client_gets_one_error() {
         client.say(Packet { r#type: PacketType::Error.into(), data, ..Packet::default() }).await;
     });
     assert!(told.await.expect_err("refused").message().contains("the client: no such directory"));
+    let long = taken(|client| async move {
+        let xattrs = [("user.x".to_owned(), vec![0; 8 << 20])].into_iter().collect();
+        let stat = Stat { path: "a".to_owned(), xattrs, ..Stat::default() };
+        while client.says(Packet { stat: Some(stat.clone()), ..Packet::default() }).await {}
+    });
+    assert!(long.await.expect_err("refused").message().contains("longer than 256 MiB"));
     let endless = taken(|client| async move { drop(client) }).await.expect_err("refused");
     assert!(endless.message().contains("no end"), "{endless}");
 }

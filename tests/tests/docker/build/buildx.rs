@@ -254,8 +254,13 @@ pub(crate) fn a_result_is_an_image_or_files_of_the_client(host: &mut Host, isola
     assert_eq!(host.engine.inspect("built:two")["Id"], id.as_str());
     assert_eq!(host.engine.inspect("built")["Config"]["Labels"]["l"], "m");
     assert!(fs::read_to_string(told).expect("JSON").contains(&id));
+    let pushed = "127.0.0.1:5000/pushed:1";
+    let at = dir.display().to_string();
+    buildx(host, &["build", "--push", "-t", pushed, &at]).expect("it was there").ok();
+    host.docker(&["rmi", pushed]).ok();
+    host.docker(&["pull", "-q", pushed]).ok();
     assert_eq!(host.docker(&["ps", "-aq"]).ok(), "");
-    clean(host, &["built", "built:two"]);
+    clean(host, &["built", "built:two", pushed]);
 }
 
 pub(crate) fn rights_are_given_by_the_client_alone(host: &mut Host, isolation: Isolation) {
