@@ -21,11 +21,10 @@ use crate::lint::Checked;
 use crate::policy::Policy;
 use crate::progress::Steps;
 use crate::session::Session;
-use crate::wanted::{Beside, Wanted};
+use crate::wanted::{Beside, DOCKERFILE, Wanted};
 
-/// What clients call the directories of a build.
+/// What clients call the directory of a build's context.
 const CONTEXT: &str = "context";
-const DOCKERFILE: &str = "dockerfile";
 /// What a context is not to have, alone or behind the name of the Dockerfile.
 const IGNORED: &str = ".dockerignore";
 /// Before the id of an archive that a client has of its standard input.

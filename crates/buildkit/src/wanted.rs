@@ -18,6 +18,8 @@ use crate::messages::control::{CacheEntry, SolveRequest};
 pub(crate) const FRONTEND: &str = "dockerfile.v0";
 /// A build argument that is Hull's: the wall around `RUN`, for which buildx has no option.
 const ISOLATION: &str = "HULL_ISOLATION";
+/// What clients call the directory of the Dockerfile.
+pub(crate) const DOCKERFILE: &str = "dockerfile";
 /// `docker build --check`.
 const LINT: &str = "frontend.lint";
 /// By which BuildKit knows a directory again of which it has kept a copy; nothing is kept here.
@@ -26,15 +28,8 @@ const SHARED_KEY: &str = "sharedkey:localdir:";
 const INSECURE: &str = "security.insecure";
 const HOST_NETWORK: &str = "network.host";
 
-/// Options that say what only BuildKit's own provenance would say, or what clients can do.
-const SPEAKING: [&str; 6] = [
-    "vcs:source",
-    "vcs:revision",
-    "vcs:localdir:context",
-    "vcs:localdir:dockerfile",
-    "frontend.caps",
-    "contextkey",
-];
+/// Of what commit a directory is, which only BuildKit's provenance would say.
+const COMMIT: &str = "vcs:";
 
 /// A build as its options say.
 #[derive(Debug, Default)]
@@ -147,7 +142,7 @@ impl Wanted {
             self.sessions.insert(name.to_owned(), value.to_owned());
             return Ok(());
         }
-        if key.starts_with(SHARED_KEY) {
+        if key.starts_with(SHARED_KEY) || key.starts_with(COMMIT) {
             return Ok(());
         }
         if let Some(name) = key.strip_prefix("context:") {
@@ -156,7 +151,9 @@ impl Wanted {
         }
         match key {
             "filename" => value.clone_into(&mut self.filename),
-            "dockerfilekey" => self.own_dockerfile = true,
+            "dockerfilekey" if value == DOCKERFILE => self.own_dockerfile = true,
+            // What the client can do.
+            "frontend.caps" => {}
             "context" => self.remote = Some(value.to_owned()),
             "target" => self.target = Some(value.to_owned()).filter(|name| !name.is_empty()),
             "no-cache" if value.is_empty() => self.no_cache = true,
@@ -179,7 +176,6 @@ impl Wanted {
             "multi-platform" if value == "false" => {}
             "requestid" if value == LINT => self.only_lint = true,
             "requestid" => return Err(unsupported(format!("--call {value}: want check"))),
-            _ if SPEAKING.contains(&key) => {}
             _ => {
                 return Err(unsupported(format!(
                     "the build option {key}={value} is not known to Hull's builder: leave it out"
@@ -366,6 +362,7 @@ mod tests {
             ("cache-imports", r#"[{"Type":"gha"}]"#, "gha"),
             ("ulimit", "nofile", "--ulimit"),
             ("attest:sbom", "", "attest:sbom"),
+            ("contextkey", "other", "contextkey"),
         ] {
             let error = read(&[(key, value)], &SolveRequest::default()).expect_err(key);
             assert!(error.message().contains(named), "{key}: {error}");
