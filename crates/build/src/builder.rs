@@ -52,7 +52,7 @@ pub struct Request {
     /// Where the Dockerfile is in the context, or what it is called.
     pub dockerfile: String,
     /// The Dockerfile itself, where the client has sent it beside the context; nothing of that is to be ignored
-    /// any more then.
+    /// any more then, and no warning told.
     pub text: Option<Vec<u8>>,
     /// What names mean that no stage and no image is meant by.
     pub contexts: BTreeMap<String, Named>,
@@ -129,7 +129,8 @@ pub async fn build(
         None => read_from(&mut context, &request.dockerfile)?,
     };
     let parsed = parse(&dockerfile, &request.dockerfile)?;
-    for warning in &parsed.warnings {
+    // Who sends it beside the context has judged it by its rules, and told what there was to tell.
+    for warning in parsed.warnings.iter().filter(|_| request.text.is_none()) {
         let text = format!("{}: {} (line {})", warning.rule, warning.message, warning.line);
         listener(Event::Warning(text));
     }

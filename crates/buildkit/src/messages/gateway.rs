@@ -42,8 +42,6 @@ pub(crate) struct SolveRequest {
     pub(crate) cache_imports: Vec<CacheEntry>,
     #[prost(map = "string, bytes", tag = "13")]
     pub(crate) frontend_inputs: HashMap<String, Vec<u8>>,
-    #[prost(bool, tag = "14")]
-    pub(crate) evaluate: bool,
     /// Rules of what a build may be made of.
     #[prost(bytes = "vec", repeated, tag = "15")]
     pub(crate) source_policies: Vec<Vec<u8>>,

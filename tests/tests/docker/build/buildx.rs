@@ -307,6 +307,10 @@ pub(crate) fn a_policy_says_what_a_build_may_be_made_of(host: &mut Host) {
 
 pub(crate) fn warnings_are_told(host: &mut Host) {
     let dir = context(host, "buildx warnings", &[]);
+    let text = "FROM BASE\nRUN true && \\\n\n true\n";
+    let Some(ran) = build(host, Isolation::Process, &dir, text, &[]) else { return };
+    // The client prints each warning where it comes, and at the end.
+    assert_eq!((ran.code, ran.err.matches("NoEmptyContinuation").count()), (0, 2), "{ran}");
     let text = "from BASE\nRUN true\nRUN true\nMAINTAINER me\n";
     let Some(ran) = build(host, Isolation::Process, &dir, text, &[]) else { return };
     let told = ["2 warnings found", "ConsistentInstructionCasing", "MaintainerDeprecated"];
